@@ -1,0 +1,345 @@
+"""Configuration: frozen dataclasses with validation, presets, and overrides by dotted name.
+
+A `RunConfig` is everything that decides a run. `preset("standard")` gives one, `with_overrides`
+changes single values ("model.d_model=64"), and unknown names or impossible values are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kt_core.errors import KTError
+
+
+def _check(section: Any, name: str, ok: bool, wanted: str) -> None:
+    if not ok:
+        prefix = type(section).__name__.removesuffix("Config").lower()
+        raise KTError(f"{prefix}.{name} = {getattr(section, name)!r}: must be {wanted}")
+
+
+Mode = Literal["projection", "cumulative"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which interactions are read, and how they are split and cut (design, section 7)."""
+
+    dataset: str = "simulated"
+    path: str = ""  # a file of one's own; overrides `dataset`
+    format: Literal["auto", "long", "pykt", "akt", "triple"] = "auto"
+    columns: dict[str, str] = field(default_factory=dict)  # canonical name -> name in the file
+    learners: int = 2000  # simulated data only
+    fold: int = 0  # the validation fold
+    folds: int = 5  # used where the data brings no folds
+    test_fraction: float = 0.2  # used where the data brings no test split
+    split_seed: int = 0
+    chunk: int = 200
+    min_length: int = 3
+    expand_skills: bool = False  # one answer repeated per skill: inflates every number
+
+    def __post_init__(self) -> None:
+        _check(self, "learners", self.learners >= 10, "at least 10")
+        _check(self, "folds", self.folds >= 2, "at least 2")
+        _check(self, "fold", 0 <= self.fold < self.folds, f"between 0 and {self.folds - 1}")
+        _check(self, "test_fraction", 0 < self.test_fraction < 1, "between 0 and 1")
+        _check(self, "min_length", self.min_length >= 2, "at least 2")
+        _check(self, "chunk", self.chunk >= self.min_length, "at least data.min_length")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of GainAKT2 (design, section 3)."""
+
+    mode: Mode = "cumulative"
+    d_model: int = 128
+    heads: int = 8
+    blocks: int = 2
+    d_ff: int = 256
+    dropout: float = 0.2
+    position: Literal["decay", "absolute"] = "decay"
+    max_steps: int = 512  # only for absolute positions
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "heads", "blocks", "d_ff", "max_steps"):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        _check(self, "heads", self.d_model % self.heads == 0, "a divisor of model.d_model")
+        _check(self, "dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weight of each auxiliary loss beside the next-step BCE (design, section 4)."""
+
+    non_negative: float = 0.0
+    monotonicity: float = 0.0
+    mastery_performance: float = 0.0
+    gain_performance: float = 0.0
+    sparsity: float = 0.0
+    consistency: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, weight in dataclasses.asdict(self).items():
+            _check(self, name, 0 <= weight < float("inf"), "a finite number, at least 0")
+
+    @property
+    def active(self) -> dict[str, float]:
+        """The terms with a weight above zero."""
+        return {name: w for name, w in dataclasses.asdict(self).items() if w > 0}
+
+
+BCE_ONLY = LossConfig()
+MONITORED = LossConfig(non_negative=0.1, consistency=0.05)
+ENHANCED = LossConfig(
+    monotonicity=0.1,
+    mastery_performance=0.8,
+    gain_performance=0.8,
+    sparsity=0.2,
+    consistency=0.3,
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation, stopping, and what is logged."""
+
+    epochs: int = 50
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    scheduler: Literal["plateau", "step", "onecycle", "constant"] = "plateau"
+    scheduler_patience: int = 2  # plateau: epochs without a better validation AUC
+    scheduler_step: int = 5  # step: epochs between two cuts
+    scheduler_factor: float = 0.5
+    patience: int = 10  # early stopping, in epochs
+    clip: float = 1.0
+    tokens_per_batch: int = 4096
+    seed: int = 0
+    monitor: bool = True
+    monitor_every: int = 25  # training steps
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    progress: bool = True
+    wandb: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "patience",
+            "monitor_every",
+            "tokens_per_batch",
+            "scheduler_step",
+            "scheduler_patience",
+        ):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        _check(self, "learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10")
+        _check(self, "weight_decay", self.weight_decay >= 0, "at least 0")
+        _check(self, "clip", self.clip > 0, "above 0")
+        _check(self, "scheduler_factor", 0 < self.scheduler_factor < 1, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What the verdict table judges against; rates are shares in [0, 1]."""
+
+    auc: float = 0.72
+    auc_minimum: float = 0.70
+    mastery_performance: float = 0.4
+    gain_correctness: float = 0.4
+    gain_correctness_minimum: float = 0.3
+    negative_gains: float = 0.10  # where only encouraged; 0 where guaranteed
+    monotonicity: float = 0.20  # where only encouraged; 0 where guaranteed
+    bounds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Size of the evidence in the report."""
+
+    bootstrap: int = 1000  # resamples of learners
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "bootstrap", self.bootstrap >= 20, "at least 20")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run."""
+
+    preset: str = "standard"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    targets: TargetConfig = field(default_factory=TargetConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready nested dict; `from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+
+SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128, dropout=0.1)
+
+PRESETS: dict[str, tuple[str, RunConfig]] = {
+    "smoke": (
+        "seconds; for tests and for trying out an installation",
+        RunConfig(
+            data=DataConfig(learners=60),
+            model=ModelConfig(d_model=16, heads=2, blocks=1, d_ff=32, dropout=0.1),
+            loss=ENHANCED,
+            train=TrainConfig(epochs=2, tokens_per_batch=1024, monitor_every=5),
+            report=ReportConfig(bootstrap=50),
+        ),
+    ),
+    "quick": (
+        "20 epochs of a small model; minutes on a laptop",
+        RunConfig(model=SMALL, loss=ENHANCED, train=TrainConfig(epochs=20, patience=5)),
+    ),
+    "standard": (
+        "50 epochs; what docs/results.md reports",
+        RunConfig(loss=MONITORED),
+    ),
+    "correlation_focused": (
+        "75 epochs with the enhanced loss weights",
+        RunConfig(loss=ENHANCED, train=TrainConfig(epochs=75)),
+    ),
+    "intensive": (
+        "100 epochs of d_model 512 and 6 blocks; wants a GPU",
+        RunConfig(
+            model=ModelConfig(d_model=512, heads=8, blocks=6, d_ff=1024, dropout=0.2),
+            loss=ENHANCED,
+            train=TrainConfig(epochs=100, tokens_per_batch=16384),
+        ),
+    ),
+    "monitored": (
+        "15 epochs of d_model 256 and 4 blocks, StepLR, monitored loss weights",
+        RunConfig(
+            model=ModelConfig(d_model=256, heads=8, blocks=4, d_ff=512),
+            loss=MONITORED,
+            train=TrainConfig(epochs=15, scheduler="step"),
+        ),
+    ),
+}
+
+LOSS_WEIGHTINGS = {"bce": BCE_ONLY, "monitored": MONITORED, "enhanced": ENHANCED}
+
+
+def preset(name: str) -> RunConfig:
+    """The named preset.
+
+    Raises
+    ------
+    KTError
+        When no preset has that name.
+    """
+    if name not in PRESETS:
+        raise KTError(f"preset {name!r} does not exist; choose one of: {', '.join(PRESETS)}")
+    return dataclasses.replace(PRESETS[name][1], preset=name)
+
+
+def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
+    """`config` with single values replaced by dotted name.
+
+    Parameters
+    ----------
+    overrides : dict
+        For instance ``{"model.d_model": 64, "train.epochs": "3"}``; strings are read as the
+        field's type. ``loss`` alone takes a published weighting: bce, monitored or enhanced.
+
+    Raises
+    ------
+    KTError
+        For a name that does not exist or a value that cannot be.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        if name == "loss":
+            config = dataclasses.replace(config, loss=_weighting(value))
+            continue
+        section, _, key = name.partition(".")
+        known = _option_types()
+        if name not in known:
+            raise KTError(f"unknown parameter {name!r}{_closest(name, known)}")
+        changes.setdefault(section, {})[key] = _convert(name, value, known[name])
+    sections = {
+        section: dataclasses.replace(getattr(config, section), **values)
+        for section, values in changes.items()
+    }
+    return dataclasses.replace(config, **sections)
+
+
+def from_dict(raw: dict[str, Any]) -> RunConfig:
+    """The inverse of `RunConfig.to_dict`; unknown or wrongly typed entries are errors."""
+    if not isinstance(raw, dict):
+        raise KTError(f"a configuration must be a JSON object, not {type(raw).__name__}")
+    sections = _section_types()
+    flat = {}
+    for section, values in raw.items():
+        if section == "preset":
+            continue
+        if section not in sections or not isinstance(values, dict):
+            raise KTError(f"unknown configuration section {section!r}")
+        flat |= {f"{section}.{key}": value for key, value in values.items()}
+    config = with_overrides(RunConfig(), flat)
+    return dataclasses.replace(config, preset=str(raw.get("preset", "")))
+
+
+def options() -> dict[str, Any]:
+    """Every dotted name that can be overridden, with its default."""
+    base = RunConfig().to_dict()
+    return {name: base[name.split(".")[0]][name.split(".")[1]] for name in _option_types()}
+
+
+def _section_types() -> dict[str, type]:
+    hints = typing.get_type_hints(RunConfig)
+    return {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+
+
+def _option_types() -> dict[str, Any]:
+    return {
+        f"{section}.{key}": hint
+        for section, kind in _section_types().items()
+        for key, hint in typing.get_type_hints(kind).items()
+    }
+
+
+def _weighting(value: str) -> LossConfig:
+    if value not in LOSS_WEIGHTINGS:
+        raise KTError(f"loss weighting {value!r} does not exist; choose bce, monitored, enhanced")
+    return LOSS_WEIGHTINGS[value]
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            choices = ", ".join(map(str, typing.get_args(kind)))
+            raise KTError(f"{name} = {value!r}: choose one of: {choices}")
+        return value
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise KTError(f"{name} = {value!r}: a mapping is wanted")
+        return {str(k): str(v) for k, v in value.items()}
+    if kind is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise KTError(f"{name} = {value!r}: true or false is wanted")
+        return value.lower() in ("true", "1", "yes")
+    if (isinstance(value, bool) and kind is not bool) or (kind is int and _fraction(value)):
+        raise KTError(f"{name} = {value!r}: {kind.__name__} is wanted")
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise KTError(f"{name} = {value!r}: {kind.__name__} is wanted") from None
+
+
+def _fraction(value: Any) -> bool:
+    return isinstance(value, float) and not value.is_integer()
+
+
+def _closest(name: str, known: dict[str, Any]) -> str:
+    match = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known)}"

@@ -1,0 +1,100 @@
+"""Batches of similar lengths under a token budget, so that little of the work is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kt_core.data.sequences import Sequences
+
+
+@dataclass
+class Batch:
+    """B sequences padded to the longest of them, T steps.
+
+    Attributes
+    ----------
+    skills, responses : [B, T], 0 where padded.
+    valid : [B, T], true at real steps.
+    index : [B], numbers of the sequences.
+    """
+
+    skills: Int[Tensor, "B T"]
+    responses: Int[Tensor, "B T"]
+    valid: Bool[Tensor, "B T"]
+    index: Int[Tensor, "B"]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        return Batch(*(x.to(device) for x in vars(self).values()))
+
+
+class SequenceDataset(Dataset):
+    """Sequences by lists of numbers: one look-up makes one batch."""
+
+    def __init__(self, sequences: Sequences):
+        self.sequences = sequences
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __getitem__(self, index: list[int] | np.ndarray) -> Batch:
+        index = np.asarray(index)
+        s = self.sequences
+        lengths = s.lengths[index]
+        step = np.arange(lengths.max())
+        valid = step < lengths[:, None]
+        at = np.where(valid, s.starts[index][:, None] + step, 0)
+        skills, responses = np.where(valid, s.skill[at], 0), np.where(valid, s.response[at], 0)
+        return Batch(*(torch.from_numpy(x) for x in (skills, responses, valid, index)))
+
+
+class LengthBuckets(Sampler[list[int]]):
+    """Lists of sequence numbers: neighbours in length, about `tokens` padded steps together.
+
+    Each epoch of `shuffle` mixes learners of similar length anew and then the order of batches, a
+    function of the seed and the epoch alone. The sizes of the batches stay the same, so that an
+    epoch always has the same number of steps.
+    """
+
+    def __init__(self, lengths: np.ndarray, tokens: int, shuffle: bool, seed: int = 0):
+        self.lengths, self.shuffle, self.seed, self.epoch = lengths, shuffle, seed, 0
+        self.cuts = _cuts(np.sort(lengths), tokens)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this at the start of every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.cuts) + 1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if not self.shuffle:
+            order = np.argsort(self.lengths, kind="stable")
+            return iter([part.tolist() for part in np.split(order, self.cuts)])
+        rng = np.random.default_rng((self.seed, self.epoch))
+        jitter = rng.uniform(0.9, 1.1, len(self.lengths))
+        parts = np.split(np.argsort(self.lengths * jitter, kind="stable"), self.cuts)
+        return iter([parts[i].tolist() for i in rng.permutation(len(parts))])
+
+
+def _cuts(ascending: np.ndarray, tokens: int) -> list[int]:
+    """Where to cut sequences sorted by length so that size times longest stays within `tokens`."""
+    cuts, begin = [], 0
+    for i, length in enumerate(ascending.tolist()):
+        if i > begin and length * (i - begin + 1) > tokens:
+            cuts.append(i)
+            begin = i
+    return cuts
+
+
+def loader(sequences: Sequences, tokens: int, shuffle: bool = False, seed: int = 0) -> DataLoader:
+    """A DataLoader whose items are `Batch`es."""
+    sampler = LengthBuckets(sequences.lengths, tokens, shuffle, seed)
+    return DataLoader(SequenceDataset(sequences), sampler=sampler, batch_size=None)

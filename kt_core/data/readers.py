@@ -1,0 +1,239 @@
+"""Readers: each of the field's file formats into rows of text, then one check for all.
+
+- long: a CSV, TSV or Parquet file with one row an interaction (ASSISTments, DataShop, pyBKT).
+- pykt: ``fold,uid,concepts,responses``, one row a sequence, lists in quotes; -1 pads.
+- akt: blocks of four lines (``index,learner``; items; skills; responses) or three (no items).
+- triple: DKVMN's and EduData's blocks of three lines (length; skills; responses).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kt_core.data.table import canonical
+from kt_core.errors import KTError
+
+NAMES = {
+    "user": "user user_id learner learner_id student student_id studentid uid anon_student_id",
+    "skill": "skill skill_name skill_id kc kc(default) concept concepts knowledge_component "
+    "sequence_id",
+    "correct": "correct response responses is_correct answered_correctly correct_first_attempt "
+    "outcome score",
+    "item": "item item_id question question_id problem problem_id step_name problem_name",
+    "timestamp": "timestamp time start_time order_id log_id first_transaction_time "
+    "step_start_time",
+    "fold": "fold",
+}
+REQUIRED = ("user", "skill", "correct")
+
+
+def read_table(
+    path: str | Path,
+    format: str = "auto",
+    columns: dict[str, str] | None = None,
+    expand_skills: bool = False,
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Read one file into the canonical table.
+
+    Parameters
+    ----------
+    format : ``auto`` looks at the file; or ``long``, ``pykt``, ``akt``, ``triple``.
+    columns : for long tables, canonical name -> the file's name, where that is not recognised.
+    expand_skills : keep an answer that the file repeats once per skill as several rows.
+
+    Returns
+    -------
+    The table (see `kt_core.data.table`), and counts of what was dropped or combined.
+
+    Raises
+    ------
+    KTError
+        With the file, the line or column, the value and the way out.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise KTError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise KTError(f"{path}: the file is empty")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        raw, first_line = _rename(_read_parquet(path), columns, path), 1
+        return canonical(raw, path.name, first_line, expand_skills)
+    lines = _lines(path)
+    kind = _detect(lines, path) if format == "auto" else format
+    if kind == "long":
+        raw, first_line = _rename(_read_delimited(path, lines), columns, path), 2
+    elif kind == "pykt":
+        raw, first_line = _read_pykt(_read_delimited(path, lines), path), 1
+    else:
+        raw, first_line = _read_blocks(lines, kind, path), 1
+    return canonical(raw, path.name, first_line, expand_skills)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise KTError(
+            f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, "
+            "for instance with: iconv -f latin1 -t utf-8"
+        ) from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise KTError(f"{path}: the file is empty")
+    return lines
+
+
+def _detect(lines: list[str], path: Path) -> str:
+    header = {_plain(name) for name in _split(lines[0], _delimiter(lines[0]))}
+    if {"concepts", "responses"} <= header:
+        return "pykt"
+    if any(name in header for name in NAMES["correct"].split()):
+        return "long"
+    if all(_is_number(x) for x in _split(lines[0], ",")):
+        return "triple" if len(_split(lines[0], ",")) == 1 else "akt"
+    raise KTError(
+        f"{path}: unknown format; its first line is {lines[0][:80]!r}. Long tables need a header "
+        f"with names such as user, skill, correct: map yours with data.columns, "
+        "or name the format with data.format"
+    )
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise KTError(f"{path}: not a readable Parquet file ({error})") from None
+
+
+def _read_delimited(path: Path, lines: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(
+            path,
+            sep=_delimiter(lines[0]),
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skip_blank_lines=False,
+        )
+    except pd.errors.ParserError as error:
+        raise KTError(f"{path}: {str(error).strip()}") from None
+
+
+def _rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd.DataFrame:
+    columns = columns or {}
+    unknown = set(columns) - set(NAMES)
+    if unknown:
+        raise KTError(f"data.columns: {sorted(unknown)} unknown; choose from {list(NAMES)}")
+    plain = {_plain(name): name for name in reversed(raw.columns.astype(str))}
+    found = {}
+    for name, usual in NAMES.items():
+        if name in columns:
+            if columns[name] not in raw.columns:
+                raise KTError(_missing(path, columns[name], raw))
+            found[name] = columns[name]
+        else:
+            match = next((plain[u] for u in usual.split() if u in plain), None)
+            if match is not None and match not in columns.values():
+                found[name] = match
+    for name in REQUIRED:
+        if name not in found:
+            raise KTError(_missing(path, name, raw))
+    table = pd.DataFrame({name: _as_text(raw[source]) for name, source in found.items()})
+    if "fold" in table:
+        table["fold"] = _folds(table["fold"], path)
+    return table
+
+
+def _read_pykt(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
+    raw.columns = [_plain(name) for name in raw.columns]
+    for name in ("uid", "concepts", "responses"):
+        if name not in raw:
+            raise KTError(_missing(path, name, raw))
+    lists = {"skill": raw["concepts"], "correct": raw["responses"]}
+    if "questions" in raw and (raw["questions"] != "NA").all():
+        lists["item"] = raw["questions"]
+    if "timestamps" in raw and (raw["timestamps"] != "NA").all():
+        lists["timestamp"] = raw["timestamps"]
+    split = {name: [_list(text) for text in column] for name, column in lists.items()}
+    counts = [len(x) for x in split["skill"]]
+    for name, rows in split.items():
+        for i, row in enumerate(rows):
+            if len(row) != counts[i]:
+                raise KTError(
+                    f"{path}, line {i + 2}: {counts[i]} concepts but {len(row)} entries for {name}"
+                )
+    table = pd.DataFrame({name: np.concatenate(rows) for name, rows in split.items()}, dtype=str)
+    table.insert(0, "user", np.repeat(raw["uid"].to_numpy(), counts))
+    if "fold" in raw:
+        table["fold"] = np.repeat(_folds(raw["fold"], path).to_numpy(), counts)
+    # pyKT pads its cut sequences with -1; the lines of this table are those of the lists.
+    return table[table["correct"] != "-1"].reset_index(drop=True)
+
+
+def _read_blocks(lines: list[str], kind: str, path: Path) -> pd.DataFrame:
+    rows = [_list(line) for line in lines]
+    size = 4 if kind == "akt" and _four_lines(rows) else 3
+    if len(rows) % size:
+        raise KTError(f"{path}: {len(rows)} lines do not make whole blocks of {size}")
+    frames = []
+    for at in range(0, len(rows), size):
+        head, *lists = rows[at : at + size]
+        names = ("item", "skill", "correct") if size == 4 else ("skill", "correct")
+        if len({len(x) for x in lists}) > 1:
+            raise KTError(
+                f"{path}, line {at + 1}: the lists of this learner have "
+                f"{', '.join(f'{len(x)} {n}s' for x, n in zip(lists, names, strict=True))}"
+            )
+        if kind == "triple" and head != [str(len(lists[0]))]:
+            raise KTError(f"{path}, line {at + 1}: {head[0]} steps announced, {len(lists[0])} found")
+        user = head[-1] if kind == "akt" else str(at // size)
+        frames.append(pd.DataFrame(dict(zip(names, lists, strict=True))).assign(user=user))
+    return pd.concat(frames, ignore_index=True).astype(str)
+
+
+def _four_lines(rows: list[list[str]]) -> bool:
+    blocks = [rows[at : at + 4] for at in range(0, len(rows), 4)]
+    return all(len(b) == 4 and len({len(x) for x in b[1:]}) == 1 for b in blocks)
+
+
+def _folds(text: pd.Series, path: Path) -> pd.Series:
+    value = pd.to_numeric(text, errors="coerce")
+    if value.isna().any():
+        raise KTError(f"{path}, column fold: {text[value.isna().idxmax()]!r} is not a number")
+    return value.astype(int)
+
+
+def _missing(path: Path, name: str, raw: pd.DataFrame) -> str:
+    found = ", ".join(map(str, list(raw.columns)[:30]))
+    return f"{path}: no column for {name!r}; it has: {found}. Name it with data.columns"
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype("string").fillna("").astype(object).astype(str)
+
+
+def _plain(name: str) -> str:
+    return str(name).strip().lower().replace(" ", "_")
+
+
+def _delimiter(line: str) -> str:
+    return max("\t,;", key=line.count)
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    return [part.strip().strip('"') for part in line.split(delimiter)]
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.strip().rstrip(",").split(",")]
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").isdigit()

@@ -1,0 +1,206 @@
+"""The data sets that go by a name, and where their files are found.
+
+Real data is never part of the project. Its files are looked for in ``$KT_DATA_DIR/<name>/`` (or in
+``$KT_DATA_DIR`` itself), then in the user's cache, then fetched from their public home with a
+checksum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kt_core.config import DataConfig
+from kt_core.data.readers import read_table
+from kt_core.data.simulate import Simulation, simulate
+from kt_core.data.table import Dataset, repeated_answers
+from kt_core.errors import KTError
+
+log = logging.getLogger("kt_core")
+
+RAW = "https://raw.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class Public:
+    """Files of a public repository at one commit.
+
+    Attributes
+    ----------
+    files : file name -> SHA-256.
+    test_files : those whose learners are the test split.
+    """
+
+    about: str
+    home: str
+    format: str
+    files: dict[str, str]
+    test_files: tuple[str, ...] = ()
+
+
+DATASETS: dict[str, Simulation | Public] = {
+    "simulated": Simulation(),
+    "simulated-no-learning": Simulation(growth=0.0),
+    "simulated-forgetting": Simulation(forgetting=0.06),
+    "assist2015": Public(
+        "ASSISTments 2015 skill builders, pyKT's split",
+        f"{RAW}/pykt-team/pykt-toolkit/f766468f1d3083f737e5fde22a17a08de0d52552/data/assist2015",
+        "pykt",
+        {
+            "train_valid.csv": "83ff2090d1ddaa6295854984733b699b"
+            "52fa3b656d7c814d6c9da56822964ac7",
+            "test.csv": "518d8f6c81d487d5c342eedd9a46b4160c974945247baf16e01b432a3101d154",
+        },
+        test_files=("test.csv",),
+    ),
+    "assist2009": Public(
+        "ASSISTments 2009 skill builders with items, AKT's files",
+        f"{RAW}/arghosh/AKT/01b7e8d7d7c862cabc9467108e3e7f2555653a88/data/assist2009_pid",
+        "akt",
+        {
+            f"assist2009_pid_test{part}.csv": digest
+            for part, digest in enumerate(
+                (
+                    "7a1cb2bc8045dbe1016253fdd1dc831b26580638e15a7b7b99c5d7c73d3c3915",
+                    "547c17ad179e850edc7a8a8a1e74a2e371e5eaeafcb2c375b7ae53248e733db0",
+                    "deb07f638f84e391c170ca3bdc87eb07001c8034e6f5b87817876378b20ff3ee",
+                    "b6a8edbe565cfae154ccae93584d69d7bd99a8341ac3e481ea1c569b9239ecc3",
+                    "be0b93bd7f94c4d489f2950eb818d2a6d96ebd5ddb2342ee152695d504c40fa5",
+                ),
+                start=1,
+            )
+        },
+    ),
+    "statics2011": Public(
+        "Statics 2011, a university course, with items",
+        f"{RAW}/theophilee/learner-performance-prediction/"
+        "a7ae193aa6957003a764aed7c95b07666fd4f1da/data/statics",
+        "long",
+        {
+            "preprocessed_data.csv": "6633163dc95f3d13fb39efe4e366c905"
+            "a3b7f636085e46fe0c815a9f9fdd9d03"
+        },
+    ),
+}
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """The data that `config` names: a file of one's own, simulated learners, or a public set.
+
+    Raises
+    ------
+    KTError
+        For an unknown name, a file that cannot be read, or a download that fails or differs.
+    """
+    if config.path:
+        table, notes = read_table(
+            config.path, config.format, config.columns, config.expand_skills
+        )
+        return _dataset(Path(config.path).stem, table, notes, [Path(config.path)], config)
+    if config.dataset not in DATASETS:
+        raise KTError(
+            f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "
+            "or name a file of your own with --data"
+        )
+    spec = DATASETS[config.dataset]
+    if isinstance(spec, Simulation):
+        spec = dataclasses.replace(spec, learners=config.learners)
+        return simulate(spec, config.dataset)
+    paths = locate(config.dataset)
+    parts, notes = [], {}
+    for path in paths:
+        part, counts = read_table(path, spec.format, expand_skills=config.expand_skills)
+        if path.name in spec.test_files:
+            part["fold"] = -1
+        parts.append(part)
+        notes = {k: notes.get(k, 0) + counts.get(k, 0) for k in notes | counts}
+    _check_apart(parts, paths)
+    return _dataset(config.dataset, pd.concat(parts, ignore_index=True), notes, paths, config)
+
+
+def locate(name: str) -> list[Path]:
+    """Paths of a public data set's files, downloaded where they are nowhere on this machine."""
+    spec = DATASETS[name]
+    assert isinstance(spec, Public)
+    folder = os.environ.get("KT_DATA_DIR")
+    if folder:
+        for base in (Path(folder) / name, Path(folder)):
+            if all((base / file).is_file() for file in spec.files):
+                return [_verified(base / file, digest) for file, digest in spec.files.items()]
+        log.info("%s is not in KT_DATA_DIR=%s; looking in the cache", name, folder)
+    return [_fetch(name, spec.home, file, digest) for file, digest in spec.files.items()]
+
+
+def found(name: str) -> str:
+    """Where a data set would come from: built in, a folder, or a download."""
+    spec = DATASETS[name]
+    if isinstance(spec, Simulation):
+        return "built in"
+    folder = os.environ.get("KT_DATA_DIR", "")
+    for base in (Path(folder) / name, Path(folder), cache(name)):
+        if str(base) and all((base / file).is_file() for file in spec.files):
+            return str(base)
+    return "to be downloaded"
+
+
+def cache(name: str) -> Path:
+    """The folder in the user's cache for one data set."""
+    import pooch
+
+    return Path(pooch.os_cache("kt_core")) / name
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(name: str, home: str, file: str, digest: str) -> Path:
+    import pooch
+    import requests
+
+    try:
+        return Path(
+            pooch.retrieve(
+                url=f"{home}/{file}",
+                known_hash=f"sha256:{digest}",
+                fname=file,
+                path=cache(name),
+                progressbar=False,
+            )
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise KTError(
+            f"{name}: {file} could not be had from {home}: {error}. Put the file into a folder "
+            f"{name}/ and name the folder above it with KT_DATA_DIR"
+        ) from None
+
+
+def _verified(path: Path, digest: str) -> Path:
+    if sha256(path) != digest:
+        log.warning("%s differs from the published file (checksum)", path)
+    return path
+
+
+def _dataset(
+    name: str, table: pd.DataFrame, notes: dict, paths: list[Path], config: DataConfig
+) -> Dataset:
+    inflated = config.expand_skills and repeated_answers(table) > 0
+    return Dataset(name, table, notes, inflated, {path.name: sha256(path) for path in paths})
+
+
+def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for part, path in zip(parts, paths, strict=True):
+        users = part["user"].unique()
+        for user in users:
+            if user in seen:
+                raise KTError(f"learner {user!r} stands in two files: {seen[user]} and {path}")
+        seen |= dict.fromkeys(users, path)

@@ -1,0 +1,157 @@
+"""The canonical table: one row an interaction, in order within a learner.
+
+Columns: `user`, `skill` (text), `correct` (0 or 1), and where known `item` (text), `timestamp`
+(numbers that sort), `fold` (-1 is the test split, 0, 1, ... the validation folds) and, for
+simulated learners, `true_mastery` (after the step), `true_before` and `true_gain`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from kt_core.errors import KTError
+
+log = logging.getLogger("kt_core")
+
+RIGHT = {"1", "1.0", "true", "correct", "right"}
+WRONG = {"0", "0.0", "false", "incorrect", "wrong"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A canonical table and where it comes from.
+
+    Attributes
+    ----------
+    notes : what reading changed, as counts (rows dropped, rows combined).
+    inflated : one answer stands in several rows; every number computed from it is too good.
+    sources : file name -> SHA-256.
+    """
+
+    name: str
+    table: pd.DataFrame
+    notes: dict[str, int] = field(default_factory=dict)
+    inflated: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def canonical(
+    raw: pd.DataFrame, source: str, first_line: int = 2, expand_skills: bool = False
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Check and clean rows of text into the canonical table.
+
+    Rows without a skill and responses strictly between 0 and 1 are dropped and counted. Rows are
+    grouped by learner in order of first appearance and sorted by timestamp where there is one,
+    stably, so that ties keep the file's order. Adjacent rows of a learner with the same item, the
+    same response and different skills are one answer: they become one row with a combined skill.
+
+    Parameters
+    ----------
+    raw : columns `user`, `skill`, `correct` and optionally `item`, `timestamp`, `fold`, as text.
+    source : the file's name, for messages.
+    first_line : the line of the file in which the first row stands.
+
+    Raises
+    ------
+    KTError
+        For an empty learner id or response, or a response or timestamp that cannot be read.
+    """
+    if raw.empty:
+        raise KTError(f"{source}: no interactions in it")
+    notes: dict[str, int] = {}
+    line = pd.Series(np.arange(len(raw)) + first_line, index=raw.index)
+    blank = raw["user"].str.strip() == ""
+    if blank.any():
+        raise KTError(f"{source}, line {line[blank].iloc[0]}: the learner id is empty")
+    correct = _responses(raw["correct"], line, source)
+    no_skill = raw["skill"].str.strip() == ""
+    keep = ~no_skill & correct.isin((0, 1))
+    _note(notes, "rows without a skill, dropped", int(no_skill.sum()))
+    _note(notes, "responses between 0 and 1, dropped", int((~no_skill & ~keep).sum()))
+    table = raw.assign(correct=correct)[keep]
+    if table.empty:
+        raise KTError(f"{source}: no row has both a skill and a response of 0 or 1")
+    table["correct"] = table["correct"].astype(np.int64)
+    if "timestamp" in table:
+        table["timestamp"] = _timestamps(table["timestamp"], line, source)
+    table = _in_order(table)
+    if "item" in table and not expand_skills:
+        table, merged = combine_skills(table)
+        _note(notes, "rows repeating an answer for a further skill, combined", merged)
+    for what, count in notes.items():
+        log.info("%s: %s %s", source, f"{count:,}", what)
+    return table, notes
+
+
+def combine_skills(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """One row per answer: adjacent rows with the same item and different skills become one.
+
+    Returns
+    -------
+    The table with combined skills such as ``37+54``, and how many rows were merged away.
+    """
+    user, item = table["user"].to_numpy(), table["item"].to_numpy()
+    skill, correct = table["skill"].to_numpy(), table["correct"].to_numpy()
+    same = (user[1:] == user[:-1]) & (item[1:] == item[:-1]) & (correct[1:] == correct[:-1])
+    further = np.append(False, same & (item[1:] != ""))  # a further skill of the answer before
+    seen: set[str] = set()
+    for i in np.flatnonzero(further):
+        seen = seen | {skill[i - 1]} if further[i - 1] else {skill[i - 1]}
+        further[i] = skill[i] not in seen  # the same skill again: a real repeat
+    answer = np.cumsum(~further)
+    merged = len(table) - int(answer[-1])
+    if merged == 0:
+        return table, 0
+    first = table.groupby(answer, sort=False).head(1).copy()
+    first["skill"] = [_combined(s) for s in np.split(skill, np.flatnonzero(np.diff(answer)) + 1)]
+    return first.reset_index(drop=True), merged
+
+
+def repeated_answers(table: pd.DataFrame) -> int:
+    """How many rows repeat the answer of the row before for a further skill."""
+    return combine_skills(table)[1] if "item" in table else 0
+
+
+def _combined(skills: np.ndarray) -> str:
+    return "+".join(sorted(skills, key=lambda s: (len(s), s)))
+
+
+def _responses(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
+    lower = text.str.strip().str.lower()
+    value = pd.to_numeric(lower, errors="coerce").astype(float)
+    value = value.mask(lower.isin(RIGHT), 1.0).mask(lower.isin(WRONG), 0.0)
+    bad = ~value.between(0, 1)
+    if bad.any():
+        at = bad.idxmax()
+        raise KTError(
+            f"{source}, line {line[at]}: response {text[at]!r} is not 0 or 1; "
+            "name another column with data.columns, or clean the file"
+        )
+    return value
+
+
+def _timestamps(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
+    value = pd.to_numeric(text, errors="coerce")
+    if value.isna().all():
+        dates = pd.to_datetime(text, errors="coerce", format="mixed", utc=True)
+        value = dates.astype("int64").where(dates.notna())
+    if value.isna().any():
+        at = value.isna().idxmax()
+        raise KTError(f"{source}, line {line[at]}: timestamp {text[at]!r} cannot be read")
+    return value
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    order = [pd.factorize(table["user"])[0]]
+    if "timestamp" in table:
+        order.insert(0, table["timestamp"].to_numpy())
+    return table.iloc[np.lexsort(order)].reset_index(drop=True)
+
+
+def _note(notes: dict[str, int], what: str, count: int) -> None:
+    if count:
+        notes[what] = count

@@ -1,0 +1,99 @@
+"""Pearson correlations of a score with an outcome: pooled, within skill, and per learner.
+
+All are functions of sums over (learner, skill) cells, so that resampling learners costs one matrix
+product per sum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from kt_core.metrics.bootstrap import Bootstrap, Estimate
+
+TINY = 1e-12  # a variance below this share of the mean square is rounding, not spread
+
+
+class Association:
+    """Correlation of `x` with `y` over rows that belong to learners and skills.
+
+    Parameters
+    ----------
+    x, y : [N]; rows where either is not finite are left out.
+    learner, skill : [N], numbers from 0.
+    bootstrap : over all learners, also those without a row here.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        learner: np.ndarray,
+        skill: np.ndarray,
+        bootstrap: Bootstrap,
+    ):
+        keep = np.isfinite(x) & np.isfinite(y)
+        x, y = np.asarray(x, float)[keep], np.asarray(y, float)[keep]
+        learner, skill = learner[keep], skill[keep]
+        self.bootstrap, self.entries = bootstrap, len(x)
+        self.learners = len(np.unique(learner))
+        if len(x):
+            x, y = x - x.mean(), y - y.mean()  # the sums of squares stay accurate
+        shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)
+        terms = (np.ones_like(x), x, y, x * x, y * y, x * y)
+        self.cells = [
+            sparse.coo_array((t, (learner, skill)), shape=shape).tocsr() for t in terms
+        ]
+
+    def pooled(self) -> np.ndarray:
+        """r over all rows, for each row of the bootstrap's weights, [R+1]."""
+        return _pearson(*(self.bootstrap.weights @ c.sum(axis=1) for c in self.cells))
+
+    def within_skill(self) -> np.ndarray:
+        """r after each skill's own means are taken off, [R+1]: between-skill level is no help."""
+        n, *_ = sums = self._by_skill()
+        cov, var_x, var_y = (part.sum(axis=1) for part in _moments(*sums))
+        squares = sums[3].sum(axis=1), sums[4].sum(axis=1)
+        return _ratio(cov, var_x, var_y, *squares)
+
+    def skill_average(self) -> np.ndarray:
+        """Mean over skills of each skill's own r, [R+1]; skills where r is undefined are left out."""
+        r = _pearson(*self._by_skill())
+        defined = np.isfinite(r)
+        count = defined.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            return np.where(defined, r, 0).sum(axis=1) / np.where(count, count, np.nan)
+
+    def learner_average(self) -> np.ndarray:
+        """Mean over learners of each learner's own r, [R+1]."""
+        r = _pearson(*(np.asarray(c.sum(axis=1)) for c in self.cells))
+        defined = np.isfinite(r)
+        weights = self.bootstrap.weights
+        total = weights @ defined.astype(float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (weights @ np.where(defined, r, 0)) / np.where(total, total, np.nan)
+
+    def estimate(self, variant: str) -> Estimate:
+        """One of the four above, by name, with its interval."""
+        values = getattr(self, variant)()
+        return self.bootstrap.estimate(values, self.entries, self.learners)
+
+    def _by_skill(self) -> list[np.ndarray]:
+        return [np.asarray((c.T @ self.bootstrap.weights.T).T) for c in self.cells]
+
+
+def _moments(n, x, y, xx, yy, xy):
+    safe = np.where(n > 0, n, 1)
+    return xy - x * y / safe, xx - x * x / safe, yy - y * y / safe
+
+
+def _pearson(n, x, y, xx, yy, xy) -> np.ndarray:
+    cov, var_x, var_y = _moments(n, x, y, xx, yy, xy)
+    return _ratio(cov, var_x, var_y, xx, yy)
+
+
+def _ratio(cov, var_x, var_y, xx, yy) -> np.ndarray:
+    spread = (var_x > TINY * xx) & (var_y > TINY * yy) & (var_x > 0) & (var_y > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = cov / np.sqrt(np.where(spread, var_x * var_y, np.nan))
+    return np.clip(r, -1.0, 1.0)

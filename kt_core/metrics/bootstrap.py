@@ -1,0 +1,66 @@
+"""Intervals from resampling learners, never rows (design, section 6).
+
+Rows of one learner hang together, so a learner is drawn with all rows or not at all. A resample is
+a vector of learner counts; every measure is a function of weighted sums over learners, so that all
+resamples are one matrix product, and two measures on the same `Bootstrap` are paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its 95 % percentile interval over learners.
+
+    `value` is NaN where the measure is not defined (one class, no spread, nobody qualifies); the
+    interval is NaN too where fewer than 95 % of the resamples define it.
+    """
+
+    value: float
+    low: float = np.nan
+    high: float = np.nan
+    entries: int = 0
+    learners: int = 0
+
+
+class Bootstrap:
+    """Resamples of `n` learners.
+
+    Attributes
+    ----------
+    weights : [R+1, n], how often each learner was drawn; row 0 is the data itself.
+    """
+
+    def __init__(self, n: int, resamples: int = 1000, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        draws = rng.multinomial(n, np.full(n, 1 / n), size=resamples) if n else np.ones((0, 0))
+        self.n, self.resamples = n, resamples
+        self.weights = np.vstack([np.ones((1, n)), draws]).astype(np.float64)
+
+    def estimate(self, values: np.ndarray, entries: int, learners: int) -> Estimate:
+        """An `Estimate` from a measure's values on all rows of `weights`, [R+1]."""
+        value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
+        if not np.isfinite(value) or len(draws) < 0.95 * self.resamples:
+            return Estimate(value, entries=entries, learners=learners)
+        low, high = np.quantile(draws, (0.025, 0.975))
+        return Estimate(value, float(low), float(high), entries, learners)
+
+    def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
+        """Sum over learners of `numerator` by that of `denominator`, each [n]."""
+        total = self.weights @ denominator
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = (self.weights @ numerator) / total
+        return self.estimate(values, int(denominator.sum()), int((denominator > 0).sum()))
+
+    def mean(self, per_learner: np.ndarray) -> Estimate:
+        """Mean over the learners for whom the value, [n], is defined."""
+        defined = np.isfinite(per_learner)
+        return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float))
+
+    def difference(self, a: np.ndarray, b: np.ndarray, entries: int, learners: int) -> Estimate:
+        """Paired difference of two measures' values on all rows of `weights`."""
+        return self.estimate(a - b, entries, learners)

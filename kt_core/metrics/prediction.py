@@ -1,0 +1,95 @@
+"""Quality of predicted probabilities: AUC, accuracy, log loss, Brier score, calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.isotonic import IsotonicRegression
+
+from kt_core.metrics.bootstrap import Bootstrap, Estimate
+
+EPS = 1e-7  # probabilities are kept this far from 0 and 1 in the log loss
+
+
+class Prediction:
+    """Predicted probabilities against responses.
+
+    Parameters
+    ----------
+    predicted : [N], in [0, 1].
+    correct : [N], 0 or 1.
+    learner : [N], numbers from 0.
+    """
+
+    def __init__(
+        self,
+        predicted: np.ndarray,
+        correct: np.ndarray,
+        learner: np.ndarray,
+        bootstrap: Bootstrap,
+    ):
+        self.p = np.asarray(predicted, float)
+        self.y = np.asarray(correct, float)
+        self.learner, self.bootstrap = np.asarray(learner), bootstrap
+        self.learners = len(np.unique(self.learner))
+
+    def auc(self) -> np.ndarray:
+        """Area under the ROC curve, ties one half, for each row of the weights, [R+1]."""
+        _, rank = np.unique(self.p, return_inverse=True)
+        size = rank.max() + 1 if len(rank) else 1
+        order = np.argsort(rank, kind="stable")
+        rank, right, learner = rank[order], self.y[order] == 1, self.learner[order]
+        values = np.full(len(self.bootstrap.weights), np.nan)
+        for i, weights in enumerate(self.bootstrap.weights):
+            w = weights[learner]
+            good = np.bincount(rank[right], w[right], size)
+            bad = np.bincount(rank[~right], w[~right], size)
+            total = good.sum() * bad.sum()
+            if total:
+                values[i] = (good * (bad.cumsum() - bad / 2)).sum() / total
+        return values
+
+    def means(self) -> dict[str, np.ndarray]:
+        """Accuracy at one half, log loss and Brier score, each [R+1]."""
+        p = np.clip(self.p, EPS, 1 - EPS)
+        terms = {
+            "accuracy": (self.p >= 0.5) == (self.y == 1),
+            "log loss": -np.where(self.y == 1, np.log(p), np.log1p(-p)),
+            "Brier score": (self.p - self.y) ** 2,
+        }
+        n = self.bootstrap.n
+        count = self.bootstrap.weights @ np.bincount(self.learner, minlength=n)
+        with np.errstate(invalid="ignore"):
+            return {
+                name: (self.bootstrap.weights @ np.bincount(self.learner, term, n)) / count
+                for name, term in terms.items()
+            }
+
+    def estimates(self) -> dict[str, Estimate]:
+        """All of them with intervals."""
+        values = {"AUC": self.auc()} | self.means()
+        return {
+            name: self.bootstrap.estimate(v, len(self.p), self.learners)
+            for name, v in values.items()
+        }
+
+
+def calibration_curve(prediction: Prediction, points: int = 101, resamples: int = 100):
+    """Reliability by isotonic regression (PAVA; Dimitriadis, Gneiting and Jordan 2021).
+
+    Returns
+    -------
+    frame : columns `predicted`, `observed`, `low`, `high` (95 % over learners), on a grid between
+        the 0.5 % and 99.5 % quantiles of the predictions.
+    miscalibration : Brier score of the predictions minus that of the recalibrated ones, >= 0.
+    """
+    p, y, learner = prediction.p, prediction.y, prediction.learner
+    grid = np.linspace(*np.quantile(p, (0.005, 0.995)), points)
+    fit = IsotonicRegression(out_of_bounds="clip", y_min=0, y_max=1)
+    weights = prediction.bootstrap.weights[: resamples + 1]
+    curves = np.array([fit.fit(p, y, sample_weight=w[learner]).predict(grid) for w in weights])
+    recalibrated = fit.fit(p, y).predict(p)
+    miscalibration = float(((p - y) ** 2 - (recalibrated - y) ** 2).mean())
+    low, high = np.quantile(curves[1:], (0.025, 0.975), axis=0)
+    frame = {"predicted": grid, "observed": curves[0], "low": low, "high": high}
+    return pd.DataFrame(frame), miscalibration

@@ -1,0 +1,51 @@
+"""The monitor: interpretability of the current batch, every N training steps (design, section 5).
+
+It reads the states of the forward pass that training has just made, under no_grad and without
+drawing random numbers, so that weights after training are the same with and without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+
+from kt_core.metrics.batch import batch_metrics
+
+
+class Monitor(L.Callback):
+    """Lightning callback over `kt_core.metrics.batch`.
+
+    Parameters
+    ----------
+    every : training steps between two looks.
+
+    Attributes
+    ----------
+    rows : one flat dict of floats per look, with `step` and `epoch`.
+    """
+
+    def __init__(self, every: int = 25):
+        self.every = every
+        self.rows: list[dict[str, float]] = []
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at every N-th step, the first included."""
+        step = trainer.global_step - 1
+        if step % self.every:
+            return
+        kept = module.kept
+        mastery, gains = kept.mastery, kept.gains
+        if mastery is None:  # no loss needed the [B, T, C] states: read them from c and v
+            mastery, gains = module.model.read_mastery(kept.context, kept.value)
+        values = batch_metrics(
+            mastery, gains, kept.logits, batch.skills, batch.responses, batch.valid
+        )
+        floats = {f"monitor/{name}": float(value) for name, value in values.items()}
+        self.rows.append({"step": step, "epoch": trainer.current_epoch, **floats})
+        for logger in trainer.loggers:
+            logger.log_metrics(floats, step=step)
