@@ -80,7 +80,10 @@ def evaluate(model: GainAKT2, sequences: Sequences) -> Evidence:
             _count(counts, index, batch, states, start)
     model.train(was_training)
     return Evidence(
-        _frame(sequences, columns), _counts_frame(counts, sequences), middle, final,
+        _frame(sequences, columns),
+        _counts_frame(counts, sequences),
+        middle,
+        final,
         sequences.learners,
     )
 

@@ -1,7 +1,8 @@
 """Losses: next-step BCE and the auxiliary terms of section 4, pure and masked.
 
 Every function takes `valid` [B, T], true at real steps, and averages over valid entries alone, so
-that padding never contributes. With nothing to average a term is 0. B learners, T steps, C skills.
+that padding never contributes. With nothing to average a term is 0. B learners, T steps, P = T-1
+predictions, C skills.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def own_skill(states: Float[Tensor, "B T C"], skills: Int[Tensor, "B T"]) -> Flo
 
 
 def next_step(
-    logits: Float[Tensor, "B T-1"], responses: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"]
+    logits: Float[Tensor, "B P"], responses: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of the responses of steps 1..T-1."""
     target = responses[:, 1:].to(logits.dtype)

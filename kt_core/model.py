@@ -30,7 +30,7 @@ class States:
 
     Attributes
     ----------
-    logits : [B, T-1], ``logits[:, t]`` predicts the response of step t+1 from steps 0..t.
+    logits : [B, P], P = T-1; ``logits[:, t]`` predicts the response of step t+1 from steps 0..t.
     context, value : [B, T, D], the two streams; step t has seen answers 0..t.
     filtered : [B, T, C], mastery at step t on the evidence up to t. Shifted by one step it is
         pre-response: the only field that a *pre* measure may read.
@@ -39,7 +39,7 @@ class States:
     gains : [B, T, C], the learning gain credited at step t.
     """
 
-    logits: Float[Tensor, "B T-1"]
+    logits: Float[Tensor, "B P"]
     context: Float[Tensor, "B T D"]
     value: Float[Tensor, "B T D"]
     filtered: Float[Tensor, "B T C"]

@@ -1,10 +1,10 @@
 """Run folders: what a training leaves behind, complete or not at all.
 
-    model.safetensors   weights of the best epoch
-    config.json         configuration, skills, data set: enough to rebuild the model
-    history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
-    provenance.json     versions, commit, checksums, seed, command, time
-    metrics.json, report.html, figures/, notebooks/     added by the notebooks
+model.safetensors   weights of the best epoch
+config.json         configuration, skills, data set: enough to rebuild the model
+history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
+provenance.json     versions, commit, checksums, seed, command, time
+metrics.json, report.html, figures/, notebooks/     added by the notebooks
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class Run:
             config = from_dict(saved["config"])
             vocabulary = Vocabulary(tuple(map(str, saved["skills"])))
         except (KeyError, TypeError) as error:
-            raise KTError(f"{path / 'config.json'}: {error} is missing or of the wrong type") from None
+            raise KTError(
+                f"{path / 'config.json'}: {error} is missing or of the wrong type"
+            ) from None
         model = GainAKT2(config.model, len(vocabulary.skills))
         try:
             model.load_state_dict(load_file(path / "model.safetensors"))
@@ -123,7 +125,9 @@ def new_run(folder: str | Path, config: RunConfig, splits: Splits) -> Iterator[R
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise KTError(f"{folder.parent}: cannot be written ({error.strerror}); choose --out") from None
+        raise KTError(
+            f"{folder.parent}: cannot be written ({error.strerror}); choose --out"
+        ) from None
     run = Run(partial, config, splits.vocabulary, provenance(config, splits.dataset))
     try:
         run.write_json("config.json", {"config": config.to_dict(), **_data_facts(splits)})
@@ -150,7 +154,7 @@ def provenance(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "command": os.environ.get("KT_COMMAND", " ".join(sys.argv)),
         "seed": config.train.seed,
         "data": dataset.name,
-        "data_sha256": dataset.sources or {"table": table_sha256(dataset.table)},
+        "data_sha256": data_checksums(dataset),
         "data_notes": dataset.notes,
         "git_commit": git_commit(),
         "python": platform.python_version(),
@@ -171,6 +175,11 @@ def git_commit() -> str:
         return ""
     commit = git("rev-parse", "HEAD")
     return commit + ("+changes" if commit and git("status", "--porcelain") else "")
+
+
+def data_checksums(dataset: Dataset) -> dict[str, str]:
+    """SHA-256 of each file that was read, or of the table where it was simulated."""
+    return dataset.sources or {"table": table_sha256(dataset.table)}
 
 
 def table_sha256(table: pd.DataFrame) -> str:

@@ -181,7 +181,10 @@ def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
     with new_run(folder, config, splits) as run:
         monitor = Monitor(config.train.monitor_every) if config.train.monitor else None
         best = ModelCheckpoint(
-            dirpath=run.path / "checkpoints", monitor="valid/auc", mode="max", save_weights_only=True
+            dirpath=run.path / "checkpoints",
+            monitor="valid/auc",
+            mode="max",
+            save_weights_only=True,
         )
         bar = config.train.progress and _interactive()
         callbacks = [best, EarlyStopping("valid/auc", mode="max", patience=config.train.patience)]

@@ -31,7 +31,7 @@ class Measures:
 
     Attributes
     ----------
-    prediction : quality, value, low, high.
+    prediction : predictor (the model, or a null that is a probability), quality, value, low, high.
     violations : constraint, sees, share, low, high, broken, places.
     associations : measure, variant, sees, predictor, kind (model, null, reference), value, low,
         high, gap, gap_low, gap_high (model minus this row, paired), entries, learners.
@@ -48,6 +48,11 @@ class Measures:
     skills: pd.DataFrame
     collapse: pd.DataFrame
     recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def quality(self, name: str, predictor: str = "model") -> pd.Series:
+        """One row of `prediction`."""
+        p = self.prediction
+        return p[(p.quality == name) & (p.predictor == predictor)].iloc[0]
 
     def association(self, measure: str, variant: str = "pooled") -> pd.Series:
         """The model's own row of one association."""
@@ -79,12 +84,14 @@ def measure(
     bootstrap = Bootstrap(len(evidence.learners), resamples, seed)
     rows = evidence.predicted
     prediction = Prediction(
-        rows["predicted"].to_numpy(), rows["correct"].to_numpy(), rows["learner"].to_numpy(),
+        rows["predicted"].to_numpy(),
+        rows["correct"].to_numpy(),
+        rows["learner"].to_numpy(),
         bootstrap,
     )
     curve, miscalibration = calibration_curve(prediction)
     return Measures(
-        prediction=_tidy(prediction.estimates(), "quality"),
+        prediction=prediction_table(prediction, rows, base),
         violations=violation_table(evidence, bootstrap),
         associations=association_table(evidence, base, bootstrap),
         calibration=curve,
@@ -93,6 +100,16 @@ def measure(
         collapse=collapse_table(evidence),
         recovery=recovery_table(evidence, bootstrap),
     )
+
+
+def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarray) -> pd.DataFrame:
+    """Quality of the model's predictions and of the two nulls that are probabilities."""
+    nulls = step_nulls(rows, base, post=False)
+    parts = [_tidy(prediction.estimates(), "quality").assign(predictor="model")]
+    for name in ("skill base rate", "success counter"):
+        null = Prediction(nulls[name], prediction.y, prediction.learner, prediction.bootstrap)
+        parts.append(_tidy(null.estimates(), "quality").assign(predictor=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
@@ -117,28 +134,41 @@ def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def association_table(
-    evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap
-) -> pd.DataFrame:
+def association_table(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     """All correlations that need no second model, with nulls and references."""
     rows, frame = evidence.predicted, evidence.frame
     correct = rows["correct"].to_numpy(float)
     parts = [
         _associate(
-            "mastery-response", "pre", rows, rows["mastery_pre"], correct, bootstrap,
+            "mastery-response",
+            "pre",
+            rows,
+            rows["mastery_pre"],
+            correct,
+            bootstrap,
             ("pooled", "within_skill", "learner_average"),
             step_nulls(rows, base, post=False),
             {"model's own prediction": rows["predicted"]},
         ),
         *_prospective(evidence, base, bootstrap),
         _associate(
-            "gain-correctness", "post", frame, frame["gain"], frame["correct"], bootstrap,
+            "gain-correctness",
+            "post",
+            frame,
+            frame["gain"],
+            frame["correct"],
+            bootstrap,
             ("pooled", "within_skill"),
             gain_nulls(frame, base),
             {"true gain": frame["true_gain"]} if "true_gain" in frame else {},
         ),
         _associate(
-            "mastery-prediction", "post", rows, rows["mastery_post"], rows["predicted"], bootstrap,
+            "mastery-prediction",
+            "post",
+            rows,
+            rows["mastery_post"],
+            rows["predicted"],
+            bootstrap,
             ("skill_average", "pooled"),
             step_nulls(rows, base, post=True),
             {},
@@ -176,13 +206,26 @@ def _prospective(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> 
     whole = whole[whole["attempts"] >= LATER_PER_LEARNER].assign(skill=0)
     return [
         _associate(
-            "prospective validity, learner x skill", "pre", per_skill, per_skill["state"],
-            per_skill["outcome"], bootstrap, ("pooled", "within_skill"),
-            dict(nulls.loc[per_skill.index].items()), {},
+            "prospective validity, learner x skill",
+            "pre",
+            per_skill,
+            per_skill["state"],
+            per_skill["outcome"],
+            bootstrap,
+            ("pooled", "within_skill"),
+            dict(nulls.loc[per_skill.index].items()),
+            {},
         ),
         _associate(
-            "prospective validity, learner", "pre", whole, whole["state"], whole["outcome"],
-            bootstrap, ("pooled",), dict(whole[list(nulls)].items()), {},
+            "prospective validity, learner",
+            "pre",
+            whole,
+            whole["state"],
+            whole["outcome"],
+            bootstrap,
+            ("pooled",),
+            dict(whole[list(nulls)].items()),
+            {},
         ),
     ]
 

@@ -23,8 +23,7 @@ NAMES = {
     "correct": "correct response responses is_correct answered_correctly correct_first_attempt "
     "outcome score",
     "item": "item item_id question question_id problem problem_id step_name problem_name",
-    "timestamp": "timestamp time start_time order_id log_id first_transaction_time "
-    "step_start_time",
+    "timestamp": "timestamp time start_time order_id log_id first_transaction_time step_start_time",
     "fold": "fold",
 }
 REQUIRED = ("user", "skill", "correct")
@@ -180,20 +179,22 @@ def _read_blocks(lines: list[str], kind: str, path: Path) -> pd.DataFrame:
     size = 4 if kind == "akt" and _four_lines(rows) else 3
     if len(rows) % size:
         raise KTError(f"{path}: {len(rows)} lines do not make whole blocks of {size}")
-    frames = []
+    names = ("item", "skill", "correct") if size == 4 else ("skill", "correct")
+    columns: dict[str, list[str]] = {name: [] for name in ("user", *names)}
     for at in range(0, len(rows), size):
         head, *lists = rows[at : at + size]
-        names = ("item", "skill", "correct") if size == 4 else ("skill", "correct")
         if len({len(x) for x in lists}) > 1:
-            raise KTError(
-                f"{path}, line {at + 1}: the lists of this learner have "
-                f"{', '.join(f'{len(x)} {n}s' for x, n in zip(lists, names, strict=True))}"
-            )
+            found = ", ".join(f"{len(x)} {n}s" for x, n in zip(lists, names, strict=True))
+            raise KTError(f"{path}, line {at + 1}: the lists of this learner have {found}")
         if kind == "triple" and head != [str(len(lists[0]))]:
-            raise KTError(f"{path}, line {at + 1}: {head[0]} steps announced, {len(lists[0])} found")
+            raise KTError(
+                f"{path}, line {at + 1}: {head[0]} steps announced, {len(lists[0])} found"
+            )
         user = head[-1] if kind == "akt" else str(at // size)
-        frames.append(pd.DataFrame(dict(zip(names, lists, strict=True))).assign(user=user))
-    return pd.concat(frames, ignore_index=True).astype(str)
+        columns["user"] += [user] * len(lists[0])
+        for name, values in zip(names, lists, strict=True):
+            columns[name] += values
+    return pd.DataFrame(columns, dtype=object)
 
 
 def _four_lines(rows: list[list[str]]) -> bool:

@@ -53,8 +53,7 @@ DATASETS: dict[str, Simulation | Public] = {
         f"{RAW}/pykt-team/pykt-toolkit/f766468f1d3083f737e5fde22a17a08de0d52552/data/assist2015",
         "pykt",
         {
-            "train_valid.csv": "83ff2090d1ddaa6295854984733b699b"
-            "52fa3b656d7c814d6c9da56822964ac7",
+            "train_valid.csv": "83ff2090d1ddaa6295854984733b699b52fa3b656d7c814d6c9da56822964ac7",
             "test.csv": "518d8f6c81d487d5c342eedd9a46b4160c974945247baf16e01b432a3101d154",
         },
         test_files=("test.csv",),
@@ -99,9 +98,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         For an unknown name, a file that cannot be read, or a download that fails or differs.
     """
     if config.path:
-        table, notes = read_table(
-            config.path, config.format, config.columns, config.expand_skills
-        )
+        table, notes = read_table(config.path, config.format, config.columns, config.expand_skills)
         return _dataset(Path(config.path).stem, table, notes, [Path(config.path)], config)
     if config.dataset not in DATASETS:
         raise KTError(

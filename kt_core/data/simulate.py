@@ -109,9 +109,7 @@ class _Walk:
         following = np.where(jump, other, (self.skill + 1) % self.skills)
         self.skill = np.where(leave, following, self.skill)
         self.streak[leave] = 0
-        self.patience = np.where(
-            leave, self.rng.integers(4, 13, size=len(leave)), self.patience
-        )
+        self.patience = np.where(leave, self.rng.integers(4, 13, size=len(leave)), self.patience)
 
 
 def _table(rows: np.ndarray, name: str) -> pd.DataFrame:

@@ -41,9 +41,7 @@ class Association:
             x, y = x - x.mean(), y - y.mean()  # the sums of squares stay accurate
         shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)
         terms = (np.ones_like(x), x, y, x * x, y * y, x * y)
-        self.cells = [
-            sparse.coo_array((t, (learner, skill)), shape=shape).tocsr() for t in terms
-        ]
+        self.cells = [sparse.coo_array((t, (learner, skill)), shape=shape).tocsr() for t in terms]
 
     def pooled(self) -> np.ndarray:
         """r over all rows, for each row of the bootstrap's weights, [R+1]."""
@@ -51,13 +49,13 @@ class Association:
 
     def within_skill(self) -> np.ndarray:
         """r after each skill's own means are taken off, [R+1]: between-skill level is no help."""
-        n, *_ = sums = self._by_skill()
+        sums = self._by_skill()
         cov, var_x, var_y = (part.sum(axis=1) for part in _moments(*sums))
         squares = sums[3].sum(axis=1), sums[4].sum(axis=1)
         return _ratio(cov, var_x, var_y, *squares)
 
     def skill_average(self) -> np.ndarray:
-        """Mean over skills of each skill's own r, [R+1]; skills where r is undefined are left out."""
+        """Mean over skills of each skill's own r, [R+1], where that is defined."""
         r = _pearson(*self._by_skill())
         defined = np.isfinite(r)
         count = defined.sum(axis=1)

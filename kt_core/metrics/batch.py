@@ -39,7 +39,7 @@ def skill_average_pearson(
 def batch_metrics(
     mastery: Float[Tensor, "B T C"],
     gains: Float[Tensor, "B T C"],
-    logits: Float[Tensor, "B T-1"],
+    logits: Float[Tensor, "B P"],
     skills: Int[Tensor, "B T"],
     responses: Int[Tensor, "B T"],
     valid: Bool[Tensor, "B T"],

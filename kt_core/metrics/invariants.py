@@ -6,7 +6,6 @@ resampled over learners. A value that is not finite is a violation. B learners, 
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 

@@ -53,7 +53,7 @@ def step_nulls(frame: pd.DataFrame, base: np.ndarray, post: bool) -> dict[str, n
 
 
 def gain_nulls(frame: pd.DataFrame, base: np.ndarray) -> dict[str, np.ndarray]:
-    """Nulls for the gain at a step: as `step_nulls` after the answer, with the counter's own gain."""
+    """Nulls for the gain at a step: `step_nulls` after the answer, and the counter's own gain."""
     nulls = step_nulls(frame, base, post=True)
     before = counter(base[frame["skill"].to_numpy()], frame["successes"].to_numpy())
     return nulls | {"success counter": nulls["success counter"] - before}

@@ -1,0 +1,7 @@
+"""``python -m kt_core``."""
+
+import sys
+
+from kt_core.cli import main
+
+sys.exit(main())

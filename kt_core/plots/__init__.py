@@ -1,0 +1,38 @@
+"""Figures: tidy frames and an `ax` in, the `ax` out; nothing is computed from raw data here."""
+
+from kt_core.plots.evidence import (
+    plot_associations,
+    plot_calibration,
+    plot_collapse,
+    plot_comparison,
+    plot_recovery,
+)
+from kt_core.plots.style import COLUMN, PAGE, save, use_style
+from kt_core.plots.training import plot_history, plot_losses, plot_monitor
+from kt_core.plots.trajectories import (
+    plot_gains,
+    plot_heatmap,
+    plot_learner,
+    plot_learning_curves,
+    plot_mastery_distribution,
+)
+
+__all__ = [
+    "COLUMN",
+    "PAGE",
+    "plot_associations",
+    "plot_calibration",
+    "plot_collapse",
+    "plot_comparison",
+    "plot_gains",
+    "plot_heatmap",
+    "plot_history",
+    "plot_learner",
+    "plot_learning_curves",
+    "plot_losses",
+    "plot_mastery_distribution",
+    "plot_monitor",
+    "plot_recovery",
+    "save",
+    "use_style",
+]

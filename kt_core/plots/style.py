@@ -1,0 +1,68 @@
+"""One look for all figures, and files that are the same byte for byte when made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with every common colour vision deficiency.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
+MODES = {"cumulative": BLUE, "projection": RED}  # the same model has the same colour everywhere
+RIGHT, WRONG = BLUE, RED
+COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
+VARIANTS = {
+    "pooled": "pooled",
+    "within_skill": "within skill",
+    "learner_average": "mean over learners",
+    "skill_average": "mean over skills",
+}
+LABELS = {
+    "monotonicity": "mastery falls",
+    "negative_gains": "negative gains",
+    "bounds": "mastery outside [0, 1]",
+    "fall_after_correct": "falls after a right answer",
+    "mastery_response_pre": "mastery-response (pre)",
+    "prediction_response_pre": "prediction-response (pre)",
+    "gain_correctness_post": "gain-correctness (post)",
+    "mastery_prediction_post": "mastery-prediction (post)",
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for this project's figures."""
+    sns.set_theme(context="paper", style="ticks", palette=CYCLE)
+    mpl.rcParams |= {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "figure.constrained_layout.use": True,
+        "figure.dpi": 120,
+        "font.size": 8,
+        "legend.frameon": False,
+        "legend.fontsize": 7.5,
+        "pdf.fonttype": 42,
+        "svg.hashsalt": "kt_core",
+        "svg.fonttype": "none",
+    }
+
+
+def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
+    """Write `name`.png (300 dpi), .pdf and .svg without dates, so that they can be compared."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+    paths = []
+    for kind, metadata in dateless.items():
+        path = folder / f"{name}.{kind}"
+        temporary = folder / f".{name}.{kind}.tmp"
+        fig.savefig(temporary, format=kind, dpi=300, metadata=metadata)
+        temporary.replace(path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,130 @@
+"""Figures of one learner's mastery over steps, and of a cohort."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from kt_core.plots.style import BLUE, CYCLE, GREY, RED, RIGHT, WRONG
+
+
+def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
+    """Mastery of the practised skills over steps; answers as filled (right) or open (wrong) marks.
+
+    Parameters
+    ----------
+    learner : columns `step`, `skill` (name), `mastery`, `asked`, `correct`: every practised skill
+        at every step, `correct` only where `asked`.
+    most : how many skills are drawn, the most practised first; the others are left out.
+    """
+    asked = learner[learner["asked"]]
+    order = asked["skill"].value_counts(sort=True).index
+    for skill, color in zip(order[:most], CYCLE, strict=False):
+        line = learner[learner["skill"] == skill]
+        marks = line[line["asked"]]
+        right = marks["correct"] == 1
+        ax.plot(line["step"], line["mastery"], color=color, linewidth=1.2, label=skill)
+        ax.plot(marks["step"][right], marks["mastery"][right], "o", color=color, markersize=4)
+        ax.plot(
+            marks["step"][~right],
+            marks["mastery"][~right],
+            "o",
+            color=color,
+            markersize=4,
+            markerfacecolor="white",
+        )
+    ax.plot([], [], "o", color="black", markersize=4, label="right")
+    ax.plot([], [], "o", color="black", markerfacecolor="white", markersize=4, label="wrong")
+    left_out = len(order) - min(most, len(order))
+    title = f"{left_out} more skills not shown" if left_out else None
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6.5, title=title)
+    low, high = ax.get_ylim()
+    ax.set(xlabel="step", ylabel="mastery", ylim=(min(0, low), max(1.02, high)))
+    return ax
+
+
+def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
+    """Skill by step, coloured by mastery; answers are marked where they were given."""
+    asked = learner[learner["asked"]]
+    order = asked.groupby("skill")["step"].min().sort_values().index[:most]
+    grid = learner.pivot(index="skill", columns="step", values="mastery").loc[order]
+    image = ax.imshow(
+        grid,
+        aspect="auto",
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        extent=(grid.columns[0] - 0.5, grid.columns[-1] + 0.5, len(order) - 0.5, -0.5),
+    )
+    row = {skill: i for i, skill in enumerate(order)}
+    shown = asked[asked["skill"].isin(order)]
+    y, right = shown["skill"].map(row), shown["correct"] == 1
+    ax.plot(shown["step"][right], y[right], ".", color="white", markersize=3.5)
+    ax.plot(shown["step"][~right], y[~right], "x", color=RED, markersize=3)
+    ax.set_yticks(range(len(order)), order)
+    ax.set(xlabel="step (white dot: right, red cross: wrong)", ylabel="skill")
+    ax.figure.colorbar(image, ax=ax, label="mastery", shrink=0.8)
+    return ax
+
+
+def plot_gains(learner: pd.DataFrame, ax: Axes) -> Axes:
+    """The gain of the asked skill at each step, by the answer given."""
+    asked = learner[learner["asked"]]
+    for value, color, label in ((1, RIGHT, "right answer"), (0, WRONG, "wrong answer")):
+        part = asked[asked["correct"] == value]
+        ax.bar(part["step"], part["gain"], color=color, width=0.9, label=label)
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set(xlabel="step", ylabel="gain of the asked skill")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6.5)
+    return ax
+
+
+def plot_mastery_distribution(final: pd.DataFrame, ax: Axes) -> Axes:
+    """Final mastery of the learners who practised each skill: median, quartiles, 5 to 95 %.
+
+    Parameters
+    ----------
+    final : columns `skill` (name), `mastery`; one row a learner and skill.
+    """
+    groups = final.groupby("skill", sort=False)["mastery"]
+    order = groups.median().sort_values().index
+    parts = [groups.get_group(skill).to_numpy() for skill in order]
+    ax.boxplot(
+        parts,
+        orientation="horizontal",
+        whis=(5, 95),
+        showfliers=False,
+        widths=0.65,
+        patch_artist=True,
+        boxprops={"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
+        medianprops={"color": BLUE},
+        whiskerprops={"color": BLUE},
+        capprops={"color": BLUE},
+    )
+    ax.set_yticks(
+        range(1, len(order) + 1), [f"{s} (n={len(p)})" for s, p in zip(order, parts, strict=True)]
+    )
+    low, high = ax.get_xlim()
+    ax.set(xlabel="mastery after the last step", xlim=(min(0, low), max(1, high)))
+    return ax
+
+
+def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
+    """Observed share correct, predicted share correct and mastery by opportunity.
+
+    Parameters
+    ----------
+    curves : columns `opportunity`, `observed`, `low`, `high`, `predicted`, `mastery`, `answers`.
+    """
+    x = curves["opportunity"] + 1
+    ax.fill_between(x, curves["low"], curves["high"], color=GREY, alpha=0.3, lw=0)
+    ax.plot(x, curves["observed"], color="black", marker="o", markersize=3, label="observed")
+    ax.plot(x, curves["predicted"], color=BLUE, label="predicted")
+    ax.plot(x, curves["mastery"], color=CYCLE[2], linestyle="--", label="mastery before the answer")
+    ax.set(xlabel="opportunity on the skill", ylabel="share correct, mastery")
+    low, high = ax.get_ylim()
+    ax.set_ylim(np.floor(low * 10) / 10, np.ceil(high * 10) / 10)
+    ax.legend(fontsize=6.5)
+    return ax

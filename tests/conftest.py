@@ -1,0 +1,55 @@
+"""Shapes in signatures are checked in tests: jaxtyping's hook, before kt_core is imported."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+CHECKED = ("model", "losses", "metrics.batch", "metrics.invariants", "data.batches")
+install_import_hook([f"kt_core.{name}" for name in CHECKED], "beartype.beartype")
+
+settings.register_profile("kt", deadline=None, max_examples=40)
+settings.load_profile("kt")
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ["KT_DATA_DIR"]) if os.environ.get("KT_DATA_DIR") else None
+needs_data = pytest.mark.skipif(DATA is None, reason="KT_DATA_DIR is not set: no real data here")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def smoke():
+    """The smoke preset without a progress bar, and its data."""
+    from kt_core.config import preset, with_overrides
+    from kt_core.data import load_dataset, make_splits
+
+    config = with_overrides(preset("smoke"), {"train.progress": False})
+    return config, make_splits(load_dataset(config.data), config.data)
+
+
+@pytest.fixture(scope="session")
+def trained(smoke, tmp_path_factory):
+    """A finished smoke run."""
+    from kt_core.training import train
+
+    config, splits = smoke
+    return train(config, splits, tmp_path_factory.mktemp("runs") / "trained")
+
+
+def random_batch(B=5, T=12, C=7, seed=0, pad=True):
+    """skills, responses, valid; the first sequence is whole, others are cut somewhere."""
+    g = torch.Generator().manual_seed(seed)
+    skills = torch.randint(0, C, (B, T), generator=g)
+    responses = torch.randint(0, 2, (B, T), generator=g)
+    lengths = torch.randint(2, T + 1, (B,), generator=g) if pad else torch.full((B,), T)
+    lengths[0] = T
+    valid = torch.arange(T) < lengths[:, None]
+    return skills * valid, responses * valid, valid

@@ -1,0 +1,275 @@
+"""The command line, the notebooks and what they leave behind, as a user meets them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, needs_data
+
+from kt_core import cli, plots
+from kt_core.config import PRESETS
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def kt(*args, **env):
+    """Run ``python -m kt_core`` as a process of its own."""
+    command = [sys.executable, "-m", "kt_core", *map(str, args)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | env, cwd=ROOT, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """A folder in which `run` has been called once, with its output."""
+    folder = tmp_path_factory.mktemp("out")
+    done = kt("run", "--preset", "smoke", "--name", "first", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_run_leaves_all_that_it_promises(out):
+    folder, printed = out
+    run = folder / "first"
+    for name in (
+        "model.safetensors config.json history.csv monitor.csv metrics.json provenance.json "
+        "report.html trajectories.html notebooks/01_train.ipynb "
+        "notebooks/02_consistency_report.ipynb notebooks/03_mastery_trajectories.ipynb"
+    ).split():
+        assert (run / name).stat().st_size > 0, name
+    for figure in ("associations", "calibration", "training", "trajectories", "heatmap", "cohort"):
+        for kind in ("png", "pdf", "svg"):
+            assert (run / "figures" / f"{figure}.{kind}").stat().st_size > 2000, figure
+    assert sorted(p.name for p in folder.iterdir()) == ["first"]
+    assert f"report:  {run / 'report.html'}" in printed and "epoch   2/2" in printed
+    assert "AUC " in printed and "meets the target" in printed
+    metrics = json.loads((run / "metrics.json").read_text())
+    broken = {v["constraint"]: v["broken"] for v in metrics["violations"]}
+    assert broken == dict.fromkeys(broken, 0) and len(broken) == 4
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["command"].startswith("python -m kt_core run --preset smoke")
+    assert provenance["seed"] == 0 and provenance["packages"]["torch"]
+
+
+def test_report_needs_no_network_and_shows_no_code(out):
+    folder, _ = out
+    for name in ("report.html", "trajectories.html"):
+        page = (folder / "first" / name).read_text()
+        assert not re.search(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", page)
+        assert "<script" not in page and "@import" not in page
+        assert "import matplotlib" not in page and "Traceback" not in page
+        assert page.count("data:image/png;base64") >= 4
+        assert len(page) < 10_000_000
+    contents = re.findall(r'<li><a href="#([^"]+)">', (folder / "first/report.html").read_text())
+    page = (folder / "first/report.html").read_text()
+    assert len(contents) >= 8 and all(f'id="{anchor}"' in page for anchor in contents)
+
+
+def test_validate_and_visualise_a_saved_run(out):
+    folder, _ = out
+    run = folder / "first"
+    before = (run / "metrics.json").read_bytes()
+    figure = (run / "figures" / "associations.png").read_bytes()
+    assert kt("validate", run).returncode == 0
+    assert (run / "metrics.json").read_bytes() == before
+    assert (run / "figures" / "associations.png").read_bytes() == figure
+    done = kt("visualise", run, "--rule", "longest", "--split", "valid")
+    assert done.returncode == 0 and "figures:" in done.stdout
+
+
+def test_runs_side_by_side(out):
+    folder, _ = out
+    done = kt(
+        "train", "--preset", "smoke", "--mode", "projection", "--loss", "bce", "--name", "second",
+        "--out", folder, "--set", "train.epochs=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = kt("validate", folder / "first", folder / "second")
+    assert done.returncode == 0, done.stderr
+    page = (folder / "first" / "comparison.html").read_text()
+    assert "none (BCE alone)" in page and "second" in page
+    assert (folder / "first" / "figures" / "comparison.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["run", "--preset", "fast"], 2, "preset 'fast' does not exist"),
+        (["run", "--set", "train.epoch=3"], 2, "did you mean 'train.epochs'"),
+        (["run", "--set", "train.epochs"], 2, "write it as name=value"),
+        (["run", "--colour", "red"], 2, "unrecognized arguments: --colour"),
+        (["run", "--mode", "magic"], 2, "choose one of: projection, cumulative"),
+        (["run", "--name", "../up"], 2, "letters, digits"),
+        (["paint"], 2, "invalid choice: 'paint'"),
+        (["validate", "nowhere"], 2, "nowhere is not a finished run"),
+        (["visualise", "nowhere"], 2, "nowhere is not a finished run"),
+        (["presets", "fast"], 2, "preset 'fast' does not exist"),
+    ],
+)
+def test_wrong_calls(args, code, words, tmp_path, capsys):
+    extra = ["--out", str(tmp_path / "o")] if args[0] == "run" else []
+    try:
+        got = cli.main([*args, *extra])
+    except SystemExit as stop:  # argparse's own errors
+        got = stop.code
+    assert got == code and words in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("user,skill,correct\nu,a,maybe\n", "line 2: response 'maybe' is not 0 or 1"),
+        ("student,kc\nu,a\n", "unknown format"),
+    ],
+)
+def test_bad_data_ends_in_one_message_and_no_run(tmp_path, content, words):
+    path = tmp_path / "mine.csv"
+    path.write_text(content)
+    done = kt("run", "--preset", "smoke", "--data", path, "--out", tmp_path / "o", "--name", "r")
+    assert done.returncode == 2 and words in done.stderr
+    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
+    assert not (tmp_path / "o" / "r").exists()
+    assert not list(tmp_path.glob("o/.partial*"))
+
+
+def test_an_existing_name_and_an_unwritable_folder(out, tmp_path, capsys):
+    folder, _ = out
+    assert cli.main(["run", "--name", "first", "--out", str(folder)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert cli.main(["run", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_run_with_truncated_weights(out, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(out[0] / "first", tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    assert cli.main(["validate", str(tmp_path / "cut")]) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_own_file_with_own_column_names(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 40 * 30
+    table = pd.DataFrame(
+        {
+            "Wer": np.repeat([f"<b>{i}</b>" for i in range(40)], 30),
+            "Was": rng.choice(["<script>alert(1)</script>", "b"], n),
+            "Richtig": rng.integers(2, size=n),
+        }
+    )
+    table.to_csv(tmp_path / "mine.tsv", sep="\t", index=False)
+    columns = ["--column", "user=Wer", "--column", "skill=Was", "--column", "correct=Richtig"]
+    done = kt(
+        "run", "--preset", "smoke", "--data", tmp_path / "mine.tsv", *columns,
+        "--set", "data.format=long", "--out", tmp_path, "--name", "r",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("report.html", "trajectories.html"):
+        assert "<script>alert" not in (tmp_path / "r" / name).read_text()
+
+
+def test_lists_and_doctor(capsys, tmp_path):
+    assert cli.main(["datasets"]) == 0
+    assert "assist2015" in capsys.readouterr().out
+    assert cli.main(["presets"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in PRESETS)
+    assert cli.main(["presets", "standard"]) == 0
+    assert "train.epochs" in capsys.readouterr().out
+    assert cli.main(["doctor", "--out", str(tmp_path)]) == 0
+    assert "all is well" in capsys.readouterr().out
+
+
+def test_doctor_says_what_fails(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("kt_core.doctor._step", lambda: 1 / 0)
+    assert cli.main(["doctor", "--out", str(tmp_path)]) == 1
+    assert re.search(r"FAILED +forward and backward +division by zero", capsys.readouterr().out)
+
+
+def test_figures_are_the_same_byte_for_byte(tmp_path):
+    import matplotlib.pyplot as plt
+
+    plots.use_style()
+    history = pd.DataFrame(
+        {"epoch": [0, 1], "valid/auc": [0.6, 0.7], "valid/loss": [1, 0.9], "loss/bce": [1, 0.8]}
+    )
+    made = []
+    for folder in ("a", "b"):
+        fig, axes = plt.subplots(1, 2)
+        plots.plot_history(history, 0.72, axes[0])
+        plots.plot_losses(history, axes[1])
+        made.append([p.read_bytes() for p in plots.save(fig, tmp_path / folder, "x")])
+        plt.close(fig)
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_thin_and_stripped(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    tags = [c.metadata.get("tags", []) for c in notebook.cells]
+    assert sum("parameters" in t for t in tags) == 1
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None
+            assert len(cell.source.splitlines()) <= 25 and "def " not in cell.source
+
+
+def test_environment_file_is_a_shim():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert pip["pip"] == ["--constraint constraints.txt", "--editable .[test]"]
+    assert project["requires-python"] == ">=3.11,<3.13"
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    for requirement in wanted:
+        assert re.split(r"[>=<\[]", requirement)[0].lower() in pinned, requirement
+
+
+def test_commands_in_the_readme_exist():
+    text = (ROOT / "README.md").read_text()
+    parser = cli._parser()
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    calls = [line for line in lines if "-m kt_core" in line]
+    assert calls and "make report" in lines and "make test" in lines
+    for line in calls:
+        parser.parse_args(line.split("-m kt_core", 1)[1].split())
+    makefile = (ROOT / "Makefile").read_text()
+    for line in lines:
+        if line.startswith("make "):
+            assert re.search(rf"^{line.split()[1]}:", makefile, re.M), line
+
+
+@needs_data
+def test_real_data_end_to_end(tmp_path):
+    done = kt(
+        "run", "--preset", "smoke", "--dataset", "assist2015", "--set", "train.epochs=1",
+        "--set", "train.tokens_per_batch=32768", "--set", "report.bootstrap=20",
+        "--out", tmp_path, "--name", "r",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert {v["broken"] for v in metrics["violations"]} == {0}
+    places = {v["constraint"]: v["places"] for v in metrics["violations"]}
+    assert places["bounds"] == 138_458 * 100  # all test learners, steps and skills

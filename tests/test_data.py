@@ -1,0 +1,386 @@
+"""Readers on small files and on the real data; splits, chunks, batches, simulator, downloads."""
+
+import functools
+import http.server
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import DATA, needs_data
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kt_core.config import DataConfig
+from kt_core.data import Dataset, Sequences, Vocabulary, load_dataset, make_splits, registry
+from kt_core.data.batches import LengthBuckets, SequenceDataset, loader
+from kt_core.data.readers import read_table
+from kt_core.data.simulate import Simulation, simulate
+from kt_core.errors import KTError
+
+LONG = "user_id,skill_name,correct,order_id\nb,add,1,5\na,add,0,2\nb,sub,0,3\na,add,1,1\n"
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_long_table_with_usual_names_sorted_in_time(tmp_path, separator):
+    table, notes = read_table(write(tmp_path, "x.csv", LONG.replace(",", separator)))
+    assert table[["user", "skill", "correct"]].values.tolist() == [
+        ["b", "sub", 0],
+        ["b", "add", 1],
+        ["a", "add", 1],
+        ["a", "add", 0],
+    ]
+    assert notes == {}
+
+
+def test_parquet_and_csv_read_alike(tmp_path):
+    csv = write(tmp_path, "x.csv", LONG)
+    pd.read_csv(csv).to_parquet(tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(read_table(csv)[0], read_table(tmp_path / "x.parquet")[0])
+
+
+def test_own_column_names(tmp_path):
+    path = write(tmp_path, "x.csv", "Wer,Was,Richtig\nü,1+1,1\nü,1+1,0\n")
+    with pytest.raises(KTError, match="no column for 'user'; it has: Wer, Was, Richtig"):
+        read_table(path, format="long")
+    names = {"user": "Wer", "skill": "Was", "correct": "Richtig"}
+    assert read_table(path, "long", names)[0]["user"].tolist() == ["ü", "ü"]
+    with pytest.raises(KTError, match="no column for 'Wo'"):
+        read_table(path, "long", names | {"skill": "Wo"})
+
+
+def test_datashop_names_and_outcomes(tmp_path):
+    text = (
+        "Anon Student Id\tTime\tStep Name\tOutcome\tKC(Default)\n"
+        "s1\t2011-01-01 10:00:02\tp2\tINCORRECT\tk\n"
+        "s1\t2011-01-01 10:00:01\tp1\tCORRECT\tk\n"
+    )
+    table, _ = read_table(write(tmp_path, "x.txt", text))
+    assert table["correct"].tolist() == [1, 0] and table["item"].tolist() == ["p1", "p2"]
+
+
+def test_equal_timestamps_keep_the_order_of_the_file(tmp_path):
+    text = "user,skill,correct,timestamp\n" + "".join(f"u,k{i},1,0\n" for i in range(50))
+    table, _ = read_table(write(tmp_path, "x.csv", text))
+    assert table["skill"].tolist() == [f"k{i}" for i in range(50)]
+
+
+def test_fractions_and_missing_skills_are_dropped_and_counted(tmp_path):
+    text = "user,skill,correct\nu,a,0.5\nu,,1\nu,a,1\nu,a,0\n"
+    table, notes = read_table(write(tmp_path, "x.csv", text))
+    assert len(table) == 2
+    assert notes == {
+        "rows without a skill, dropped": 1,
+        "responses between 0 and 1, dropped": 1,
+    }
+
+
+def test_pykt_sequences(tmp_path):
+    text = 'fold,uid,concepts,responses\n0,7,"3,4_5,3","1,0,-1"\n-1,8,"3","1"\n'
+    table, _ = read_table(write(tmp_path, "x.csv", text))
+    assert table[["user", "skill", "correct", "fold"]].values.tolist() == [
+        ["7", "3", 1, 0],
+        ["7", "4_5", 0, 0],
+        ["8", "3", 1, -1],
+    ]
+
+
+def test_akt_with_and_without_items(tmp_path):
+    four = "0,90\n5,5,6\n1,2,1\n1,1,0\n1,91\n5\n1\n0\n"
+    table, notes = read_table(write(tmp_path, "four.csv", four))
+    assert table["skill"].tolist() == ["1+2", "1", "1"]  # item 5 with skills 1 and 2: one answer
+    assert table["user"].tolist() == ["90", "90", "91"]
+    assert notes == {"rows repeating an answer for a further skill, combined": 1}
+    expanded, notes = read_table(tmp_path / "four.csv", expand_skills=True)
+    assert len(expanded) == 4 and notes == {}
+    three = "0,90\n1,2,1,\n1,1,0,\n1,91\n1\n0\n"
+    table, _ = read_table(write(tmp_path, "three.csv", three))
+    assert len(table) == 4 and "item" not in table
+
+
+def test_triple_lines(tmp_path):
+    table, _ = read_table(write(tmp_path, "x.txt", "3\n1,2,1\n1,0,1\n2\n4,4\n0,0\n"))
+    assert table["user"].tolist() == ["0", "0", "0", "1", "1"]
+    with pytest.raises(KTError, match=r"line 1: 4 steps announced, 3 found"):
+        read_table(write(tmp_path, "y.txt", "4\n1,2,1\n1,0,1\n"))
+
+
+def test_the_same_skill_again_is_a_real_repeat(tmp_path):
+    # item 9: skills 1, 2 (one answer), then 1, 2 again (another), then 2 (a third)
+    text = "user,item,skill,correct\n" + "".join(f"u,9,{k},1\n" for k in (1, 2, 1, 2, 2))
+    table, _ = read_table(write(tmp_path, "x.csv", text))
+    assert table["skill"].tolist() == ["1+2", "1+2", "2"]
+    other_answer = text.replace("u,9,2,1\n", "u,9,2,0\n", 1)
+    table, _ = read_table(write(tmp_path, "y.csv", other_answer))
+    assert table["skill"].tolist() == ["1", "2", "1+2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n\n  \n", "is empty"),
+        (b"user,skill\nu,a\n", "unknown format; its first line is 'user,skill'"),
+        (b"user,skill,correct\nu,a,maybe\n", "line 2: response 'maybe' is not 0 or 1"),
+        (b"user,skill,correct\nu,a,1\nu,a,2\n", "line 3: response '2' is not 0 or 1"),
+        (b"user,skill,correct\nu,a,1\n,a,1\n", "line 3: the learner id is empty"),
+        (b"user,skill,correct\n", "no interactions"),
+        (b"user,skill,correct\nu,,1\n", "no row has both a skill and a response"),
+        ("user,skill,correct\nM\u00fcller,a,1\n".encode("latin1"), "not UTF-8 .byte 20."),
+        (b"user,skill,correct,time\nu,a,1,3\nu,a,1,then\n", "line 3: timestamp 'then'"),
+        (b"user,skill,correct\nu,a,1\nu,a,1,9\n", "Expected 3 fields in line 3, saw 4"),
+        (b'fold,uid,concepts,responses\n0,7,"3,4","1"\n', "line 2: 2 concepts but 1 entries"),
+        (b"0,90\n1,2\n1\n", "line 1: the lists of this learner have 2 skills, 1 corrects"),
+        (b"0,90\n1,2\n1,1\n9\n", "4 lines do not make whole blocks of 3"),
+        (b"PK\x03\x04\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_bad_files_get_one_clear_message(tmp_path, content, words):
+    path = write(tmp_path, "bad.csv", content)
+    with pytest.raises(KTError, match=words) as caught:
+        read_table(path)
+    assert "bad.csv" in str(caught.value)
+
+
+def test_a_file_that_is_no_parquet(tmp_path):
+    with pytest.raises(KTError, match="not a readable Parquet file"):
+        read_table(write(tmp_path, "x.parquet", b"PAR1 not really"))
+    with pytest.raises(KTError, match="no such file"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+def long_table(lengths, skills=3):
+    rng = np.random.default_rng(0)
+    user = np.repeat([f"u{i}" for i in range(len(lengths))], lengths)
+    return pd.DataFrame(
+        {
+            "user": user,
+            "skill": rng.integers(skills, size=len(user)).astype(str),
+            "correct": rng.integers(2, size=len(user)),
+        }
+    )
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(3, 12))
+def test_chunks_hold_every_row_once_and_in_order(lengths, chunk):
+    table = long_table(lengths)
+    s = Sequences.of(table, Vocabulary.of(table), chunk, min_length=3)
+    want = []
+    for _, part in table.groupby("user", sort=False):
+        for begin in range(0, len(part), chunk):
+            cut = part[begin : begin + chunk]
+            if len(cut) >= 3:
+                want.append((part["user"].iloc[0], begin // chunk, cut["correct"].tolist()))
+    got = [
+        (s.learners[s.learner[i]], s.chunk[i], s.response[s.starts[i] :][: s.lengths[i]].tolist())
+        for i in range(len(s))
+    ]
+    assert got == want
+
+
+def test_no_learner_is_in_two_splits_and_none_is_lost():
+    data = Dataset("x", long_table([10] * 60))
+    splits = make_splits(data, DataConfig())
+    groups = [set(getattr(splits, name).learners) for name in ("train", "valid", "test")]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 60
+    assert len(groups[2]) == 12
+    again = make_splits(data, DataConfig())
+    assert list(again.train.learners) == list(splits.train.learners)
+    other = make_splits(data, DataConfig(fold=1))
+    assert set(other.test.learners) == groups[2] and set(other.valid.learners) != groups[1]
+
+
+def test_folds_of_the_data_are_kept_and_checked():
+    table = long_table([5, 5, 5])
+    table["fold"] = np.repeat([0, 1, -1], 5)
+    splits = make_splits(Dataset("x", table), DataConfig())
+    assert [list(p.learners) for p in (splits.train, splits.valid, splits.test)] == [
+        ["u1"],
+        ["u0"],
+        ["u2"],
+    ]
+    table.loc[0, "fold"] = 1
+    with pytest.raises(KTError, match=r"learner 'u0' stands in folds \[.*0.*1.*\]"):
+        make_splits(Dataset("x", table), DataConfig())
+    with pytest.raises(KTError, match="no fold 4"):
+        make_splits(Dataset("x", table.assign(fold=np.repeat([0, 1, -1], 5))), DataConfig(fold=4))
+
+
+def test_skills_the_model_does_not_know():
+    with pytest.raises(KTError, match="skill '9' is not one of the 2 skills"):
+        Vocabulary(("1", "2")).ids(pd.Series(["1", "9"]))
+
+
+def test_too_little_data_for_three_splits():
+    with pytest.raises(KTError, match="no sequence of at least 3 steps for the train split"):
+        make_splits(Dataset("x", long_table([10, 10])), DataConfig())
+
+
+@given(st.lists(st.integers(3, 200), min_size=1, max_size=60), st.integers(0, 3))
+def test_buckets_deal_every_sequence_once_per_epoch(lengths, epoch):
+    lengths = np.array(lengths)
+    sampler = LengthBuckets(lengths, 500, shuffle=True, seed=1)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
+    for b in batches:
+        assert len(b) == 1 or len(b) * lengths[b].max() <= 500 * 1.6
+
+
+def test_buckets_save_padding_and_change_by_epoch():
+    lengths = np.clip(np.random.default_rng(0).lognormal(3, 1, 2000).astype(int), 3, 200)
+    sampler = LengthBuckets(lengths, 4096, shuffle=True)
+    padded = sum(len(b) * lengths[b].max() for b in sampler)
+    assert lengths.sum() / padded > 0.8
+    first = list(sampler)
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first and len(list(sampler)) == len(first)
+
+
+def test_a_batch_is_its_sequences_and_zeros(smoke):
+    _, splits = smoke
+    s = splits.train
+    batch = SequenceDataset(s)[[3, 0]]
+    for row, i in enumerate((3, 0)):
+        n = s.lengths[i]
+        assert batch.valid[row].sum() == n
+        at = slice(s.starts[i], s.starts[i] + n)
+        assert batch.skills[row, :n].tolist() == s.skill[at].tolist()
+        assert batch.responses[row, :n].tolist() == s.response[at].tolist()
+        assert batch.skills[row, n:].sum() == 0
+    assert sum(int(b.valid.sum()) for b in loader(s, 512)) == s.interactions
+
+
+def test_simulated_truth():
+    spec = Simulation(learners=300)
+    table = simulate(spec).table
+    pd.testing.assert_frame_equal(table, simulate(spec).table)
+    assert (table["true_gain"] >= 0).all()
+    assert (table["true_mastery"] >= table["true_before"]).all()
+    pairs = table.groupby(["user", "skill"])
+    rises = (pairs["true_before"].shift(-1) >= table["true_mastery"] - 1e-12).dropna()
+    assert rises[pairs["true_before"].shift(-1).notna()].all()
+    # easy items are answered right more often than mastery alone says, hard ones less often
+    assert abs(table["correct"].mean() - table["true_before"].mean()) < 0.02
+    assert np.corrcoef(table["true_before"], table["correct"])[0, 1] > 0.3
+
+
+def test_negative_controls():
+    still = simulate(Simulation(learners=100, growth=0.0)).table
+    assert (still["true_gain"] == 0).all()
+    forgetting = simulate(Simulation(learners=100, forgetting=0.06)).table
+    pairs = forgetting.groupby(["user", "skill"])
+    came_back = pairs["timestamp"].shift(-1) > forgetting["timestamp"] + 1
+    fell = pairs["true_before"].shift(-1) < forgetting["true_mastery"] - 1e-9
+    assert came_back.sum() > 100
+    assert fell[came_back].mean() > 0.95 and not fell[~came_back].any()
+
+
+def serve(folder):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def test_download_with_checksum_into_the_cache(tmp_path, monkeypatch):
+    rows = "".join(f'{i % 5 - (i > 20) * 9},{i},"1,2,1","1,0,1"\n' for i in range(20))
+    home = tmp_path / "home"
+    home.mkdir()
+    good = write(home, "train_valid.csv", "fold,uid,concepts,responses\n" + rows)
+    test = write(home, "test.csv", 'fold,uid,concepts,responses\n-1,t1,"1,2,2","1,0,0"\n')
+    server = serve(home)
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    digests = {p.name: registry.sha256(p) for p in (good, test)}
+    public = registry.Public("toy", address, "pykt", digests, ("test.csv",))
+    monkeypatch.setitem(registry.DATASETS, "toy", public)
+    monkeypatch.setattr(registry, "cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.delenv("KT_DATA_DIR", raising=False)
+    try:
+        assert registry.found("toy") == "to be downloaded"
+        splits = make_splits(load_dataset(DataConfig(dataset="toy")), DataConfig())
+        assert list(splits.test.learners) == ["t1"] and len(splits.train) == 16
+        assert registry.found("toy") == str(tmp_path / "cache" / "toy")
+        assert splits.dataset.sources == digests
+        wrong = registry.Public("toy", address, "pykt", {"test.csv": "0" * 64})
+        monkeypatch.setitem(registry.DATASETS, "wrong", wrong)
+        with pytest.raises(KTError, match="wrong: test.csv could not be had"):
+            load_dataset(DataConfig(dataset="wrong"))
+        assert not (tmp_path / "cache" / "wrong" / "test.csv").exists()
+    finally:
+        server.shutdown()
+        server.server_close()
+    gone = registry.Public("toy", address, "pykt", {"other.csv": "0" * 64})
+    monkeypatch.setitem(registry.DATASETS, "gone", gone)
+    with pytest.raises(KTError, match="name the folder above it with KT_DATA_DIR"):
+        load_dataset(DataConfig(dataset="gone"))
+
+
+def test_a_learner_in_two_files(tmp_path, monkeypatch):
+    folder = tmp_path / "twice"
+    folder.mkdir()
+    line = '0,7,"1,2,1","1,0,1"\n'
+    paths = [write(folder, n, "fold,uid,concepts,responses\n" + line) for n in ("a.csv", "b.csv")]
+    public = registry.Public("x", "", "pykt", {p.name: registry.sha256(p) for p in paths})
+    monkeypatch.setitem(registry.DATASETS, "twice", public)
+    monkeypatch.setenv("KT_DATA_DIR", str(tmp_path))
+    with pytest.raises(KTError, match="learner '7' stands in two files"):
+        load_dataset(DataConfig(dataset="twice"))
+
+
+def test_unknown_data_set():
+    with pytest.raises(KTError, match="data set 'assist2016' does not exist; choose one of"):
+        load_dataset(DataConfig(dataset="assist2016"))
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "learners", "interactions", "skills", "right"),
+    [
+        ("assist2015", 19_093, 682_797, 100, 500_126),
+        ("assist2009", 4_150, 274_561, 136, None),
+        ("statics2011", 282, 189_297, 98, 144_883),
+    ],
+)
+def test_real_data(name, learners, interactions, skills, right):
+    data = load_dataset(DataConfig(dataset=name))
+    table = data.table
+    assert len(table) == interactions and table["skill"].nunique() == skills
+    assert table["user"].nunique() == learners
+    assert right is None or table["correct"].sum() == right
+    assert set(table["correct"]) == {0, 1} and not data.inflated
+    published = registry.DATASETS[name].files
+    assert data.sources == published
+
+
+@needs_data
+def test_assist2009_repeats_one_answer_per_skill():
+    path = DATA / "assist2009" / "assist2009_pid_test1.csv"
+    combined, notes = read_table(path)
+    expanded, _ = read_table(path, expand_skills=True)
+    assert combined.loc[0, "skill"] == "37+54" and expanded["skill"].tolist()[:2] == ["37", "54"]
+    merged = notes["rows repeating an answer for a further skill, combined"]
+    assert merged == len(expanded) - len(combined) == 8_912
+    assert load_dataset(DataConfig(dataset="assist2009", expand_skills=True)).inflated
+
+
+@needs_data
+def test_assist2015_has_pykts_split():
+    config = DataConfig(dataset="assist2015")
+    splits = make_splits(load_dataset(config), config)
+    assert [len(np.unique(p.learner)) for p in (splits.train, splits.valid, splits.test)] == [
+        12_220,
+        3_055,
+        3_818,
+    ]
+    assert splits.valid.interactions == 105_831 and splits.test.interactions == 138_458
+    assert torch.tensor(splits.train.lengths).max() == 200

@@ -1,0 +1,254 @@
+"""Evidence, measures and verdicts, on data whose answer is known."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import pearsonr
+
+from kt_core import reporting, workflow
+from kt_core.config import ModelConfig
+from kt_core.data import Dataset, Sequences, Vocabulary
+from kt_core.errors import KTError
+from kt_core.evaluate import evaluate
+from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.model import GainAKT2
+from kt_core.validation import association_table, measure, recovery_table
+
+
+@pytest.fixture(scope="module")
+def examined(trained):
+    return workflow.examine(trained.path)
+
+
+def sequences(chunk=200, lengths=(25, 7, 12, 40), seed=0):
+    rng = np.random.default_rng(seed)
+    user = np.repeat([f"u{i}" for i in range(len(lengths))], lengths)
+    table = pd.DataFrame(
+        {
+            "user": user,
+            "skill": rng.integers(4, size=len(user)).astype(str),
+            "correct": rng.integers(2, size=len(user)),
+        }
+    )
+    return Sequences.of(table, Vocabulary(("0", "1", "2", "3")), chunk)
+
+
+def model(mode="cumulative"):
+    torch.manual_seed(0)
+    return GainAKT2(ModelConfig(mode=mode, d_model=16, heads=2, blocks=1, d_ff=16), 4).eval()
+
+
+def one_by_one(net, s, i, start=None):
+    at = slice(s.starts[i], s.starts[i] + s.lengths[i])
+    q, r = torch.tensor(s.skill[at])[None], torch.tensor(s.response[at])[None]
+    with torch.no_grad():
+        return q[0], r[0], net.forward_with_states(q, r, start)
+
+
+@pytest.mark.parametrize("mode", ["cumulative", "projection"])
+def test_evidence_row_by_row(mode):
+    net, s = model(mode), sequences()
+    evidence = evaluate(net, s)
+    for i in range(len(s)):
+        q, _, states = one_by_one(net, s, i)
+        part = evidence.frame[evidence.frame["sequence"] == i].reset_index(drop=True)
+        for t in range(len(q)):
+            row = part.loc[t]
+            assert row["mastery_post"] == pytest.approx(
+                states.filtered[0, t, q[t]].item(), abs=1e-5
+            )
+            assert row["gain"] == pytest.approx(states.gains[0, t, q[t]].item(), abs=1e-5)
+            if t == 0:
+                assert np.isnan(row["predicted"]) and np.isnan(row["mastery_pre"])
+            else:
+                p = torch.sigmoid(states.logits[0, t - 1]).item()
+                assert row["predicted"] == pytest.approx(p, abs=1e-5)
+                before = states.filtered[0, t - 1, q[t]].item()
+                assert row["mastery_pre"] == pytest.approx(before, abs=1e-5)
+        np.testing.assert_allclose(evidence.final[i], states.filtered[0, -1], atol=1e-5)
+        half = len(q) // 2 - 1
+        np.testing.assert_allclose(evidence.middle[i], states.filtered[0, half], atol=1e-5)
+
+
+def test_long_histories_continue_and_are_counted_across_the_seam():
+    net, s = model(), sequences(chunk=10)
+    evidence = evaluate(net, s)
+    pairs = evidence.counts["monotonicity_n"].sum()
+    seams = (s.chunk > 0).sum()
+    assert seams > 3 and pairs == ((s.lengths - 1).sum() + seams) * 4
+    assert evidence.counts["monotonicity"].sum() == 0
+    for i in np.flatnonzero(s.chunk > 0):
+        start = torch.tensor(evidence.final[i - 1])[None]
+        _, _, states = one_by_one(net, s, i, start)
+        np.testing.assert_allclose(evidence.final[i], states.filtered[0, -1], atol=1e-5)
+    cold = net.forward_with_states(torch.zeros(1, 3, dtype=int), torch.zeros(1, 3, dtype=int))
+    assert cold.filtered.shape == (1, 3, 4)
+
+
+def test_evaluation_does_not_depend_on_batches_or_order(monkeypatch):
+    net, s = model(), sequences()
+    want = evaluate(net, s)
+    monkeypatch.setattr("kt_core.evaluate.EVAL_STATES", 1)  # one sequence at a time
+    got = evaluate(net, s)
+    pd.testing.assert_frame_equal(got.frame, want.frame, atol=1e-5)
+    pd.testing.assert_frame_equal(got.counts, want.counts)
+
+
+def test_evaluation_leaves_model_and_random_state_alone():
+    net = model().train()
+    state = torch.get_rng_state()
+    evaluate(net, sequences())
+    assert net.training and torch.equal(state, torch.get_rng_state())
+
+
+def test_prospective_validity_by_hand():
+    net, s = model(), sequences(lengths=(60, 50, 44, 70, 90, 31))
+    evidence = evaluate(net, s)
+    table = association_table(evidence, np.full(4, 0.5), Bootstrap(6, 20))
+    x, y = [], []
+    for i in range(len(s)):
+        n, half = s.lengths[i], s.lengths[i] // 2
+        later = slice(s.starts[i] + half, s.starts[i] + n)
+        for k in range(4):
+            asked = s.skill[later] == k
+            if asked.sum() >= 3:
+                x.append(evidence.middle[i, k])
+                y.append(s.response[later][asked].mean())
+    own = table[(table.measure == "prospective validity, learner x skill")]
+    own = own[(own.kind == "model") & (own.variant == "pooled")].iloc[0]
+    assert own["value"] == pytest.approx(pearsonr(x, y)[0]) and own["entries"] == len(x)
+
+
+def test_an_oracle_beats_the_nulls_and_noise_does_not(smoke):
+    config, splits = smoke
+    evidence = evaluate(GainAKT2(config.model, 20), splits.train)
+    rng = np.random.default_rng(0)
+    frame = evidence.frame
+    oracle = dataclasses.replace(evidence, frame=frame.assign(mastery_pre=frame["true_before"]))
+    noise = dataclasses.replace(evidence, frame=frame.assign(mastery_pre=rng.random(len(frame))))
+    base = workflow.training_rates(splits)
+    names = splits.vocabulary.skills
+
+    def verdict(e):
+        m = measure(e, base, names, 200)
+        row = m.association("mastery-response")
+        return row["value"], m.best_null("mastery-response")["gap_low"]
+
+    value, gap = verdict(oracle)
+    assert value > 0.3 and gap > 0
+    value, gap = verdict(noise)
+    assert abs(value) < 0.06 and gap < 0
+
+
+def test_recovery_of_the_truth_itself(smoke):
+    config, splits = smoke
+    evidence = evaluate(GainAKT2(config.model, 20), splits.train)
+    truth = dataclasses.replace(
+        evidence, frame=evidence.frame.assign(mastery_post=evidence.frame["true_mastery"])
+    )
+    table = recovery_table(truth, Bootstrap(len(evidence.learners), 50)).set_index("quantity")
+    assert table.loc["mastery, rank correlation", "value"] == pytest.approx(1)
+    assert table.loc["mastery, RMSE", "value"] == 0
+    assert table.loc["growth, model by truth", "value"] == pytest.approx(1)
+    without = evidence.frame.drop(columns=["true_mastery"])
+    none = dataclasses.replace(evidence, frame=without)
+    assert recovery_table(none, Bootstrap(3, 20)).empty
+
+
+def test_verdict_words(examined):
+    table = reporting.verdicts(examined).set_index("measure")
+    assert table.loc["Mastery falls between steps", "verdict"] == "meets the target"
+    assert table.loc["Mastery falls between steps", "target"] == "0, guaranteed"
+    assert reporting._word(0.41, 0.4, None) == "meets the target"
+    assert reporting._word(0.35, 0.4, 0.3).startswith(
+        "meets the minimum, misses the target by 0.05"
+    )
+    assert reporting._word(0.25, 0.4, 0.3) == "misses the target by 0.150"
+    assert reporting._word(float("nan"), 0.4, None) == "not defined on this data"
+    sees = table["sees"].to_dict()
+    assert sees["gain-correctness r, pooled"] == "post"
+    assert sees["prospective validity, learner x skill r, pooled"] == "pre"
+
+
+def test_metrics_are_plain_json_and_the_same_twice(examined, trained):
+    text = json.dumps(reporting.metrics_dict(examined), allow_nan=False)
+    again = json.dumps(reporting.metrics_dict(workflow.examine(trained.path)), allow_nan=False)
+    assert text == again
+    assert "AUC" in reporting.headline(json.loads(text))
+
+
+def test_one_class_is_not_defined_and_not_a_number(smoke, trained):
+    config, splits = smoke
+    right = dataclasses.replace(splits.test, response=np.ones_like(splits.test.response))
+    m = measure(
+        evaluate(trained.model, right),
+        workflow.training_rates(splits),
+        splits.vocabulary.skills,
+        30,
+    )
+    assert np.isnan(m.quality("AUC")["value"])
+    assert np.isnan(m.association("mastery-response")["value"])
+    assert "not defined" in reporting.association_text(m)["model"].iloc[0]
+
+
+def test_expanded_data_is_called_inflated(examined):
+    splits = dataclasses.replace(
+        examined.splits, dataset=dataclasses.replace(examined.splits.dataset, inflated=True)
+    )
+    metrics = reporting.metrics_dict(dataclasses.replace(examined, splits=splits))
+    assert metrics["inflated"] and "INFLATED" in reporting.headline(metrics)
+
+
+def test_learners_are_chosen_by_rule(examined):
+    evidence = examined.evidence
+    frame = evidence.frame[evidence.frame["chunk"] == 0]
+    longest = workflow.choose_learners(evidence, "longest")
+    sizes = frame.groupby("sequence").size()
+    assert sizes[longest[0]] == sizes.max()
+    steep, flat = (workflow.choose_learners(evidence, r) for r in ("steepest", "flattest"))
+    pairs = frame.groupby(["sequence", "skill"])["mastery_post"]
+    growth = (pairs.last() - pairs.first()).groupby("sequence").mean()
+    assert growth[steep].min() >= growth[flat].max()
+    with pytest.raises(KTError, match="rule 'luck'"):
+        workflow.choose_learners(evidence, "luck")
+
+
+def test_named_learners(examined):
+    splits = examined.splits
+    name = str(splits.test.learners[2])
+    i = workflow.sequences_of(splits, "test", [name])[0]
+    assert workflow.learner_name(splits, "test", i) == name
+    with pytest.raises(KTError, match="learner 'nobody' has no sequence in the test split"):
+        workflow.sequences_of(splits, "test", ["nobody"])
+
+
+def test_learner_frame_agrees_with_the_evidence(examined):
+    i = workflow.choose_learners(examined.evidence)[0]
+    frame = workflow.learner_frame(examined.run, examined.splits, "test", i)
+    asked = frame[frame["asked"]].sort_values("step")
+    rows = examined.evidence.frame[examined.evidence.frame["sequence"] == i]
+    np.testing.assert_allclose(asked["mastery"], rows["mastery_post"], atol=1e-5)
+    assert asked["correct"].tolist() == rows["correct"].tolist()
+    assert frame["correct"].notna().sum() == len(rows)
+
+
+def test_changed_data_is_refused(trained, monkeypatch):
+    real = workflow.load_dataset
+
+    def changed(config):
+        data = real(config)
+        return Dataset(data.name, data.table.iloc[5:].reset_index(drop=True))
+
+    monkeypatch.setattr(workflow, "load_dataset", changed)
+    with pytest.raises(KTError, match="is not what this run was trained on"):
+        workflow.open_run(trained.path)
+
+
+def test_markup_in_names_is_shown_and_not_run():
+    table = pd.DataFrame({"name": ["<script>alert(1)</script>"]})
+    shown = reporting.show(table, "<b>caption</b>").data
+    assert "<script>" not in shown and "&lt;script&gt;" in shown and "<b>" not in shown

@@ -1,0 +1,234 @@
+"""Every measure against a slow, trusted reference."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import random_batch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from kt_core.metrics import Association, Bootstrap, Prediction, calibration_curve
+from kt_core.metrics.batch import batch_metrics, pearson, skill_average_pearson
+from kt_core.metrics.invariants import saturation, shares, violations
+from kt_core.metrics.nulls import base_rates, gain_nulls, running_counts, step_nulls
+
+
+def rows(rng, n=400, learners=12, skills=4):
+    learner, skill = rng.integers(learners, size=n), rng.integers(skills, size=n)
+    x = rng.normal(size=n) + 0.4 * skill + 0.2 * learner
+    y = (rng.random(n) < 1 / (1 + np.exp(-x + 1))).astype(float)
+    return x, y, learner, skill
+
+
+def resampled(bootstrap, i, *columns):
+    """Rows of the i-th resample written out, a learner drawn twice standing twice."""
+    learner = columns[0]
+    keep = np.concatenate(
+        [np.flatnonzero(learner == who) for who in range(bootstrap.n)
+         for _ in range(int(bootstrap.weights[i, who]))]
+    )  # fmt: skip
+    return [c[keep] for c in columns]
+
+
+def slow_within(x, y, skill):
+    frame = pd.DataFrame({"x": x, "y": y, "k": skill})
+    centred = frame[["x", "y"]] - frame.groupby("k")[["x", "y"]].transform("mean")
+    return pearsonr(centred["x"], centred["y"])[0]
+
+
+def slow_average(x, y, group):
+    values = [
+        pearsonr(x[group == g], y[group == g])[0]
+        for g in np.unique(group)
+        if np.ptp(x[group == g]) > 0 and np.ptp(y[group == g]) > 0
+    ]
+    return np.mean(values)
+
+
+@pytest.mark.parametrize("i", [0, 1, 7])
+def test_association_on_data_and_on_resamples(rng, i):
+    x, y, learner, skill = rows(rng)
+    boot = Bootstrap(12, 10)
+    a = Association(x, y, learner, skill, boot)
+    _, X, Y, K = resampled(boot, i, learner, x, y, skill)
+    assert a.pooled()[i] == pytest.approx(pearsonr(X, Y)[0])
+    assert a.within_skill()[i] == pytest.approx(slow_within(X, Y, K))
+    assert a.skill_average()[i] == pytest.approx(slow_average(X, Y, K))
+    if i == 0:
+        assert a.learner_average()[0] == pytest.approx(slow_average(x, y, learner))
+
+
+@pytest.mark.parametrize("i", [0, 3])
+def test_prediction_quality(rng, i):
+    x, y, learner, _ = rows(rng)
+    p = np.round(1 / (1 + np.exp(-x)), 2)  # rounded: ties count one half
+    boot = Bootstrap(12, 10)
+    prediction = Prediction(p, y, learner, boot)
+    _, P, Y = resampled(boot, i, learner, p, y)
+    assert prediction.auc()[i] == pytest.approx(roc_auc_score(Y, P))
+    means = prediction.means()
+    assert means["accuracy"][i] == pytest.approx(((P >= 0.5) == Y).mean())
+    assert means["log loss"][i] == pytest.approx(log_loss(Y, P))
+    assert means["Brier score"][i] == pytest.approx(brier_score_loss(Y, P))
+
+
+def test_undefined_is_not_a_number():
+    boot = Bootstrap(3, 50)
+    one, learner = np.ones(6), np.array([0, 0, 1, 1, 2, 2])
+    estimate = Association(np.arange(6.0), one, learner, learner, boot).estimate("pooled")
+    assert np.isnan([estimate.value, estimate.low, estimate.high]).all()
+    assert np.isnan(Prediction(np.linspace(0, 1, 6), one, learner, boot).auc()).all()
+    empty = np.array([])
+    nothing = Association(empty, empty, empty.astype(int), empty.astype(int), boot)
+    assert np.isnan(nothing.estimate("within_skill").value)
+    constant = Association(one * 0.1, np.arange(6.0), learner, learner, boot)
+    assert np.isnan(constant.pooled()).all()
+
+
+def test_bootstrap_draws_learners_and_is_seeded():
+    a, b = Bootstrap(20, 30, seed=1), Bootstrap(20, 30, seed=1)
+    assert np.array_equal(a.weights, b.weights)
+    assert (a.weights.sum(axis=1) == 20).all() and (a.weights[0] == 1).all()
+    per_learner = np.full(20, np.nan)
+    per_learner[:4] = [1, 2, 3, 4]
+    e = a.mean(per_learner)
+    assert e.value == 2.5 and e.learners == 4 and e.low < 2.5 < e.high
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    rng, covered, runs = np.random.default_rng(3), 0, 200
+    for seed in range(runs):
+        level = rng.normal(size=60)
+        learner = np.repeat(np.arange(60), 10)
+        value = level[learner] + rng.normal(size=600)
+        e = Bootstrap(60, 400, seed).ratio(np.bincount(learner, value), np.full(60, 10.0))
+        covered += e.low <= 0 <= e.high
+    assert 0.90 <= covered / runs <= 0.985  # nominal 0.95, Monte-Carlo error 0.015
+
+
+def test_calibration_of_a_calibrated_and_of_an_overconfident_model():
+    rng = np.random.default_rng(0)
+    p = rng.random(8000)
+    y = (rng.random(8000) < p).astype(float)
+    learner = np.arange(8000) % 80
+    boot = Bootstrap(80, 50)
+    curve, excess = calibration_curve(Prediction(p, y, learner, boot))
+    assert np.abs(curve["observed"] - curve["predicted"]).mean() < 0.03
+    assert (np.diff(curve["observed"]) >= 0).all() and 0 <= excess < 0.005
+    bold = np.clip((p - 0.5) * 3 + 0.5, 0, 1)
+    assert calibration_curve(Prediction(bold, y, learner, boot))[1] > 0.02
+
+
+def slow_violations(m, g, q, r, valid, start):
+    found = dict.fromkeys(("monotonicity", "negative_gains", "bounds", "fall_after_correct"), 0)
+    places = dict.fromkeys(found, 0)
+    for b in range(len(q)):
+        for t in range(int(valid[b].sum())):
+            for k in range(m.shape[-1]):
+                places["negative_gains"] += 1
+                places["bounds"] += 1
+                found["negative_gains"] += not g[b, t, k] >= 0
+                found["bounds"] += not 0 <= m[b, t, k] <= 1
+                before = m[b, t - 1, k] if t else (None if start is None else start[b, k])
+                if before is None:
+                    continue
+                fell = not m[b, t, k] >= before
+                places["monotonicity"] += 1
+                found["monotonicity"] += fell
+                if t and k == q[b, t] and r[b, t] == 1:
+                    places["fall_after_correct"] += 1
+                    found["fall_after_correct"] += fell
+    return found, places
+
+
+@pytest.mark.parametrize("seam", [False, True])
+def test_violations_one_by_one(seam):
+    q, r, valid = random_batch(B=4, T=8, C=3)
+    g = torch.Generator().manual_seed(5)
+    m, gains = torch.randn(4, 8, 3, generator=g), torch.randn(4, 8, 3, generator=g)
+    m[0, 3, 1], gains[1, 0, 2] = torch.nan, torch.nan
+    start = torch.rand(4, 3, generator=g) if seam else None
+    counts = violations(m, gains, q, r, valid, start)
+    found, places = slow_violations(m, gains, q, r, valid, start)
+    for name in found:
+        assert counts[name].sum() == found[name], name
+        assert counts[f"{name}_n"].sum() == places[name], name
+
+
+def test_infinities_are_violations():
+    q, r, valid = random_batch(B=1, T=4, C=2, pad=False)
+    m, g = torch.full((1, 4, 2), 0.5), torch.zeros(1, 4, 2)
+    assert all(v == 0 for v in shares(violations(m, g, q, r, valid)).values() if v == v)
+    m[0, 1:, 0], g[0, 2, 1] = torch.inf, torch.inf
+    counts = violations(m, g, q, r, valid)
+    assert counts["bounds"].sum() == 3 and counts["negative_gains"].sum() == 1
+    assert counts["monotonicity"].sum() == 3
+
+
+def test_saturation_counts_valid_entries_only():
+    valid = torch.tensor([[True, True, False]])
+    m = torch.tensor([[[0.0], [0.5], [1.0]]])
+    g = torch.tensor([[[0.0], [1.0], [0.0]]])
+    counts = saturation(m, g, valid)
+    assert (counts["at_bounds"], counts["zero_gains"], counts["entries"]) == (1, 1, 2)
+
+
+@given(seed=st.integers(0, 1000))
+def test_batch_correlations_against_scipy(seed):
+    rng = np.random.default_rng(seed)
+    x, y, _, skill = rows(rng, n=80)
+    tensors = [torch.tensor(v) for v in (x, y, skill)]
+    assert pearson(*tensors[:2]).item() == pytest.approx(pearsonr(x, y)[0])
+    want = slow_average(x, y, skill)
+    assert skill_average_pearson(*tensors, 9).item() == pytest.approx(want)
+
+
+def test_batch_metrics_read_each_field_at_the_right_step():
+    q, r, valid = random_batch(B=6, T=10, C=4)
+    g = torch.Generator().manual_seed(2)
+    m, gains = torch.rand(6, 10, 4, generator=g), torch.rand(6, 10, 4, generator=g)
+    logits = torch.randn(6, 9, generator=g)
+    values = batch_metrics(m, gains, logits, q, r, valid)
+    pre, y, own, ry = [], [], [], []
+    for b in range(6):
+        for t in range(int(valid[b].sum())):
+            own.append(gains[b, t, q[b, t]].item())
+            ry.append(r[b, t].item())
+            if t:
+                pre.append(m[b, t - 1, q[b, t]].item())
+                y.append(r[b, t].item())
+    got = {name: float(v) for name, v in values.items()}
+    assert got["correlation/mastery_response_pre"] == pytest.approx(pearsonr(pre, y)[0], abs=1e-5)
+    assert got["correlation/gain_correctness_post"] == pytest.approx(pearsonr(own, ry)[0], abs=1e-5)
+    assert got["mean/own_gain"] == pytest.approx(np.mean(own), abs=1e-6)
+
+
+def test_nulls_see_only_what_they_may():
+    frame = pd.DataFrame(
+        {
+            "learner": [0, 0, 0, 0, 1],
+            "skill": [0, 1, 0, 0, 0],
+            "correct": [1, 0, 0, 1, 1],
+            "step": [0, 1, 2, 3, 0],
+        }
+    )
+    frame = pd.concat([frame, running_counts(frame)], axis=1)
+    assert frame["opportunity"].tolist() == [0, 0, 1, 2, 0]
+    assert frame["successes"].tolist() == [0, 0, 1, 1, 0]
+    base = np.array([0.5, 0.2])
+    pre, post = (step_nulls(frame, base, post=p)["success counter"] for p in (False, True))
+    assert pre.tolist() == pytest.approx([0.5, 0.2, 0.6, 0.6, 0.5])
+    assert post.tolist() == pytest.approx([0.6, 0.2, 0.6, 0.68, 0.6])
+    gained = gain_nulls(frame, base)["success counter"]
+    assert gained.tolist() == pytest.approx([0.1, 0, 0, 0.08, 0.1])
+    flipped = frame.assign(correct=1 - frame["correct"])
+    for name, values in step_nulls(flipped, base, post=False).items():
+        assert np.array_equal(values, step_nulls(frame, base, post=False)[name]), name
+
+
+def test_base_rates_fall_back_to_the_overall_share():
+    rates = base_rates(np.array([0, 0, 2]), np.array([1, 0, 1]), 4)
+    assert rates.tolist() == pytest.approx([0.5, 2 / 3, 1.0, 2 / 3])
