@@ -26,7 +26,7 @@ report: $(VENV)/.installed
 		$(if $(NAME),--name $(NAME)) $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

@@ -117,6 +117,21 @@ class DecayAttention(nn.Module):
         return q, k, F.pad(v, (0, 1))
 
 
+class SequenceDropout(nn.Module):
+    """Dropout with one mask per sequence and feature, the same at every step (Gal and Ghahramani
+    2016): steps of a learner stay comparable, and T times fewer random numbers are drawn."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        if not self.training or self.p == 0:
+            return x
+        drawn = torch.rand(x.shape[0], 1, x.shape[-1], device=x.device)
+        return x * ((drawn >= self.p) / (1 - self.p)).to(x.dtype)
+
+
 class Block(nn.Module):
     """One encoder block: attention, then residual and norm on both streams, then feed-forward."""
 
@@ -130,10 +145,10 @@ class Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(D, config.d_ff),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            SequenceDropout(config.dropout),
             nn.Linear(config.d_ff, D),
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = SequenceDropout(config.dropout)
 
     def forward(
         self, context: Float[Tensor, "B T D"], value: Float[Tensor, "B T D"]
@@ -145,32 +160,66 @@ class Block(nn.Module):
         return context, value
 
 
-class Encoder(nn.Module):
-    """The dual stream: each has its own embedding of the interaction x_t = q_t + C r_t."""
+class Recent(nn.Module):
+    """Adds learnable shares of the last few inputs, feature by feature (a causal convolution).
+
+    Attention averages; a streak of right answers on one skill is easier to read off directly.
+    """
+
+    def __init__(self, d_model: int, steps: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(steps, d_model))
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        out = x
+        for lag, weight in enumerate(self.weight, start=1):
+            out = out + weight * F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]]
+        return out
+
+
+class Stream(nn.Module):
+    """What enters the blocks: the interactions x_t = q_t + C r_t, embedded, after a start token.
+
+    The start token attracts attention that finds nothing to attend to. With softmax weights that
+    sum to 1, its share tells how much evidence there was: without it attention cannot count.
+    """
 
     def __init__(self, config: ModelConfig, n_skills: int):
         super().__init__()
-        self.n_skills = n_skills
-        self.embed_context = nn.Embedding(2 * n_skills, config.d_model)
-        self.embed_value = nn.Embedding(2 * n_skills, config.d_model)
-        self.positions = None
-        if config.position == "absolute":
-            self.positions = nn.Embedding(config.max_steps, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        D = config.d_model
+        self.embed = nn.Embedding(2 * n_skills, D)
+        self.recent = Recent(D, config.recent)
+        absolute = config.position == "absolute"
+        self.positions = nn.Embedding(config.max_steps, D) if absolute else None
+        self.start = nn.Parameter(0.1 * torch.randn(1, 1, D)) if config.start_token else None
+        self.dropout = SequenceDropout(config.dropout)
+
+    def forward(self, token: Int[Tensor, "B T"]) -> Float[Tensor, "B S D"]:
+        x = self.recent(self.embed(token))
+        if self.positions is not None:
+            x = x + self.positions.weight[: token.shape[1]]
+        if self.start is not None:
+            x = torch.cat([self.start.expand(len(x), 1, -1), x], dim=1)
+        return self.dropout(x)
+
+
+class Encoder(nn.Module):
+    """The dual stream, each with its own embedding, through the blocks."""
+
+    def __init__(self, config: ModelConfig, n_skills: int):
+        super().__init__()
+        self.n_skills, self.start = n_skills, int(config.start_token)
+        self.context, self.value = Stream(config, n_skills), Stream(config, n_skills)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
 
     def forward(
         self, skills: Int[Tensor, "B T"], responses: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
         token = skills + self.n_skills * responses
-        context, value = self.embed_context(token), self.embed_value(token)
-        if self.positions is not None:
-            steps = torch.arange(skills.shape[1], device=skills.device)
-            context, value = context + self.positions(steps), value + self.positions(steps)
-        context, value = self.dropout(context), self.dropout(value)
+        context, value = self.context(token), self.value(token)
         for block in self.blocks:
             context, value = block(context, value)
-        return context, value
+        return context[:, self.start :], value[:, self.start :]
 
 
 class GainAKT2(nn.Module):
@@ -193,7 +242,7 @@ class GainAKT2(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(3 * D, config.d_ff),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            SequenceDropout(config.dropout),
             nn.Linear(config.d_ff, 1),
         )
         self.mastery_head = nn.Linear(D, n_skills)

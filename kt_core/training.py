@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import sys
 import time
 import warnings
@@ -204,15 +205,24 @@ def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
         )
         t = config.train
         started = time.perf_counter()
-        trainer.fit(
+        _fit(
+            trainer,
             KTModule(model, config),
             loader(splits.train, t.tokens_per_batch, shuffle=True, seed=t.seed),
             loader(splits.valid, EVAL_TOKENS),
         )
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         run.finish(model, best.best_model_path, time.perf_counter() - started)
     return Run.load(folder)
+
+
+def _fit(trainer: L.Trainer, *args: Any) -> None:
+    """`trainer.fit`, where an interrupt stays one: Lightning turns it into an exit of the kernel
+    and leaves further interrupts switched off."""
+    try:
+        trainer.fit(*args)
+    except SystemExit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
 
 
 def _auc(score: np.ndarray, label: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -40,11 +41,12 @@ def out(tmp_path_factory):
 def test_run_leaves_all_that_it_promises(out):
     folder, printed = out
     run = folder / "first"
-    for name in (
+    names = (
         "model.safetensors config.json history.csv monitor.csv metrics.json provenance.json "
         "report.html trajectories.html notebooks/01_train.ipynb "
         "notebooks/02_consistency_report.ipynb notebooks/03_mastery_trajectories.ipynb"
-    ).split():
+    )
+    for name in names.split():
         assert (run / name).stat().st_size > 0, name
     for figure in ("associations", "calibration", "training", "trajectories", "heatmap", "cohort"):
         for kind in ("png", "pdf", "svg"):
@@ -140,6 +142,21 @@ def test_bad_data_ends_in_one_message_and_no_run(tmp_path, content, words):
     assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "o" / "r").exists()
     assert not list(tmp_path.glob("o/.partial*"))
+
+
+def test_an_interrupt_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "kt_core", "run", "--preset", "smoke", "--out", str(tmp_path)]
+    command += ["--set", "train.epochs=5000", "--set", "train.patience=5000"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in errors
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_name_and_an_unwritable_folder(out, tmp_path, capsys):

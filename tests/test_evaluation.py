@@ -182,7 +182,7 @@ def test_metrics_are_plain_json_and_the_same_twice(examined, trained):
 
 
 def test_one_class_is_not_defined_and_not_a_number(smoke, trained):
-    config, splits = smoke
+    _, splits = smoke
     right = dataclasses.replace(splits.test, response=np.ones_like(splits.test.response))
     m = measure(
         evaluate(trained.model, right),

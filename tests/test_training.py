@@ -3,6 +3,7 @@
 import builtins
 import importlib.util
 import logging
+import signal
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,19 @@ def test_a_run_that_fails_leaves_nothing(smoke, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         train(config, splits, tmp_path / "r")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_stays_one(smoke, tmp_path, monkeypatch):
+    config, splits = smoke
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kt_core.training.losses.next_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, splits, tmp_path / "r")
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_existing_or_unwritable_folder(smoke, tmp_path):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette: told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -51,6 +53,11 @@ def use_style() -> None:
         "svg.hashsalt": "kt_core",
         "svg.fonttype": "none",
     }
+
+
+def whole_numbers(ax: Axes) -> None:
+    """Ticks of a count (steps, epochs, opportunities) at whole numbers only."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, CYCLE, GREY, LABELS
+from kt_core.plots.style import BLUE, CYCLE, GREY, LABELS, whole_numbers
 
 BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
 
@@ -27,6 +27,7 @@ def plot_history(history: pd.DataFrame, target: float, ax: Axes) -> Axes:
         va="bottom",
         fontsize=7,
     )
+    whole_numbers(ax)
     ax.set(xlabel="epoch", ylabel="AUC", title=f"Validation AUC (best {auc[best]:.4f})")
     return ax
 
@@ -44,6 +45,7 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
         linestyle=":",
         label="bce, validation",
     )
+    whole_numbers(ax)
     ax.set(xlabel="epoch", ylabel="mean per entry", title="Loss terms (unweighted)")
     ax.legend(fontsize=6.5, **BELOW)
     return ax

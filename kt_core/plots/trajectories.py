@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, CYCLE, GREY, RED, RIGHT, WRONG
+from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, whole_numbers
 
 
 def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
@@ -38,8 +38,10 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
     ax.plot([], [], "o", color="black", markerfacecolor="white", markersize=4, label="wrong")
     left_out = len(order) - min(most, len(order))
     title = f"{left_out} more skills not shown" if left_out else None
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6.5, title=title)
+    place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "alignment": "left"}
+    ax.legend(fontsize=6.5, title=title, title_fontsize=6.5, **place)
     low, high = ax.get_ylim()
+    whole_numbers(ax)
     ax.set(xlabel="step", ylabel="mastery", ylim=(min(0, low), max(1.02, high)))
     return ax
 
@@ -52,7 +54,7 @@ def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
     image = ax.imshow(
         grid,
         aspect="auto",
-        cmap="viridis",
+        cmap="YlGnBu",
         vmin=0,
         vmax=1,
         interpolation="nearest",
@@ -61,10 +63,11 @@ def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
     row = {skill: i for i, skill in enumerate(order)}
     shown = asked[asked["skill"].isin(order)]
     y, right = shown["skill"].map(row), shown["correct"] == 1
-    ax.plot(shown["step"][right], y[right], ".", color="white", markersize=3.5)
-    ax.plot(shown["step"][~right], y[~right], "x", color=RED, markersize=3)
+    mark = {"color": "black", "markersize": 3, "markeredgewidth": 0.6, "linestyle": ""}
+    ax.plot(shown["step"][right], y[right], "o", **mark)
+    ax.plot(shown["step"][~right], y[~right], "o", markerfacecolor="white", **mark)
     ax.set_yticks(range(len(order)), order)
-    ax.set(xlabel="step (white dot: right, red cross: wrong)", ylabel="skill")
+    ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="skill")
     ax.figure.colorbar(image, ax=ax, label="mastery", shrink=0.8)
     return ax
 
@@ -76,6 +79,7 @@ def plot_gains(learner: pd.DataFrame, ax: Axes) -> Axes:
         part = asked[asked["correct"] == value]
         ax.bar(part["step"], part["gain"], color=color, width=0.9, label=label)
     ax.axhline(0, color="black", linewidth=0.6)
+    whole_numbers(ax)
     ax.set(xlabel="step", ylabel="gain of the asked skill")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6.5)
     return ax
@@ -123,6 +127,7 @@ def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
     ax.plot(x, curves["observed"], color="black", marker="o", markersize=3, label="observed")
     ax.plot(x, curves["predicted"], color=BLUE, label="predicted")
     ax.plot(x, curves["mastery"], color=CYCLE[2], linestyle="--", label="mastery before the answer")
+    whole_numbers(ax)
     ax.set(xlabel="opportunity on the skill", ylabel="share correct, mastery")
     low, high = ax.get_ylim()
     ax.set_ylim(np.floor(low * 10) / 10, np.ceil(high * 10) / 10)

@@ -1,0 +1,142 @@
+"""Make docs/results.md's tables: train what is missing under runs/results/, then print them.
+
+python benchmarks/results.py             # hours on two cores; finished runs are kept
+python benchmarks/results.py --only assist2015
+python benchmarks/results.py --print     # only the tables of what is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "runs" / "results"
+
+FULL = {  # name -> arguments of `python -m kt_core run`
+    "assist2015-cumulative-s0": "--dataset assist2015 --mode cumulative --seed 0",
+    "assist2015-cumulative-s1": "--dataset assist2015 --mode cumulative --seed 1",
+    "assist2015-cumulative-s2": "--dataset assist2015 --mode cumulative --seed 2",
+    "assist2015-enhanced": "--dataset assist2015 --mode cumulative --loss enhanced",
+    "assist2015-projection-bce": "--dataset assist2015 --mode projection --loss bce",
+    "assist2015-projection-monitored": "--dataset assist2015 --mode projection --loss monitored",
+    "assist2009-cumulative": "--dataset assist2009 --mode cumulative",
+    "statics2011-cumulative": "--dataset statics2011 --mode cumulative",
+    "simulated-cumulative": "--dataset simulated --mode cumulative",
+}
+# What closes the gap: one thing taken away at a time, judged on validation learners alone.
+ABLATIONS = {
+    "no-start-token": "--set model.start_token=false",
+    "no-recent": "--set model.recent=0",
+    "absolute": "--set model.position=absolute",
+    "original": "--set model.position=absolute --set model.start_token=false --set model.recent=0",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="names that contain this")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--print", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    calls = {name: ["run", *rest.split()] for name, rest in FULL.items()}
+    for name, rest in ABLATIONS.items():
+        calls[f"ablation-{name}"] = ["train", "--dataset", "assist2015", *rest.split()]
+    if not args.print:
+        chosen = {n: c for n, c in calls.items() if args.only in n}
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda item: _run(*item, args.jobs), chosen.items()))
+    print(_markdown(full_table()))
+    print()
+    print(_markdown(ablation_table()))
+
+
+def _run(name: str, call: list[str], jobs: int) -> None:
+    if (OUT / name / "model.safetensors").exists():
+        return
+    OUT.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "kt_core", *call, "--preset", "standard"]
+    command += ["--name", name, "--out", str(OUT)]
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    with open(OUT / f"{name}.log", "w") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | threads, cwd=ROOT)
+    print(f"{name}: exit {code.returncode}", file=sys.stderr, flush=True)
+
+
+def full_table() -> pd.DataFrame:
+    """One row per finished run."""
+    rows = []
+    for name in FULL:
+        path = OUT / name / "metrics.json"
+        if not path.exists():
+            continue
+        m = json.loads(path.read_text())
+        provenance = json.loads((OUT / name / "provenance.json").read_text())
+        broken = {v["constraint"]: v["share"] for v in m["violations"]}
+        shares = [f"{broken[c]:.1%}" for c in ("monotonicity", "negative_gains", "bounds")]
+        test = next(r for r in m["prediction"] if r["quality"] == "AUC")
+        rows.append(
+            {
+                "run": name,
+                "AUC valid": _estimate(m["valid_auc"], 4),
+                "AUC test": _estimate(test, 4),
+                "falls / negative / out of bounds": " / ".join(shares),
+                "mastery-response (pre)": _association(m, "mastery-response"),
+                "its ceiling r(p, r)": _association(
+                    m, "mastery-response", predictor="model's own prediction"
+                ),
+                "prospective, learner x skill (pre)": _association(
+                    m, "prospective validity, learner x skill"
+                ),
+                "prospective, counter null": _association(
+                    m, "prospective validity, learner x skill", predictor="success counter"
+                ),
+                "gain-correctness (post)": _association(m, "gain-correctness"),
+                "mastery-prediction (post)": _association(m, "mastery-prediction", "skill_average"),
+                "epoch": m["best_epoch"],
+                "minutes": f"{provenance['training_seconds'] / 60:.1f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def ablation_table() -> pd.DataFrame:
+    """Best validation AUC of each ablation beside the whole model."""
+    rows = []
+    for name in ("assist2015-cumulative-s0", *(f"ablation-{n}" for n in ABLATIONS)):
+        path = OUT / name / "history.csv"
+        if path.exists():
+            history = pd.read_csv(path)
+            best = history["valid/auc"].idxmax()
+            auc = f"{history['valid/auc'][best]:.4f}"
+            rows.append({"model": name, "AUC valid": auc, "epoch": best + 1})
+    return pd.DataFrame(rows)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _association(m: dict, measure: str, variant: str = "pooled", predictor: str = "model") -> str:
+    for row in m["associations"]:
+        if (row["measure"], row["variant"], row["predictor"]) == (measure, variant, predictor):
+            return _estimate(row, 3)
+    return ""
+
+
+def _estimate(row: dict, digits: int) -> str:
+    if row["value"] is None:
+        return "not defined"
+    return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+
+
+if __name__ == "__main__":
+    main()
