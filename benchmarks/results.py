@@ -35,7 +35,6 @@ FULL = {  # name -> arguments of `python -m kt_core run`
 ABLATIONS = {
     "no-start-token": "--set model.start_token=false",
     "no-recent": "--set model.recent=0",
-    "absolute": "--set model.position=absolute",
     "original": "--set model.position=absolute --set model.start_token=false --set model.recent=0",
 }
 

@@ -67,7 +67,7 @@ def plot_monitor(
     for value in set((targets or {}).values()):
         ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9)
     if group == "violations":
-        ax.set_ylim(bottom=min(-0.02, ax.get_ylim()[0]))
+        ax.set_ylim(-0.02, max(0.5, ax.get_ylim()[1]))
     ax.set(
         xlabel="training step",
         ylabel="share of places" if group == "violations" else "Pearson r in the batch",

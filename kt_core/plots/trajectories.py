@@ -67,6 +67,7 @@ def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
     ax.plot(shown["step"][right], y[right], "o", **mark)
     ax.plot(shown["step"][~right], y[~right], "o", markerfacecolor="white", **mark)
     ax.set_yticks(range(len(order)), order)
+    whole_numbers(ax)
     ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="skill")
     ax.figure.colorbar(image, ax=ax, label="mastery", shrink=0.8)
     return ax
