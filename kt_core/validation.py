@@ -7,16 +7,15 @@ difference to each.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
+from kt_core.diagnostics import collapse_table, recovery_table, skill_table
 from kt_core.evaluate import Evidence
 from kt_core.metrics.association import Association
-from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.nulls import gain_nulls, step_nulls
 from kt_core.metrics.prediction import Prediction, calibration_curve
 
@@ -105,10 +104,10 @@ def measure(
 def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarray) -> pd.DataFrame:
     """Quality of the model's predictions and of the two nulls that are probabilities."""
     nulls = step_nulls(rows, base, post=False)
-    parts = [_tidy(prediction.estimates(), "quality").assign(predictor="model")]
+    parts = [tidy(prediction.estimates(), "quality").assign(predictor="model")]
     for name in ("skill base rate", "success counter"):
         null = Prediction(nulls[name], prediction.y, prediction.learner, prediction.bootstrap)
-        parts.append(_tidy(null.estimates(), "quality").assign(predictor=name))
+        parts.append(tidy(null.estimates(), "quality").assign(predictor=name))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -260,100 +259,3 @@ def _associate(
             row |= {"high": e.high, "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
             table.append(row | {"entries": e.entries, "learners": e.learners})
     return pd.DataFrame(table)
-
-
-def skill_table(evidence: Evidence, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
-    """Per skill: practice, correctness, AUC, mastery, gains and growth."""
-    from sklearn.metrics import roc_auc_score
-
-    frame, rows = evidence.frame, evidence.predicted
-
-    def auc(part: pd.DataFrame) -> float:
-        if part["correct"].nunique() < 2:
-            return np.nan
-        return roc_auc_score(part["correct"], part["predicted"])
-
-    per = frame.groupby("skill")
-    pairs = frame.groupby(["skill", "learner"])["mastery_post"]
-    growth = (pairs.last() - pairs.first()).groupby("skill").mean()
-    table = pd.DataFrame(
-        {
-            "learners": per["learner"].nunique(),
-            "answers": per.size(),
-            "correct": per["correct"].mean(),
-            "correct_train": pd.Series(base).reindex(per.size().index),
-            "auc": rows.groupby("skill")[["correct", "predicted"]].apply(auc),
-            "mastery": per["mastery_post"].mean(),
-            "gain": per["gain"].mean(),
-            "growth": growth,
-        }
-    )
-    table.insert(0, "name", [names[i] for i in table.index])
-    return table.reset_index().sort_values("answers", ascending=False, ignore_index=True)
-
-
-def collapse_table(evidence: Evidence) -> pd.DataFrame:
-    """Signs that mastery or gains say nothing: no spread, everything at the bounds, no gains."""
-    counts, frame = evidence.counts, evidence.frame
-    practised = frame.groupby(["sequence", "skill"]).size().index
-    final = evidence.final[practised.get_level_values(0), practised.get_level_values(1)]
-    skill = practised.get_level_values(1)
-    gains = frame.groupby("skill")["gain"].mean()
-    entries = counts["entries"].sum()
-    values = {
-        "spread of mean own gain over skills (sd)": gains.std(),
-        "mean own gain": frame["gain"].mean(),
-        "spread of final mastery over learners, mean over skills (sd)": pd.Series(final)
-        .groupby(skill)
-        .std()
-        .mean(),
-        "mean final mastery of practised skills": final.mean(),
-        "share of mastery at the bounds, all skills": counts["at_bounds"].sum() / entries,
-        "share of gains exactly zero, all skills": counts["zero_gains"].sum() / entries,
-        "share of own gains exactly zero": (frame["gain"] == 0).mean(),
-    }
-    return pd.DataFrame({"quantity": list(values), "value": [float(v) for v in values.values()]})
-
-
-def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Simulated learners only: mastery and growth against the truth; empty otherwise.
-
-    Rank correlations are Pearson's on ranks over the whole split, so that resampling learners
-    does not rank again. Growth is mastery after the last minus after the first opportunity.
-    """
-    frame = evidence.frame
-    if "true_mastery" not in frame:
-        return pd.DataFrame()
-    pairs = frame.groupby(["learner", "skill"])
-    both = pairs[["mastery_post", "true_mastery"]]
-    growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
-    squared = (frame["mastery_post"] - frame["true_mastery"]) ** 2
-    n = bootstrap.n
-    total, count = (np.bincount(frame["learner"], w, n) for w in (squared, np.ones(len(frame))))
-    mse = (bootstrap.weights @ total) / (bootstrap.weights @ count)
-    sums = [np.bincount(growth["learner"], growth[c], n) for c in ("mastery_post", "true_mastery")]
-    estimates = {
-        "mastery, rank correlation": _rank_correlation(frame, bootstrap),
-        "mastery, RMSE": bootstrap.estimate(np.sqrt(mse), len(frame), n),
-        "growth, rank correlation": _rank_correlation(growth, bootstrap),
-        "growth, mean of the model": bootstrap.ratio(
-            sums[0], np.bincount(growth["learner"], minlength=n).astype(float)
-        ),
-        "growth, mean of the truth": bootstrap.ratio(
-            sums[1], np.bincount(growth["learner"], minlength=n).astype(float)
-        ),
-        "growth, model by truth": dataclasses.replace(
-            bootstrap.ratio(sums[0], sums[1]), entries=len(growth)
-        ),
-    }
-    return _tidy(estimates, "quantity")
-
-
-def _rank_correlation(table: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
-    x, y = rankdata(table["mastery_post"]), rankdata(table["true_mastery"])
-    learner, skill = table["learner"].to_numpy(), table["skill"].to_numpy()
-    return Association(x, y, learner, skill, bootstrap).estimate("pooled")
-
-
-def _tidy(estimates: dict[str, Estimate], label: str) -> pd.DataFrame:
-    return pd.DataFrame([{label: k, **dataclasses.asdict(e)} for k, e in estimates.items()])

@@ -9,14 +9,15 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from kt_core import reporting, workflow
+from kt_core import cohort, reporting, workflow
 from kt_core.config import ModelConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
+from kt_core.diagnostics import recovery_table
 from kt_core.errors import KTError
 from kt_core.evaluate import evaluate
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
-from kt_core.validation import association_table, measure, recovery_table
+from kt_core.validation import association_table, measure
 
 
 @pytest.fixture(scope="module")
@@ -206,29 +207,29 @@ def test_expanded_data_is_called_inflated(examined):
 def test_learners_are_chosen_by_rule(examined):
     evidence = examined.evidence
     frame = evidence.frame[evidence.frame["chunk"] == 0]
-    longest = workflow.choose_learners(evidence, "longest")
+    longest = cohort.choose_learners(evidence, "longest")
     sizes = frame.groupby("sequence").size()
     assert sizes[longest[0]] == sizes.max()
-    steep, flat = (workflow.choose_learners(evidence, r) for r in ("steepest", "flattest"))
+    steep, flat = (cohort.choose_learners(evidence, r) for r in ("steepest", "flattest"))
     pairs = frame.groupby(["sequence", "skill"])["mastery_post"]
     growth = (pairs.last() - pairs.first()).groupby("sequence").mean()
     assert growth[steep].min() >= growth[flat].max()
     with pytest.raises(KTError, match="rule 'luck'"):
-        workflow.choose_learners(evidence, "luck")
+        cohort.choose_learners(evidence, "luck")
 
 
 def test_named_learners(examined):
     splits = examined.splits
     name = str(splits.test.learners[2])
-    i = workflow.sequences_of(splits, "test", [name])[0]
-    assert workflow.learner_name(splits, "test", i) == name
+    i = cohort.sequences_of(splits, "test", [name])[0]
+    assert cohort.learner_name(splits, "test", i) == name
     with pytest.raises(KTError, match="learner 'nobody' has no sequence in the test split"):
-        workflow.sequences_of(splits, "test", ["nobody"])
+        cohort.sequences_of(splits, "test", ["nobody"])
 
 
 def test_learner_frame_agrees_with_the_evidence(examined):
-    i = workflow.choose_learners(examined.evidence)[0]
-    frame = workflow.learner_frame(examined.run, examined.splits, "test", i)
+    i = cohort.choose_learners(examined.evidence)[0]
+    frame = cohort.learner_frame(examined.run.model, examined.splits, "test", i)
     asked = frame[frame["asked"]].sort_values("step")
     rows = examined.evidence.frame[examined.evidence.frame["sequence"] == i]
     np.testing.assert_allclose(asked["mastery"], rows["mastery_post"], atol=1e-5)

@@ -7,9 +7,11 @@ resamples are one matrix product, and two measures on the same `Bootstrap` are p
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Bootstrap:
         defined = np.isfinite(per_learner)
         return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float))
 
-    def difference(self, a: np.ndarray, b: np.ndarray, entries: int, learners: int) -> Estimate:
-        """Paired difference of two measures' values on all rows of `weights`."""
-        return self.estimate(a - b, entries, learners)
+
+def tidy(estimates: dict[str, Estimate], label: str) -> pd.DataFrame:
+    """One row an estimate; the column `label` holds the names."""
+    return pd.DataFrame([{label: k, **dataclasses.asdict(e)} for k, e in estimates.items()])
