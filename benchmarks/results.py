@@ -58,11 +58,15 @@ def main() -> None:
 
 
 def _run(name: str, call: list[str], jobs: int) -> None:
-    if (OUT / name / "model.safetensors").exists():
+    wanted = "metrics.json" if call[0] == "run" else "model.safetensors"
+    if (OUT / name / wanted).exists():
         return
     OUT.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "kt_core", *call, "--preset", "standard"]
-    command += ["--name", name, "--out", str(OUT)]
+    command = [sys.executable, "-m", "kt_core"]
+    if (OUT / name).exists():  # trained, but its report failed
+        command += ["validate", str(OUT / name)]
+    else:
+        command += [*call, "--preset", "standard", "--name", name, "--out", str(OUT)]
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
     with open(OUT / f"{name}.log", "w") as log:
         code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | threads, cwd=ROOT)
@@ -78,8 +82,9 @@ def full_table() -> pd.DataFrame:
             continue
         m = json.loads(path.read_text())
         provenance = json.loads((OUT / name / "provenance.json").read_text())
-        broken = {v["constraint"]: v["share"] for v in m["violations"]}
-        shares = [f"{broken[c]:.1%}" for c in ("monotonicity", "negative_gains", "bounds")]
+        by_name = {v["constraint"]: v for v in m["violations"]}
+        broken = [by_name[c] for c in ("monotonicity", "negative_gains", "bounds")]
+        shares = [f"{v['share']:.2%}" if v["broken"] else "0" for v in broken]
         test = next(r for r in m["prediction"] if r["quality"] == "AUC")
         rows.append(
             {
@@ -132,8 +137,8 @@ def _association(m: dict, measure: str, variant: str = "pooled", predictor: str 
 
 
 def _estimate(row: dict, digits: int) -> str:
-    if row["value"] is None:
-        return "not defined"
+    if row["value"] is None or row["low"] is None:
+        return "not defined" if row["value"] is None else f"{row['value']:.{digits}f}"
     return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
 
 

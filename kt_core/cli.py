@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what goes wrong into one message and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
-    os.environ["KT_COMMAND"] = "python -m kt_core " + " ".join(argv)
+    os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
     try:
         return args.action(args) or 0
     except KTError as error:
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written is left behind", file=sys.stderr)
+        print("interrupted: a training that had not ended has left nothing", file=sys.stderr)
         return 130
 
 
@@ -129,9 +131,16 @@ def _train(args: argparse.Namespace) -> Path:
         with _executed(TRAIN, parameters) as notebook:
             _keep(notebook, folder)
     finally:
-        for partial in folder.parent.glob(f".partial-{folder.name}-*"):
-            shutil.rmtree(partial, ignore_errors=True)
+        _drop_partial(folder)
     return folder
+
+
+def _drop_partial(folder: Path) -> None:
+    """What a killed kernel has left of this run, and of no other run whose name begins alike."""
+    if folder.parent.is_dir():
+        for path in folder.parent.iterdir():
+            if re.fullmatch(rf"\.partial-{re.escape(folder.name)}-\d+", path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _report(folders: list[Path], split: str) -> Path:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import yaml
 
 from kt_core.errors import KTError
 
@@ -43,6 +46,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _check(self, "learners", self.learners >= 10, "at least 10")
+        _check(self, "split_seed", self.split_seed >= 0, "at least 0")
         _check(self, "folds", self.folds >= 2, "at least 2")
         _check(self, "fold", 0 <= self.fold < self.folds, f"between 0 and {self.folds - 1}")
         _check(self, "test_fraction", 0 < self.test_fraction < 1, "between 0 and 1")
@@ -86,7 +90,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name, weight in dataclasses.asdict(self).items():
-            _check(self, name, 0 <= weight < float("inf"), "a finite number, at least 0")
+            _check(self, name, 0 <= weight < math.inf, "a finite number, at least 0")
 
     @property
     def active(self) -> dict[str, float]:
@@ -138,8 +142,11 @@ class TrainConfig:
         ):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         _check(self, "learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10")
-        _check(self, "weight_decay", self.weight_decay >= 0, "at least 0")
-        _check(self, "clip", self.clip > 0, "above 0")
+        _check(
+            self, "weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"
+        )
+        _check(self, "seed", 0 <= self.seed < 2**32, "between 0 and 2**32 - 1")
+        _check(self, "clip", 0 < self.clip < math.inf, "a finite number above 0")
         _check(self, "scheduler_factor", 0 < self.scheduler_factor < 1, "between 0 and 1")
 
 
@@ -156,6 +163,10 @@ class TargetConfig:
     monotonicity: float = 0.20  # where only encouraged; 0 where guaranteed
     bounds: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            _check(self, name, math.isfinite(value), "a finite number")
+
 
 @dataclass(frozen=True)
 class ReportConfig:
@@ -165,6 +176,7 @@ class ReportConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check(self, "seed", self.seed >= 0, "at least 0")
         _check(self, "bootstrap", self.bootstrap >= 20, "at least 20")
 
 
@@ -329,6 +341,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
             raise KTError(f"{name} = {value!r}: choose one of: {choices}")
         return value
     if origin is dict:
+        if isinstance(value, str):
+            value = _yaml(value)
         if not isinstance(value, dict):
             raise KTError(f"{name} = {value!r}: a mapping is wanted")
         return {str(k): str(v) for k, v in value.items()}
@@ -342,6 +356,13 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         return kind(value)
     except (TypeError, ValueError):
         raise KTError(f"{name} = {value!r}: {kind.__name__} is wanted") from None
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _fraction(value: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from kt_core.config import preset
 from kt_core.data.registry import DATASETS, found
 from kt_core.losses import next_step
 from kt_core.model import GainAKT2
-from kt_core.runs import PACKAGES
+from kt_core.runs import PACKAGES, free_folder
 
 
 def check(out: Path) -> int:
@@ -60,9 +59,7 @@ def _kernel() -> str:
 
 
 def _writable(out: Path) -> str:
-    parent = next(p for p in [out, *out.absolute().parents] if p.exists())
-    if not os.access(parent, os.W_OK):
-        raise PermissionError(f"{parent} cannot be written")
+    free_folder(out / "run")
     return str(out)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
+from kt_core.errors import KTError
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2, States
@@ -52,7 +53,13 @@ class Evidence:
 
 @torch.no_grad()
 def evaluate(model: GainAKT2, sequences: Sequences) -> Evidence:
-    """Run `model` over `sequences` without touching its weights or the random state."""
+    """Run `model` over `sequences` without touching its weights or the random state.
+
+    Raises
+    ------
+    KTError
+        When a prediction is not finite.
+    """
     was_training, C = model.training, model.n_skills
     model.eval()
     device = next(model.parameters()).device
@@ -71,6 +78,11 @@ def evaluate(model: GainAKT2, sequences: Sequences) -> Evidence:
             who = torch.from_numpy(sequences.learner[index]).to(device)
             start = ended_in[who] if number else None
             states = model.forward_with_states(batch.skills, batch.responses, start)
+            if not states.logits[batch.valid[:, 1:]].isfinite().all():
+                raise KTError(
+                    "the model's predictions are not finite: training has diverged or the weights "
+                    "are damaged; train again with a smaller train.learning_rate"
+                )
             _scatter(columns, sequences, batch, states)
             last = batch.valid.sum(1) - 1
             row = torch.arange(len(last), device=device)

@@ -306,12 +306,13 @@ class GainAKT2(nn.Module):
         """Mastery and gains of every skill at every step, by the model's mode."""
         if self.config.mode == "projection":
             return self.mastery_head(context), self.gain_head(value)
-        # A huge weight may overflow a gain; the largest finite number saturates mastery as well.
-        raw = self.gain_head(value)
-        gains = raw.relu().clamp(max=torch.finfo(raw.dtype).max)
+        # Weights so large that states overflow must not break the guarantee: an infinite gain
+        # becomes the largest number, and what is no number adds nothing. The prediction is no
+        # number then either, and that is an error in training and evaluation.
+        gains = self.gain_head(value).relu().nan_to_num(nan=0.0)
         carried = start is not None
         if start is None:
-            start = self.mastery_head(context[:, 0]).sigmoid()
+            start = self.mastery_head(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
         return cumulative_mastery(start.to(gains.dtype), gains, carried), gains
 
     def check(self, skills: Int[Tensor, "B T"], responses: Int[Tensor, "B T"]) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from kt_core.config import TargetConfig
+from kt_core.errors import KTError
 from kt_core.plots.style import VARIANTS
 from kt_core.runs import write_text
 from kt_core.validation import Measures
-from kt_core.workflow import Examined
+from kt_core.workflow import Examined, paired_auc
 
 NAMES = {
     "monotonicity": "Mastery falls between steps",
@@ -27,72 +28,75 @@ PROSPECTIVE = "prospective validity, learner x skill"
 
 
 def verdicts(examined: Examined) -> pd.DataFrame:
-    """One row per target: what was measured, what it saw, its interval, its best null, the word."""
+    """One row per target: what was measured, what it saw, its interval, its best null, the word.
+
+    Post-response correlations are printed as what they are: gain-correctness has a target of its
+    own, mastery-prediction (the original monitor's number) has none.
+    """
     m, targets = examined.measures, examined.run.config.targets
     guaranteed = examined.run.model.guaranteed
-    rows = [_violation(m, name, _limit(targets, name, guaranteed)) for name in JUDGED]
-    rows.append(_auc(examined, targets))
-    rows.append(_correlation(m, "mastery-response", "pooled", targets.mastery_performance))
-    rows.append(_correlation(m, PROSPECTIVE, "pooled", targets.mastery_performance))
-    rows.append(
-        _correlation(
-            m,
-            "gain-correctness",
-            "pooled",
-            targets.gain_correctness,
-            targets.gain_correctness_minimum,
-        )
+    wanted = targets.mastery_performance
+    gain = (targets.gain_correctness, targets.gain_correctness_minimum)
+    return pd.DataFrame(
+        [
+            *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
+            _auc(examined, targets),
+            _correlation(m, "mastery-response", "pooled", wanted),
+            _correlation(m, PROSPECTIVE, "pooled", wanted),
+            _correlation(m, "gain-correctness", "pooled", *gain),
+            _correlation(m, "mastery-prediction", "skill_average"),
+        ]
     )
-    rows.append(_correlation(m, "mastery-prediction", "skill_average", targets.mastery_performance))
-    return pd.DataFrame(rows)
 
 
-def _limit(targets: TargetConfig, name: str, guaranteed: bool) -> float:
-    return 0.0 if guaranteed else getattr(targets, name)
-
-
-def _violation(m: Measures, name: str, limit: float) -> dict[str, Any]:
+def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
     v = m.violations.set_index("constraint").loc[name]
+    limit = 0.0 if guaranteed else limit
     ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
-    word = "meets the target" if ok else f"misses the target by {v['share'] - limit:.1%}"
+    word = "meets the target" if ok else f"misses the target by {v['share'] - limit:.2%}"
     return {
         "measure": NAMES[name],
         "sees": v["sees"],
-        "value": f"{v['share']:.1%} ({v['broken']:,} of {v['places']:,})",
-        "interval": _interval(v["low"], v["high"], percent=True),
-        "target": "0, guaranteed" if limit == 0 else f"< {limit:.0%}",
-        "best null": "0.0 % (constant mastery)",
+        "value": f"{v['share']:.2%} ({v['broken']:,} of {v['places']:,})",
+        "interval": _interval(v["low"], v["high"], 2, percent=True),
+        "target": "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}"),
+        "best null": "0.00% (constant mastery)",
         "verdict": word,
     }
 
 
 def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
-    e, null = examined.valid_auc, examined.measures.quality("AUC", "success counter")
+    e, null = examined.valid_auc, examined.valid_null_auc
     return {
-        "measure": "AUC on validation learners",
+        "measure": "AUC on validation learners (on whom the epoch was chosen)",
         "sees": "pre",
-        "value": f"{e.value:.4f}",
+        "value": _number(e.value, 4),
         "interval": _interval(e.low, e.high, 4),
         "target": f">= {targets.auc:g} (minimum {targets.auc_minimum:g})",
-        "best null": f"{null['value']:.3f} (success counter, {examined.split})",
+        "best null": f"{_number(null.value)} (success counter)",
         "verdict": _word(e.value, targets.auc, targets.auc_minimum),
     }
 
 
 def _correlation(
-    m: Measures, measure: str, variant: str, target: float, minimum: float | None = None
+    m: Measures,
+    measure: str,
+    variant: str,
+    target: float | None = None,
+    minimum: float | None = None,
 ) -> dict[str, Any]:
     row, null = m.association(measure, variant), m.best_null(measure, variant)
-    word = _word(row["value"], target, minimum)
+    word = "no target: compares two outputs of the model" if target is None else ""
+    word = word or _word(row["value"], target, minimum)
     if null is not None and np.isfinite(null["gap_low"]):
         word += "; " + _beside(null)
-    floor = "" if minimum is None else f" (minimum {minimum:g})"
+    wanted = "none" if target is None else f"> {target:g}"
     return {
         "measure": f"{measure} r, {VARIANTS[variant]}",
         "sees": row["sees"],
         "value": _number(row["value"]),
         "interval": _interval(row["low"], row["high"]),
-        "target": f"> {target:g}{floor}",
+        "target": wanted + ("" if minimum is None else f" (minimum {minimum:g})"),
         "best null": "none" if null is None else f"{null['value']:.3f} ({null['predictor']})",
         "verdict": word,
     }
@@ -119,8 +123,8 @@ def association_text(m: Measures) -> pd.DataFrame:
     table = m.associations.copy()
     table["variant"] = table["variant"].map(VARIANTS)
     table["text"] = [
-        f"{_number(r.value)} {_interval(r.low, r.high)}" if r.kind == "model" else _number(r.value)
-        for r in table.itertuples()
+        _with_interval(row) if row["kind"] == "model" else _number(row["value"])
+        for row in table.to_dict("records")
     ]
     keys = ["measure", "variant", "sees"]
     wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
@@ -131,7 +135,7 @@ def association_text(m: Measures) -> pd.DataFrame:
 def prediction_text(m: Measures) -> pd.DataFrame:
     """Prediction quality with intervals, the model beside the nulls."""
     p = m.prediction.copy()
-    p["text"] = [f"{r.value:.4f} {_interval(r.low, r.high, 4)}" for r in p.itertuples()]
+    p["text"] = [_with_interval(row, 4) for row in p.to_dict("records")]
     wide = p.pivot_table("text", "quality", "predictor", aggfunc="first", sort=False)
     return wide.reset_index().rename_axis(columns=None)
 
@@ -144,7 +148,7 @@ def violation_text(m: Measures) -> pd.DataFrame:
             "constraint": v["constraint"].map(NAMES),
             "sees": v["sees"],
             "share": v["share"].map("{:.2%}".format),
-            "interval": [_interval(r.low, r.high, percent=True) for r in v.itertuples()],
+            "interval": [_interval(r.low, r.high, 2, percent=True) for r in v.itertuples()],
             "broken": v["broken"].map("{:,}".format),
             "places": v["places"].map("{:,}".format),
         }
@@ -152,25 +156,44 @@ def violation_text(m: Measures) -> pd.DataFrame:
 
 
 def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Several runs on the same data: a row each, and the tidy violations for the figure."""
+    """Several runs on the same learners: a row each, and the tidy violations for the figure.
+
+    The difference in AUC to the first run is paired over learners.
+
+    Raises
+    ------
+    KTError
+        When the runs do not have the same learners in the split.
+    """
     rows, shares = [], []
     for e in examined:
+        _same_learners(examined[0], e)
         config, v = e.run.config, e.measures.violations.set_index("constraint")
-        auc = e.measures.quality("AUC")
+        auc, gap = e.measures.quality("AUC"), paired_auc(e, examined[0])
         rows.append(
             {
                 "run": e.run.name,
                 "mode": config.model.mode,
                 "auxiliary losses": ", ".join(config.loss.active) or "none (BCE alone)",
-                **{NAMES[key]: f"{v.loc[key, 'share']:.1%}" for key in JUDGED},
-                "AUC, validation": f"{e.valid_auc.value:.4f}",
-                f"AUC, {e.split}": f"{auc['value']:.4f} {_interval(auc['low'], auc['high'], 4)}",
+                **{NAMES[key]: f"{v.loc[key, 'share']:.2%}" for key in JUDGED},
+                "AUC, validation": _with_interval(dataclasses.asdict(e.valid_auc), 4),
+                f"AUC, {e.split}": _with_interval(auc, 4),
+                "AUC minus the first run's": _with_interval(dataclasses.asdict(gap), 4),
                 **_correlations(e.measures),
             }
         )
         table = v.reset_index().assign(run=e.run.name, mode=config.model.mode)
         shares.append(table[table["constraint"].isin(JUDGED)])
     return pd.DataFrame(rows), pd.concat(shares, ignore_index=True)
+
+
+def _same_learners(a: Examined, b: Examined) -> None:
+    columns = ["learner", "step", "skill", "correct"]
+    if not a.evidence.frame[columns].equals(b.evidence.frame[columns]):
+        raise KTError(
+            f"{a.run.path} and {b.run.path} are not about the same answers (data, fold, chunks): "
+            "only runs on the same learners can be compared"
+        )
 
 
 def _correlations(m: Measures) -> dict[str, str]:
@@ -180,7 +203,7 @@ def _correlations(m: Measures) -> dict[str, str]:
         "gain-correctness (post)": ("gain-correctness", "pooled"),
         "mastery-prediction (post)": ("mastery-prediction", "skill_average"),
     }
-    return {name: _number(m.association(*key)["value"]) for name, key in wanted.items()}
+    return {name: _with_interval(m.association(*key)) for name, key in wanted.items()}
 
 
 def metrics_dict(examined: Examined) -> dict[str, Any]:
@@ -202,12 +225,10 @@ def metrics_dict(examined: Examined) -> dict[str, Any]:
 def headline(metrics: dict[str, Any]) -> str:
     """A few lines for the terminal."""
     auc = next(row for row in metrics["prediction"] if row["quality"] == "AUC")  # the model's
-    lines = [
-        f"AUC                   {auc['value']:.4f} on {metrics['split']} learners, "
-        f"95 % {auc['low']:.4f} to {auc['high']:.4f}"
-    ]
+    lines = [f"AUC on {metrics['split']} learners\n    {_with_interval(auc, 4)} [pre]"]
     for row in metrics["verdicts"]:
-        lines.append(f"{row['measure']}\n    {row['value']} [{row['sees']}]: {row['verdict']}")
+        value = f"{row['value']} {row['interval']}".strip()
+        lines.append(f"{row['measure']}\n    {value} [{row['sees']}]: {row['verdict']}")
     if metrics["inflated"]:
         lines.append("INFLATED: answers are repeated once per skill; do not compare these numbers")
     return "\n".join(lines)
@@ -267,15 +288,19 @@ def export_html(notebook: str | Path, target: str | Path, title: str) -> Path:
     return target
 
 
-def _interval(low: float, high: float, digits: int = 3, percent: bool = False) -> str:
-    if not (np.isfinite(low) and np.isfinite(high)):
+def _interval(low: float | None, high: float | None, digits: int = 3, percent: bool = False) -> str:
+    if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
         return ""
-    kind = f".{1 if percent else digits}{'%' if percent else 'f'}"
+    kind = f".{digits}{'%' if percent else 'f'}"
     return f"[{low:{kind}}, {high:{kind}}]"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "not defined"
+def _number(value: float | None, digits: int = 3) -> str:
+    return "not defined" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _with_interval(row: Any, digits: int = 3) -> str:
+    return f"{_number(row['value'], digits)} {_interval(row['low'], row['high'], digits)}".strip()
 
 
 def _plain(value: Any) -> Any:

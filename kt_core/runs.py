@@ -93,6 +93,8 @@ class Run:
         try:
             config = from_dict(saved["config"])
             vocabulary = Vocabulary(tuple(map(str, saved["skills"])))
+        except KTError as error:
+            raise KTError(f"{path / 'config.json'}: {error}") from None
         except (KeyError, TypeError) as error:
             raise KTError(
                 f"{path / 'config.json'}: {error} is missing or of the wrong type"
@@ -140,9 +142,15 @@ def new_run(folder: str | Path, config: RunConfig, splits: Splits) -> Iterator[R
 
 def free_folder(folder: Path) -> None:
     """Raise a KTError when a run of that name is there, or nothing can be written there."""
-    if folder.exists():
+    try:
+        there = folder.exists()
+        parent = next(p for p in folder.absolute().parents if p.exists())
+    except OSError as error:
+        raise KTError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+    if there:
         raise KTError(f"{folder} exists already; choose another --name or remove it")
-    parent = next(p for p in folder.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise KTError(f"{parent}: cannot be written; choose another --out")
 

@@ -16,6 +16,7 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
+from IPython import get_ipython
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -123,23 +124,24 @@ def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) 
 
 
 class History(L.Callback):
-    """One row per epoch; printed as a line where no progress bar is shown."""
+    """One row per epoch; printed as a line, except in a terminal that shows the bar."""
 
     def __init__(self, run: Run, monitor: Monitor | None, verbose: bool):
         self.run, self.monitor, self.verbose = run, monitor, verbose
         self.rows: list[dict[str, float]] = []
-        self._since = 0.0
+        self._since, self._rate = 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Start the epoch's clock."""
+        """Start the epoch's clock, and note the learning rate with which it starts."""
         self._since = time.perf_counter()
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         """Write the epoch down."""
         values = {k: float(v) for k, v in trainer.callback_metrics.items()}
         row = {
             "epoch": trainer.current_epoch,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": self._rate,
             "seconds": time.perf_counter() - self._since,
             **values,
         }
@@ -187,10 +189,10 @@ def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
             mode="max",
             save_weights_only=True,
         )
-        bar = config.train.progress and _interactive()
+        bar = config.train.progress and (sys.stderr.isatty() or get_ipython() is not None)
         callbacks = [best, EarlyStopping("valid/auc", mode="max", patience=config.train.patience)]
         callbacks += [monitor] if monitor else []
-        callbacks += [History(run, monitor, verbose=not bar)]
+        callbacks += [History(run, monitor, verbose=not sys.stderr.isatty())]
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -233,12 +235,6 @@ def _accelerator(wanted: str) -> str:
     if wanted == "gpu" and not torch.cuda.is_available():
         raise KTError("train.accelerator = 'gpu', but torch finds no GPU; use auto or cpu")
     return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-
-
-def _interactive() -> bool:
-    from IPython import get_ipython
-
-    return sys.stderr.isatty() or get_ipython() is not None
 
 
 def _quiet() -> None:

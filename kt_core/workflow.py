@@ -18,7 +18,7 @@ from kt_core.data import Splits, load_dataset, make_splits
 from kt_core.errors import KTError
 from kt_core.evaluate import Evidence, evaluate
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
-from kt_core.metrics.nulls import base_rates
+from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
 from kt_core.runs import Run, data_checksums
 from kt_core.validation import Measures, measure
@@ -77,7 +77,9 @@ def find_runs(runs: list[str]) -> list[Path]:
         runs = [runs]
     if runs:
         return [Path(run) for run in runs]
-    finished = sorted(default_out().glob("*/model.safetensors"), key=lambda p: p.stat().st_mtime)
+    finished = sorted(
+        default_out().glob("[!.]*/model.safetensors"), key=lambda p: p.stat().st_mtime
+    )
     if not finished:
         raise KTError(f"no finished run in {default_out()}: train one with 01_train, or name one")
     return [finished[-1].parent]
@@ -101,6 +103,7 @@ class Examined:
     evidence: Evidence
     measures: Measures
     valid_auc: Estimate
+    valid_null_auc: Estimate  # of the success counter, on the same learners
 
     @property
     def inflated(self) -> bool:
@@ -149,15 +152,31 @@ def examine(path: str | Path, split: str = "test") -> Examined:
         evidence, training_rates(splits), splits.vocabulary.skills, report.bootstrap, report.seed
     )
     valid = evidence if split == "valid" else evaluate(run.model, splits.valid)
-    return Examined(run, splits, split, evidence, measures, _auc(valid, report))
+    rows = valid.predicted
+    nulls = step_nulls(rows, training_rates(splits), post=False)
+    aucs = (_auc(valid, p, report) for p in (rows["predicted"], nulls["success counter"]))
+    return Examined(run, splits, split, evidence, measures, *aucs)
 
 
-def _auc(evidence: Evidence, report: ReportConfig) -> Estimate:
+def paired_auc(a: Examined, b: Examined) -> Estimate:
+    """AUC of `a` minus that of `b`, on the same resamples of the same learners."""
+    report = a.run.config.report
+    rows = a.evidence.predicted
+    draws = [_predictions(e.evidence, e.evidence.predicted["predicted"], report) for e in (a, b)]
+    difference = draws[0].auc() - draws[1].auc()
+    return draws[0].bootstrap.estimate(difference, len(rows), draws[0].learners)
+
+
+def _auc(evidence: Evidence, predicted: np.ndarray, report: ReportConfig) -> Estimate:
+    prediction = _predictions(evidence, predicted, report)
+    return prediction.bootstrap.estimate(prediction.auc(), len(predicted), prediction.learners)
+
+
+def _predictions(evidence: Evidence, predicted: np.ndarray, report: ReportConfig) -> Prediction:
     rows = evidence.predicted
     bootstrap = Bootstrap(len(evidence.learners), report.bootstrap, report.seed)
-    columns = (rows[c].to_numpy() for c in ("predicted", "correct", "learner"))
-    prediction = Prediction(*columns, bootstrap)
-    return bootstrap.estimate(prediction.auc(), len(rows), prediction.learners)
+    correct, learner = rows["correct"].to_numpy(), rows["learner"].to_numpy()
+    return Prediction(np.asarray(predicted), correct, learner, bootstrap)
 
 
 def training_rates(splits: Splits) -> np.ndarray:

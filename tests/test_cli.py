@@ -159,6 +159,13 @@ def test_an_interrupt_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cleaning_up_spares_runs_whose_names_begin_alike(tmp_path):
+    for name in (".partial-base-7", ".partial-base-2-99", "base"):
+        (tmp_path / name).mkdir()
+    cli._drop_partial(tmp_path / "base")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".partial-base-2-99", "base"]
+
+
 def test_an_existing_name_and_an_unwritable_folder(out, tmp_path, capsys):
     folder, _ = out
     assert cli.main(["run", "--name", "first", "--out", str(folder)]) == 2

@@ -135,11 +135,19 @@ def test_the_same_skill_again_is_a_real_repeat(tmp_path):
         (b"user,skill,correct\nu,,1\n", "no row has both a skill and a response"),
         ("user,skill,correct\nM\u00fcller,a,1\n".encode("latin1"), "not UTF-8 .byte 20."),
         (b"user,skill,correct,time\nu,a,1,3\nu,a,1,then\n", "line 3: timestamp 'then'"),
-        (b"user,skill,correct\nu,a,1\nu,a,1,9\n", "Expected 3 fields in line 3, saw 4"),
+        (b"user,skill,correct\nu,a,1\nu,a,1,9\n", "line 3: 4 fields, but the header has 3"),
         (b'fold,uid,concepts,responses\n0,7,"3,4","1"\n', "line 2: 2 concepts but 1 entries"),
         (b"0,90\n1,2\n1\n", "line 1: the lists of this learner have 2 skills, 1 corrects"),
         (b"0,90\n1,2\n1,1\n9\n", "4 lines do not make whole blocks of 3"),
         (b"PK\x03\x04\xff\xfe", "not UTF-8"),
+        (b"user,skill,correct\nu1,1,1,0\nu2,1,1,0\n", "line 2: 4 fields, but the header has 3"),
+        ("user,skill,correct\nu,a,1\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        (b'fold,uid,concepts,responses\n0,7,"3","1"\n0,8,"3,4","1,5"\n', "line 3: response '5'"),
+        (b"fold,uid,concepts,responses\n", "no interactions"),
+        (b'fold,uid,concepts,responses\ninf,7,"3","1"\n', "column fold: 'inf' is not a whole"),
+        (b"0,90\n5,5\n1,2\n1,1\n1,91\n5\n1\n7\n2,92\n5\n1\n0\n", "line 8: response '7'"),
+        (b"0,90\n5,5\n1,2\n1,1\n1,91\n5,6\n1\n0\n", "line 5: the lists .* 2 items, 1 skills"),
+        (b"user,skill,correct\n\nu,a,1\n\nu,a,x\n\n", "line 5: response 'x'"),
     ],
 )
 def test_bad_files_get_one_clear_message(tmp_path, content, words):
@@ -207,10 +215,24 @@ def test_folds_of_the_data_are_kept_and_checked():
         ["u2"],
     ]
     table.loc[0, "fold"] = 1
-    with pytest.raises(KTError, match=r"learner 'u0' stands in folds \[.*0.*1.*\]"):
+    with pytest.raises(KTError, match=r"learner 'u0' stands in the folds \[0, 1\]"):
         make_splits(Dataset("x", table), DataConfig())
     with pytest.raises(KTError, match="no fold 4"):
         make_splits(Dataset("x", table.assign(fold=np.repeat([0, 1, -1], 5))), DataConfig(fold=4))
+
+
+def test_folds_without_a_test_split_give_the_next_fold_to_it():
+    table = long_table([5, 5, 5, 5])
+    table["fold"] = np.repeat([0, 1, 2, 3], 5)
+    splits = make_splits(Dataset("x", table), DataConfig(fold=3))
+    got = [list(p.learners) for p in (splits.train, splits.valid, splits.test)]
+    assert got == [["u1", "u2"], ["u3"], ["u0"]]
+
+
+def test_learners_without_a_chunk_are_not_counted():
+    table = long_table([5, 2, 4])
+    s = Sequences.of(table, Vocabulary.of(table))
+    assert list(s.learners) == ["u0", "u2"] and s.learner.tolist() == [0, 1]
 
 
 def test_skills_the_model_does_not_know():

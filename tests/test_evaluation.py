@@ -86,8 +86,14 @@ def test_long_histories_continue_and_are_counted_across_the_seam():
         start = torch.tensor(evidence.final[i - 1])[None]
         _, _, states = one_by_one(net, s, i, start)
         np.testing.assert_allclose(evidence.final[i], states.filtered[0, -1], atol=1e-5)
-    cold = net.forward_with_states(torch.zeros(1, 3, dtype=int), torch.zeros(1, 3, dtype=int))
-    assert cold.filtered.shape == (1, 3, 4)
+
+
+def test_predictions_that_are_no_numbers_are_an_error():
+    net = model()
+    with torch.no_grad():
+        net.head[0].weight.fill_(torch.nan)
+    with pytest.raises(KTError, match="predictions are not finite"):
+        evaluate(net, sequences())
 
 
 def test_evaluation_does_not_depend_on_batches_or_order(monkeypatch):
@@ -171,6 +177,7 @@ def test_verdict_words(examined):
     assert reporting._word(0.25, 0.4, 0.3) == "misses the target by 0.150"
     assert reporting._word(float("nan"), 0.4, None) == "not defined on this data"
     sees = table["sees"].to_dict()
+    assert table.loc["mastery-prediction r, mean over skills", "target"] == "none"
     assert sees["gain-correctness r, pooled"] == "post"
     assert sees["prospective validity, learner x skill r, pooled"] == "pre"
 
@@ -194,6 +201,22 @@ def test_one_class_is_not_defined_and_not_a_number(smoke, trained):
     assert np.isnan(m.quality("AUC")["value"])
     assert np.isnan(m.association("mastery-response")["value"])
     assert "not defined" in reporting.association_text(m)["model"].iloc[0]
+
+
+def test_one_class_still_has_a_headline(examined):
+    metrics = reporting.metrics_dict(examined)
+    for row in metrics["prediction"]:
+        row |= {"value": None, "low": None, "high": None}
+    assert "not defined" in reporting.headline(metrics)
+
+
+def test_only_runs_on_the_same_learners_are_compared(examined):
+    table, shares = reporting.comparison([examined, examined])
+    assert table["AUC minus the first run's"].tolist() == ["0.0000 [0.0000, 0.0000]"] * 2
+    assert len(shares) == 6
+    fewer = dataclasses.replace(examined.evidence, frame=examined.evidence.frame.iloc[:-1])
+    with pytest.raises(KTError, match="are not about the same answers"):
+        reporting.comparison([examined, dataclasses.replace(examined, evidence=fewer)])
 
 
 def test_expanded_data_is_called_inflated(examined):

@@ -103,10 +103,25 @@ def test_it_learns_what_there_is_to_learn(smoke, tmp_path):
 def test_schedulers(smoke, tmp_path, scheduler):
     config, splits = smoke
     config = with_overrides(
-        config, {"train.scheduler": scheduler, "train.scheduler_step": 1, "train.epochs": 3}
+        config,
+        {
+            "train.scheduler": scheduler,
+            "train.scheduler_step": 1,
+            "train.epochs": 6,
+            "train.learning_rate": 1e-6,  # nothing is learned: the plateau is there at once
+        },
     )
     rates = train(config, splits, tmp_path / "r").table("history.csv")["learning_rate"]
-    assert (rates.nunique() > 1) == (scheduler in ("step", "onecycle"))
+    assert (rates.nunique() > 1) == (scheduler != "constant")
+
+
+def test_the_plateau_waits_while_auc_rises(smoke, tmp_path):
+    config, splits = smoke
+    history = train(with_overrides(config, {"train.epochs": 4}), splits, tmp_path / "r").table(
+        "history.csv"
+    )
+    assert history["valid/auc"].is_monotonic_increasing
+    assert history["learning_rate"].nunique() == 1
 
 
 def test_one_cycle_rises_and_falls():

@@ -8,6 +8,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,44 +62,55 @@ def read_table(
     if path.stat().st_size == 0:
         raise KTError(f"{path}: the file is empty")
     if path.suffix.lower() in (".parquet", ".pq"):
-        raw, first_line = _rename(_read_parquet(path), columns, path), 1
-        return canonical(raw, path.name, first_line, expand_skills)
+        raw = _read_parquet(path)
+        raw = _rename(raw, columns, path).assign(line=np.arange(len(raw)) + 1)
+        return canonical(raw, path.name, expand_skills)
     lines = _lines(path)
     kind = _detect(lines, path) if format == "auto" else format
     if kind == "long":
-        raw, first_line = _rename(_read_delimited(path, lines), columns, path), 2
+        table, line = _read_delimited(path, lines)
+        raw = _rename(table, columns, path).assign(line=line)
     elif kind == "pykt":
-        raw, first_line = _read_pykt(_read_delimited(path, lines), path), 1
+        raw = _read_pykt(*_read_delimited(path, lines), path)
     else:
-        raw, first_line = _read_blocks(lines, kind, path), 1
-    return canonical(raw, path.name, first_line, expand_skills)
+        raw = _read_blocks(lines, kind, path)
+    return canonical(raw, path.name, expand_skills)
 
 
-def _lines(path: Path) -> list[str]:
+Lines = list[tuple[int, str]]  # numbers in the file, from 1, and texts; blank ones left out
+
+
+def _lines(path: Path) -> Lines:
+    content = path.read_bytes()
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise KTError(f"{path}: UTF-16; save it as UTF-8, or use: iconv -f utf-16 -t utf-8")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise KTError(
             f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, "
             "for instance with: iconv -f latin1 -t utf-8"
         ) from None
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [
+        (i, line) for i, line in enumerate(re.split("\r\n|\r|\n", text), start=1) if line.strip()
+    ]
     if not lines:
         raise KTError(f"{path}: the file is empty")
     return lines
 
 
-def _detect(lines: list[str], path: Path) -> str:
-    header = {_plain(name) for name in _split(lines[0], _delimiter(lines[0]))}
+def _detect(lines: Lines, path: Path) -> str:
+    first = lines[0][1]
+    header = {_plain(name) for name in _split(first, _delimiter(first))}
     if {"concepts", "responses"} <= header:
         return "pykt"
     if any(name in header for name in NAMES["correct"].split()):
         return "long"
-    if all(_is_number(x) for x in _split(lines[0], ",")):
-        return "triple" if len(_split(lines[0], ",")) == 1 else "akt"
+    if all(_is_number(x) for x in _split(first, ",")):
+        return "triple" if len(_split(first, ",")) == 1 else "akt"
     raise KTError(
-        f"{path}: unknown format; its first line is {lines[0][:80]!r}. Long tables need a header "
-        f"with names such as user, skill, correct: map yours with data.columns, "
+        f"{path}: unknown format; its first line is {first[:80]!r}. Long tables need a header "
+        "with names such as user, skill, correct: map yours with --column (data.columns), "
         "or name the format with data.format"
     )
 
@@ -109,18 +124,24 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise KTError(f"{path}: not a readable Parquet file ({error})") from None
 
 
-def _read_delimited(path: Path, lines: list[str]) -> pd.DataFrame:
+def _read_delimited(path: Path, lines: Lines) -> tuple[pd.DataFrame, np.ndarray]:
+    """All cells as text, and the line of each row; every row must have as many as the header."""
+    delimiter = _delimiter(lines[0][1])
+    rows = csv.reader(io.StringIO("\n".join(text for _, text in lines)), delimiter=delimiter)
     try:
-        return pd.read_csv(
-            path,
-            sep=_delimiter(lines[0]),
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-        )
-    except pd.errors.ParserError as error:
-        raise KTError(f"{path}: {str(error).strip()}") from None
+        header = next(rows)
+        table, at = [], []
+        for row in rows:
+            number = lines[rows.line_num - 1][0]
+            if len(row) != len(header):
+                raise KTError(
+                    f"{path}, line {number}: {len(row)} fields, but the header has {len(header)}"
+                )
+            table.append(row)
+            at.append(number)
+    except csv.Error as error:
+        raise KTError(f"{path}, line {lines[rows.line_num - 1][0]}: {error}") from None
+    return pd.DataFrame(table, columns=header, dtype=object), np.array(at, int)
 
 
 def _rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd.DataFrame:
@@ -148,11 +169,13 @@ def _rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd
     return table
 
 
-def _read_pykt(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _read_pykt(raw: pd.DataFrame, line: np.ndarray, path: Path) -> pd.DataFrame:
     raw.columns = [_plain(name) for name in raw.columns]
     for name in ("uid", "concepts", "responses"):
         if name not in raw:
             raise KTError(_missing(path, name, raw))
+    if raw.empty:
+        raise KTError(f"{path}: no interactions in it")
     lists = {"skill": raw["concepts"], "correct": raw["responses"]}
     if "questions" in raw and (raw["questions"] != "NA").all():
         lists["item"] = raw["questions"]
@@ -164,54 +187,64 @@ def _read_pykt(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
         for i, row in enumerate(rows):
             if len(row) != counts[i]:
                 raise KTError(
-                    f"{path}, line {i + 2}: {counts[i]} concepts but {len(row)} entries for {name}"
+                    f"{path}, line {line[i]}: {counts[i]} concepts but {len(row)} entries "
+                    f"for {name}"
                 )
-    table = pd.DataFrame({name: np.concatenate(rows) for name, rows in split.items()}, dtype=str)
+    table = pd.DataFrame({n: list(itertools.chain(*rows)) for n, rows in split.items()})
     table.insert(0, "user", np.repeat(raw["uid"].to_numpy(), counts))
     if "fold" in raw:
         table["fold"] = np.repeat(_folds(raw["fold"], path).to_numpy(), counts)
-    # pyKT pads its cut sequences with -1; the lines of this table are those of the lists.
+    table["line"] = np.repeat(line, counts)
+    # pyKT pads its cut sequences with -1.
     return table[table["correct"] != "-1"].reset_index(drop=True)
 
 
-def _read_blocks(lines: list[str], kind: str, path: Path) -> pd.DataFrame:
-    rows = [_list(line) for line in lines]
-    size = 4 if kind == "akt" and _four_lines(rows) else 3
+def _read_blocks(lines: Lines, kind: str, path: Path) -> pd.DataFrame:
+    rows = [_list(text) for _, text in lines]
+    size = 4 if kind == "akt" and _fits(rows, 4) > _fits(rows, 3) else 3
     if len(rows) % size:
         raise KTError(f"{path}: {len(rows)} lines do not make whole blocks of {size}")
     names = ("item", "skill", "correct") if size == 4 else ("skill", "correct")
-    columns: dict[str, list[str]] = {name: [] for name in ("user", *names)}
+    columns: dict[str, list] = {name: [] for name in ("user", *names, "line")}
     for at in range(0, len(rows), size):
         head, *lists = rows[at : at + size]
+        number = lines[at][0]
         if len({len(x) for x in lists}) > 1:
             found = ", ".join(f"{len(x)} {n}s" for x, n in zip(lists, names, strict=True))
-            raise KTError(f"{path}, line {at + 1}: the lists of this learner have {found}")
+            raise KTError(f"{path}, line {number}: the lists of this learner have {found}")
         if kind == "triple" and head != [str(len(lists[0]))]:
             raise KTError(
-                f"{path}, line {at + 1}: {head[0]} steps announced, {len(lists[0])} found"
+                f"{path}, line {number}: {head[0]} steps announced, {len(lists[0])} found"
             )
         user = head[-1] if kind == "akt" else str(at // size)
         columns["user"] += [user] * len(lists[0])
+        columns["line"] += [lines[at + size - 1][0]] * len(lists[0])
         for name, values in zip(names, lists, strict=True):
             columns[name] += values
-    return pd.DataFrame(columns, dtype=object)
+    return pd.DataFrame(columns)
 
 
-def _four_lines(rows: list[list[str]]) -> bool:
-    blocks = [rows[at : at + 4] for at in range(0, len(rows), 4)]
-    return all(len(b) == 4 and len({len(x) for x in b[1:]}) == 1 for b in blocks)
+def _fits(rows: list[list[str]], size: int) -> float:
+    """Share of blocks whose lists are equally long and whose last holds nothing but 0 and 1."""
+    blocks = [rows[at : at + size] for at in range(0, len(rows), size)]
+    good = [
+        len(b) == size and len({len(x) for x in b[1:]}) == 1 and set(b[-1]) <= {"0", "1"}
+        for b in blocks
+    ]
+    return sum(good) / len(good)
 
 
 def _folds(text: pd.Series, path: Path) -> pd.Series:
     value = pd.to_numeric(text, errors="coerce")
-    if value.isna().any():
-        raise KTError(f"{path}, column fold: {text[value.isna().idxmax()]!r} is not a number")
+    bad = ~(np.isfinite(value) & (value % 1 == 0))
+    if bad.any():
+        raise KTError(f"{path}, column fold: {text[bad.idxmax()]!r} is not a whole number")
     return value.astype(int)
 
 
 def _missing(path: Path, name: str, raw: pd.DataFrame) -> str:
     found = ", ".join(map(str, list(raw.columns)[:30]))
-    return f"{path}: no column for {name!r}; it has: {found}. Name it with data.columns"
+    return f"{path}: no column for {name!r}; it has: {found}. Name it with --column (data.columns)"
 
 
 def _as_text(column: pd.Series) -> pd.Series:
@@ -221,7 +254,7 @@ def _as_text(column: pd.Series) -> pd.Series:
 
 
 def _plain(name: str) -> str:
-    return str(name).strip().lower().replace(" ", "_")
+    return str(name).strip().lower().replace(" (", "(").replace(" ", "_")
 
 
 def _delimiter(line: str) -> str:

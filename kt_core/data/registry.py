@@ -139,9 +139,10 @@ def found(name: str) -> str:
     spec = DATASETS[name]
     if isinstance(spec, Simulation):
         return "built in"
-    folder = os.environ.get("KT_DATA_DIR", "")
-    for base in (Path(folder) / name, Path(folder), cache(name)):
-        if str(base) and all((base / file).is_file() for file in spec.files):
+    folder = os.environ.get("KT_DATA_DIR")
+    given = [Path(folder) / name, Path(folder)] if folder else []
+    for base in (*given, cache(name)):
+        if all((base / file).is_file() for file in spec.files):
             return str(base)
     return "to be downloaded"
 

@@ -6,6 +6,7 @@ under `min_length` are dropped. Skills (and items) become numbers by a `Vocabula
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ import pandas as pd
 from kt_core.config import DataConfig
 from kt_core.data.table import Dataset
 from kt_core.errors import KTError
+
+log = logging.getLogger("kt_core")
 
 SPLITS = ("train", "valid", "test")
 
@@ -90,15 +93,17 @@ class Sequences:
         kept = lengths >= min_length
         rows = np.repeat(kept, lengths)
         starts = np.cumsum(np.append(0, lengths[kept]))[:-1]
+        # Learners all of whose chunks were dropped are not learners of this split.
+        present, renumbered = np.unique(learner[begins][kept], return_inverse=True)
         truth = {c: table[c].to_numpy()[rows] for c in table if c.startswith("true_")}
         return cls(
             skill=vocabulary.ids(table["skill"])[rows],
             response=table["correct"].to_numpy(np.int64)[rows],
             starts=starts,
             lengths=lengths[kept],
-            learner=learner[begins][kept],
+            learner=renumbered,
             chunk=(step // chunk)[begins][kept],
-            learners=np.asarray(learners),
+            learners=np.asarray(learners)[present],
             truth=truth,
         )
 
@@ -160,6 +165,17 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     return Splits(dataset, vocabulary, **parts)
 
 
+def _given_folds(fold: pd.Series, name: str, valid: int) -> pd.Series:
+    numbers = sorted(set(fold[fold >= 0]))
+    if valid not in numbers:
+        raise KTError(f"{name}: no fold {valid}; it has {[int(n) for n in numbers]}")
+    if (fold == -1).any():
+        return fold
+    after = numbers[(numbers.index(valid) + 1) % len(numbers)]
+    log.info("%s: folds but no test split; fold %s is the test split", name, after)
+    return fold.where(fold != after, -1)
+
+
 def learner_folds(dataset: Dataset, config: DataConfig) -> pd.Series:
     """Fold of each learner (index: learner id); -1 is the test split."""
     table = dataset.table
@@ -168,13 +184,12 @@ def learner_folds(dataset: Dataset, config: DataConfig) -> pd.Series:
         several = per_learner.nunique() > 1
         if several.any():
             user = several.idxmax()
-            folds = sorted(table.loc[table["user"] == user, "fold"].unique())
-            raise KTError(f"{dataset.name}: learner {user!r} stands in folds {folds}")
-        fold = per_learner.first()
-        if (fold == -1).any() and config.fold not in set(fold):
-            raise KTError(f"{dataset.name}: no fold {config.fold}; it has {sorted(set(fold))}")
-        if (fold == -1).any():
-            return fold
+            folds = sorted(table.loc[table["user"] == user, "fold"].unique().tolist())
+            raise KTError(
+                f"{dataset.name}: learner {user!r} stands in the folds {folds}; a learner belongs "
+                "into one: mend the column, or drop it to have learners split at random"
+            )
+        return _given_folds(per_learner.first().astype(int), dataset.name, config.fold)
     users = np.sort(table["user"].unique())
     rng = np.random.default_rng(config.split_seed)
     order = rng.permutation(len(users))

@@ -40,7 +40,7 @@ class Dataset:
 
 
 def canonical(
-    raw: pd.DataFrame, source: str, first_line: int = 2, expand_skills: bool = False
+    raw: pd.DataFrame, source: str, expand_skills: bool = False
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Check and clean rows of text into the canonical table.
 
@@ -51,9 +51,9 @@ def canonical(
 
     Parameters
     ----------
-    raw : columns `user`, `skill`, `correct` and optionally `item`, `timestamp`, `fold`, as text.
+    raw : columns `user`, `skill`, `correct` and optionally `item`, `timestamp`, as text, `fold`,
+        and `line`, the line (or row) of the file in which each stands, for messages.
     source : the file's name, for messages.
-    first_line : the line of the file in which the first row stands.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def canonical(
     if raw.empty:
         raise KTError(f"{source}: no interactions in it")
     notes: dict[str, int] = {}
-    line = pd.Series(np.arange(len(raw)) + first_line, index=raw.index)
+    line, raw = raw["line"], raw.drop(columns="line")
     blank = raw["user"].str.strip() == ""
     if blank.any():
         raise KTError(f"{source}, line {line[blank].iloc[0]}: the learner id is empty")
@@ -129,7 +129,7 @@ def _responses(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
         at = bad.idxmax()
         raise KTError(
             f"{source}, line {line[at]}: response {text[at]!r} is not 0 or 1; "
-            "name another column with data.columns, or clean the file"
+            "name another column with --column (data.columns), or clean the file"
         )
     return value
 
