@@ -20,11 +20,11 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "runs" / "results"
 
-FULL = {  # name -> arguments of `python -m kt_core run`
+FULL = {  # name -> arguments of `python -m kt_core run --preset standard`
     "assist2015-cumulative-s0": "--dataset assist2015 --mode cumulative --seed 0",
     "assist2015-cumulative-s1": "--dataset assist2015 --mode cumulative --seed 1",
     "assist2015-cumulative-s2": "--dataset assist2015 --mode cumulative --seed 2",
-    "assist2015-enhanced": "--dataset assist2015 --mode cumulative --loss enhanced",
+    "assist2015-cumulative-monitored": "--dataset assist2015 --mode cumulative --loss monitored",
     "assist2015-projection-bce": "--dataset assist2015 --mode projection --loss bce",
     "assist2015-projection-monitored": "--dataset assist2015 --mode projection --loss monitored",
     "assist2009-cumulative": "--dataset assist2009 --mode cumulative",

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupt
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -13,12 +14,20 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
 from kt_core import reporting, workflow
 from kt_core.config import LOSS_WEIGHTINGS, PRESETS, options
+from kt_core.data.registry import DATASETS, found
+from kt_core.doctor import check
 from kt_core.errors import KTError
+from kt_core.runs import Run, free_folder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
@@ -77,8 +86,6 @@ def visualise(args: argparse.Namespace) -> None:
 
 def datasets(args: argparse.Namespace) -> None:
     """List the data sets and where they would come from."""
-    from kt_core.data.registry import DATASETS, found
-
     for name, spec in DATASETS.items():
         print(f"{name:24s}{found(name):24s}{getattr(spec, 'about', 'simulated learners')}")
 
@@ -97,8 +104,6 @@ def presets(args: argparse.Namespace) -> None:
 
 def doctor(args: argparse.Namespace) -> int:
     """Check the set-up."""
-    from kt_core.doctor import check
-
     return check(Path(args.out) if args.out else workflow.default_out())
 
 
@@ -115,7 +120,7 @@ def _train(args: argparse.Namespace) -> Path:
         args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
     )
     folder = workflow.run_folder(config, args.name, args.out).absolute()
-    _free(folder)
+    free_folder(folder)
     parameters = {
         "preset": args.preset,
         "dataset": args.dataset,
@@ -164,58 +169,46 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
         )
 
 
-class _executed:
+@contextlib.contextmanager
+def _executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     """Run a notebook in a scratch folder; gives the executed notebook's path."""
-
-    def __init__(self, name: str, parameters: dict[str, Any]):
-        self.name, self.parameters = name, parameters
-
-    def __enter__(self) -> Path:
-        import papermill
-        from papermill.exceptions import PapermillExecutionError
-
-        source = NOTEBOOKS / f"{self.name}.ipynb"
-        if not source.is_file():
-            raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
-        self.scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
-        target = self.scratch / source.name
-        print(f"running {self.name} ...", flush=True)
-        try:
-            papermill.execute_notebook(
-                source,
-                target,
-                self.parameters,
-                progress_bar=sys.stderr.isatty(),
-                log_output=False,
-                stdout_file=_Lines(),
-                stderr_file=_Lines(),
-            )
-        except PapermillExecutionError as error:
-            if error.ename == "KTError":
-                shutil.rmtree(self.scratch)
-                raise KTError(error.evalue) from None
-            raise NotebookFailed(
-                f"{self.name} stopped with {error.ename}: {error.evalue}\n"
-                f"the notebook with the traceback: {target}"
-            ) from None
-        except BaseException:
-            shutil.rmtree(self.scratch, ignore_errors=True)
-            raise
-        return target
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+    source = NOTEBOOKS / f"{name}.ipynb"
+    if not source.is_file():
+        raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
+    scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
+    target, keep = scratch / source.name, False
+    print(f"running {name} ...", flush=True)
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters,
+            progress_bar=sys.stderr.isatty(),
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            config=_private_kernel(scratch),
+        )
+        yield target
+    except PapermillExecutionError as error:
+        if error.ename == "KTError":
+            raise KTError(error.evalue) from None
+        keep = True
+        raise NotebookFailed(
+            f"{name} stopped with {error.ename}: {error.evalue}\n"
+            f"the notebook with the traceback: {target}"
+        ) from None
+    finally:
+        if not keep:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-class _Lines:
-    """What a notebook prints, passed on to the terminal."""
-
-    def write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    def flush(self) -> None:
-        sys.stdout.flush()
+def _private_kernel(scratch: Path) -> Config:
+    """On Linux the kernel listens on sockets in the scratch folder, not on open TCP ports."""
+    config = Config()
+    if sys.platform == "linux":
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.connection_file = str(scratch / "kernel.json")
+    return config
 
 
 def _keep(notebook: Path, folder: Path, name: str = "") -> None:
@@ -224,15 +217,7 @@ def _keep(notebook: Path, folder: Path, name: str = "") -> None:
     shutil.copyfile(notebook, target)
 
 
-def _free(folder: Path) -> None:
-    from kt_core.runs import free_folder
-
-    free_folder(folder)
-
-
 def _finished(folders: list[Path]) -> None:
-    from kt_core.runs import Run
-
     for folder in folders:
         Run.load(folder)
         if not os.access(folder, os.W_OK):

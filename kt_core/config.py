@@ -220,11 +220,11 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
         ),
     ),
     "standard": (
-        "50 epochs; what docs/results.md reports",
-        RunConfig(model=LAPTOP, loss=MONITORED, train=TrainConfig(patience=5)),
+        "50 epochs with the enhanced loss weights; what docs/results.md reports",
+        RunConfig(model=LAPTOP, loss=ENHANCED, train=TrainConfig(patience=5)),
     ),
     "correlation_focused": (
-        "75 epochs with the enhanced loss weights",
+        "75 epochs with the enhanced loss weights, and more patience",
         RunConfig(model=LAPTOP, loss=ENHANCED, train=TrainConfig(epochs=75)),
     ),
     "intensive": (
