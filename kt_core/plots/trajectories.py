@@ -63,9 +63,10 @@ def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
     row = {skill: i for i, skill in enumerate(order)}
     shown = asked[asked["skill"].isin(order)]
     y, right = shown["skill"].map(row), shown["correct"] == 1
-    mark = {"color": "black", "markersize": 3, "markeredgewidth": 0.6, "linestyle": ""}
-    ax.plot(shown["step"][right], y[right], "o", **mark)
-    ax.plot(shown["step"][~right], y[~right], "o", markerfacecolor="white", **mark)
+    mark = {"markersize": 3.5, "markeredgewidth": 0.7, "linestyle": ""}  # legible on any mastery
+    for given, fill, edge in ((right, "black", "white"), (~right, "white", "black")):
+        x = shown["step"][given]
+        ax.plot(x, y[given], "o", markerfacecolor=fill, markeredgecolor=edge, **mark)
     ax.set_yticks(range(len(order)), order)
     whole_numbers(ax)
     ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="skill")
