@@ -83,7 +83,7 @@ def full_table() -> pd.DataFrame:
         if not path.exists():
             continue
         m = json.loads(path.read_text())
-        provenance = json.loads((OUT / name / "provenance.json").read_text())
+        epochs = pd.read_csv(OUT / name / "history.csv")["seconds"]
         by_name = {v["constraint"]: v for v in m["violations"]}
         broken = [by_name[c] for c in ("monotonicity", "negative_gains", "bounds")]
         shares = [f"{v['share']:.2%}" if v["broken"] else "0" for v in broken]
@@ -106,8 +106,8 @@ def full_table() -> pd.DataFrame:
                 ),
                 "gain-correctness (post)": _association(m, "gain-correctness"),
                 "mastery-prediction (post)": _association(m, "mastery-prediction", "skill_average"),
-                "epoch": m["best_epoch"],
-                "minutes": f"{provenance['training_seconds'] / 60:.1f}",
+                "epochs": f"{m['best_epoch']} of {len(epochs)}",
+                "s per epoch": f"{epochs.median():.0f}",
             }
         )
     return pd.DataFrame(rows)
