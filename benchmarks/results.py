@@ -95,7 +95,7 @@ def full_table() -> pd.DataFrame:
                 "AUC test": _estimate(test, 4),
                 "falls / negative / out of bounds": " / ".join(shares),
                 "mastery-response (pre)": _association(m, "mastery-response"),
-                "its ceiling r(p, r)": _association(
+                "model's own r(p, r)": _association(
                     m, "mastery-response", predictor="model's own prediction"
                 ),
                 "prospective, learner x skill (pre)": _association(
