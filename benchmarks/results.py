@@ -32,7 +32,7 @@ FULL = {  # name -> arguments of `python -m kt_core run --preset standard`
     "simulated-cumulative": "--dataset simulated --mode cumulative",
 }
 # What closes the gap: one thing taken away at a time, judged on validation learners alone. With
-# BCE alone the mode makes no difference to the predictions. Ten epochs each, and of the whole model.
+# BCE alone the mode makes no difference to the predictions. Ten epochs are compared.
 ABLATION_EPOCHS = 10
 WHOLE = "assist2015-projection-bce"
 ABLATIONS = {
