@@ -15,7 +15,7 @@ from kt_core.errors import KTError
 from kt_core.plots.style import VARIANTS
 from kt_core.runs import write_text
 from kt_core.validation import Measures
-from kt_core.workflow import Examined, paired_auc
+from kt_core.workflow import Examined, paired_aucs
 
 NAMES = {
     "monotonicity": "Mastery falls between steps",
@@ -165,11 +165,12 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
     KTError
         When the runs do not have the same learners in the split.
     """
-    rows, shares = [], []
-    for e in examined:
+    for e in examined[1:]:
         _same_learners(examined[0], e)
+    rows, shares = [], []
+    for e, gap in zip(examined, paired_aucs(examined), strict=True):
         config, v = e.run.config, e.measures.violations.set_index("constraint")
-        auc, gap = e.measures.quality("AUC"), paired_auc(e, examined[0])
+        auc = e.measures.quality("AUC")
         rows.append(
             {
                 "run": e.run.name,

@@ -158,13 +158,17 @@ def examine(path: str | Path, split: str = "test") -> Examined:
     return Examined(run, splits, split, evidence, measures, *aucs)
 
 
-def paired_auc(a: Examined, b: Examined) -> Estimate:
-    """AUC of `a` minus that of `b`, on the same resamples of the same learners."""
-    report = a.run.config.report
-    rows = a.evidence.predicted
-    draws = [_predictions(e.evidence, e.evidence.predicted["predicted"], report) for e in (a, b)]
-    difference = draws[0].auc() - draws[1].auc()
-    return draws[0].bootstrap.estimate(difference, len(rows), draws[0].learners)
+def paired_aucs(examined: list[Examined]) -> list[Estimate]:
+    """AUC of each run minus that of the first, on the same resamples of the same learners."""
+    report = examined[0].run.config.report
+    predictions = [
+        _predictions(e.evidence, e.evidence.predicted["predicted"], report) for e in examined
+    ]
+    draws = [p.auc() for p in predictions]
+    return [
+        p.bootstrap.estimate(d - draws[0], len(p.y), p.learners)
+        for p, d in zip(predictions, draws, strict=True)
+    ]
 
 
 def _auc(evidence: Evidence, predicted: np.ndarray, report: ReportConfig) -> Estimate:
