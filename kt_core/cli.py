@@ -23,10 +23,11 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from kt_core import reporting, workflow
-from kt_core.config import LOSS_WEIGHTINGS, PRESETS, options
+from kt_core.config import LOSS_WEIGHTINGS, options
 from kt_core.data.registry import DATASETS, found
 from kt_core.doctor import check
 from kt_core.errors import KTError
+from kt_core.presets import PRESETS
 from kt_core.runs import Run, free_folder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"

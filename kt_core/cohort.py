@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from kt_core.data import Splits
+from kt_core.diagnostics import believed_last
 from kt_core.errors import KTError
 from kt_core.evaluate import Evidence
 from kt_core.metrics.bootstrap import Bootstrap
@@ -23,7 +24,7 @@ def choose_learners(evidence: Evidence, rule: str = "growth quartiles", minimum:
     """
     frame = evidence.frame[evidence.frame["chunk"] == 0]
     size = frame.groupby("sequence").size()
-    pairs = frame.groupby(["sequence", "skill"])["mastery_post"]
+    pairs = frame.groupby(["sequence", "skill"])[believed_last(frame)]
     growth = (pairs.last() - pairs.first()).groupby("sequence").mean()
     long = size.index[size >= minimum] if (size >= minimum).any() else size.index
     ranked = growth[long].sort_values(kind="stable").index
@@ -68,14 +69,21 @@ def learner_frame(model: GainAKT2, splits: Splits, split: str, sequence: int) ->
 
     Returns
     -------
-    Columns `step` (from 1), `skill` (name), `mastery`, `gain`, `asked`, `correct` (NaN where the
-    skill was not asked).
+    Columns `step` (from 1), `skill` (name), `mastery` (as believed at the last step), `filtered`
+    (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was not asked).
+    In `retrospective` all of the learner's history is shown, in the other modes the sequence.
     """
     s = getattr(splits, split)
+    if model.on_path:
+        whole = s.whole()
+        sequence = int(np.searchsorted(whole.starts, s.starts[sequence], side="right")) - 1
+        s = whole
     at = slice(s.starts[sequence], s.starts[sequence] + s.lengths[sequence])
-    skills, responses = s.skill[at], s.response[at]
+    skills, responses, items = s.skill[at], s.response[at], s.item[at]
     with torch.no_grad():
-        states = model.forward_with_states(*(torch.tensor(x)[None] for x in (skills, responses)))
+        states = model.forward_with_states(
+            *(torch.from_numpy(x)[None] for x in (skills, responses, items))
+        )
     practised = np.unique(skills)
     T = len(skills)
     asked = skills[:, None] == practised
@@ -84,6 +92,7 @@ def learner_frame(model: GainAKT2, splits: Splits, split: str, sequence: int) ->
             "step": np.repeat(np.arange(1, T + 1), len(practised)),
             "skill": np.tile([splits.vocabulary.skills[k] for k in practised], T),
             "mastery": states.trajectory[0][:, practised].numpy().ravel(),
+            "filtered": states.filtered[0][:, practised].numpy().ravel(),
             "gain": states.gains[0][:, practised].numpy().ravel(),
             "asked": asked.ravel(),
             "correct": np.where(asked, responses[:, None], np.nan).ravel(),

@@ -1,6 +1,6 @@
-"""Configuration: frozen dataclasses with validation, presets, and overrides by dotted name.
+"""Configuration: frozen dataclasses with validation, and overrides by dotted name.
 
-A `RunConfig` is everything that decides a run. `preset("standard")` gives one, `with_overrides`
+A `RunConfig` is everything that decides a run. `kt_core.presets` names some, `with_overrides`
 changes single values ("model.d_model=64"), and unknown names or impossible values are errors.
 """
 
@@ -24,7 +24,7 @@ def _check(section: Any, name: str, ok: bool, wanted: str) -> None:
         raise KTError(f"{prefix}.{name} = {getattr(section, name)!r}: must be {wanted}")
 
 
-Mode = Literal["projection", "cumulative"]
+Mode = Literal["retrospective", "cumulative", "projection"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DataConfig:
 class ModelConfig:
     """Shape of GainAKT2 (design, section 3)."""
 
-    mode: Mode = "cumulative"
+    mode: Mode = "retrospective"
     d_model: int = 128
     heads: int = 8
     blocks: int = 2
@@ -68,6 +68,7 @@ class ModelConfig:
     recent: int = 3  # how many steps back each stream also sees directly; 0 for none
     start_token: bool = True  # a learnable step before the first: lets attention count
     max_steps: int = 512  # only for absolute positions
+    transfer: bool = False  # retrospective: gains may also reach skills that were not asked
 
     def __post_init__(self) -> None:
         for name in ("d_model", "heads", "blocks", "d_ff", "max_steps"):
@@ -87,6 +88,12 @@ class LossConfig:
     gain_performance: float = 0.0
     sparsity: float = 0.0
     consistency: float = 0.0
+    retrospective: float = 0.0
+    revision: float = 0.0
+    drift: float = 0.0
+    price: float = 0.0
+    difficulty: float = 0.0
+    transfer: float = 0.0
 
     def __post_init__(self) -> None:
         for name, weight in dataclasses.asdict(self).items():
@@ -109,6 +116,10 @@ ENHANCED = LossConfig(
 )
 
 
+MASTERY_PATH = LossConfig(retrospective=0.3, difficulty=1.0)
+PATH_TERMS = ("retrospective", "revision", "drift", "price", "difficulty", "transfer")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Optimisation, stopping, and what is logged."""
@@ -124,6 +135,10 @@ class TrainConfig:
     patience: int = 10  # early stopping, in epochs
     clip: float = 1.0
     tokens_per_batch: int = 2048
+    average: float = 0.999  # decay of the moving average of the weights; 0 for none
+    hide: float = 0.2  # retrospective: share of answers hidden from the encoder ...
+    hide_in: float = 0.25  # ... in this share of the sequences, and predicted from the others
+    horizon: Literal["last", "random"] = "last"  # at which hidden answers are predicted
     seed: int = 0
     monitor: bool = True
     monitor_every: int = 25  # training steps
@@ -145,6 +160,8 @@ class TrainConfig:
         _check(
             self, "weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"
         )
+        for name in ("hide", "hide_in", "average"):
+            _check(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         _check(self, "seed", 0 <= self.seed < 2**32, "between 0 and 2**32 - 1")
         _check(self, "clip", 0 < self.clip < math.inf, "a finite number above 0")
         _check(self, "scheduler_factor", 0 < self.scheduler_factor < 1, "between 0 and 1")
@@ -187,78 +204,35 @@ class RunConfig:
     preset: str = "standard"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    loss: LossConfig = MASTERY_PATH
     train: TrainConfig = field(default_factory=TrainConfig)
     targets: TargetConfig = field(default_factory=TargetConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        path = self.model.mode == "retrospective"
+        for name in self.loss.active:
+            if (name in PATH_TERMS) != path:
+                raise KTError(
+                    f"loss.{name} is not a term of mode {self.model.mode!r}; "
+                    f"its terms are {', '.join(_terms(path))}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready nested dict; `from_dict` reads it back."""
         return dataclasses.asdict(self)
 
 
-SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128)
-LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners, see docs/results.md
+def _terms(path: bool) -> list[str]:
+    return [f.name for f in dataclasses.fields(LossConfig) if (f.name in PATH_TERMS) == path]
 
-PRESETS: dict[str, tuple[str, RunConfig]] = {
-    "smoke": (
-        "seconds; for tests and for trying out an installation",
-        RunConfig(
-            data=DataConfig(learners=60),
-            model=ModelConfig(d_model=16, heads=2, blocks=1, d_ff=32, dropout=0.1),
-            loss=ENHANCED,
-            train=TrainConfig(epochs=2, tokens_per_batch=1024, monitor_every=5),
-            report=ReportConfig(bootstrap=50),
-        ),
-    ),
-    "quick": (
-        "20 epochs of a small model; minutes on a laptop",
-        RunConfig(
-            model=SMALL,
-            loss=ENHANCED,
-            train=TrainConfig(epochs=20, patience=5, tokens_per_batch=1024),
-        ),
-    ),
-    "standard": (
-        "50 epochs with the enhanced loss weights; what docs/results.md reports",
-        RunConfig(model=LAPTOP, loss=ENHANCED, train=TrainConfig(patience=5)),
-    ),
-    "correlation_focused": (
-        "75 epochs with the enhanced loss weights, and more patience",
-        RunConfig(model=LAPTOP, loss=ENHANCED, train=TrainConfig(epochs=75)),
-    ),
-    "intensive": (
-        "100 epochs of d_model 512 and 6 blocks; wants a GPU",
-        RunConfig(
-            model=ModelConfig(d_model=512, heads=8, blocks=6, d_ff=1024, dropout=0.2),
-            loss=ENHANCED,
-            train=TrainConfig(epochs=100, tokens_per_batch=16384),
-        ),
-    ),
-    "monitored": (
-        "15 epochs of d_model 256 and 4 blocks, StepLR, monitored loss weights",
-        RunConfig(
-            model=ModelConfig(d_model=256, heads=8, blocks=4, d_ff=512),
-            loss=MONITORED,
-            train=TrainConfig(epochs=15, scheduler="step"),
-        ),
-    ),
+
+LOSS_WEIGHTINGS = {
+    "path": MASTERY_PATH,
+    "bce": BCE_ONLY,
+    "monitored": MONITORED,
+    "enhanced": ENHANCED,
 }
-
-LOSS_WEIGHTINGS = {"bce": BCE_ONLY, "monitored": MONITORED, "enhanced": ENHANCED}
-
-
-def preset(name: str) -> RunConfig:
-    """The named preset.
-
-    Raises
-    ------
-    KTError
-        When no preset has that name.
-    """
-    if name not in PRESETS:
-        raise KTError(f"preset {name!r} does not exist; choose one of: {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[name][1], preset=name)
 
 
 def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
@@ -268,7 +242,8 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     ----------
     overrides : dict
         For instance ``{"model.d_model": 64, "train.epochs": "3"}``; strings are read as the
-        field's type. ``loss`` alone takes a published weighting: bce, monitored or enhanced.
+        field's type. ``loss`` alone takes a weighting by name: path, bce, monitored or enhanced.
+        A new `model.mode` whose terms are others starts from that mode's own weights.
 
     Raises
     ------
@@ -276,20 +251,22 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
         For a name that does not exist or a value that cannot be.
     """
     changes: dict[str, dict[str, Any]] = {}
+    loss = _loss_for(config, overrides.get("model.mode", config.model.mode))
     for name, value in overrides.items():
         if name == "loss":
-            config = dataclasses.replace(config, loss=_weighting(value))
+            loss = _weighting(value)
             continue
         section, _, key = name.partition(".")
         known = _option_types()
         if name not in known:
             raise KTError(f"unknown parameter {name!r}{_closest(name, known)}")
         changes.setdefault(section, {})[key] = _convert(name, value, known[name])
+    loss = dataclasses.replace(loss, **changes.pop("loss", {}))
     sections = {
         section: dataclasses.replace(getattr(config, section), **values)
         for section, values in changes.items()
     }
-    return dataclasses.replace(config, **sections)
+    return dataclasses.replace(config, loss=loss, **sections)
 
 
 def from_dict(raw: dict[str, Any]) -> RunConfig:
@@ -327,9 +304,18 @@ def _option_types() -> dict[str, Any]:
     }
 
 
+def _loss_for(config: RunConfig, mode: str) -> LossConfig:
+    """The weights to start from when a configuration takes this mode."""
+    if (mode == "retrospective") == (config.model.mode == "retrospective"):
+        return config.loss
+    return MASTERY_PATH if mode == "retrospective" else ENHANCED
+
+
 def _weighting(value: str) -> LossConfig:
     if value not in LOSS_WEIGHTINGS:
-        raise KTError(f"loss weighting {value!r} does not exist; choose bce, monitored, enhanced")
+        raise KTError(
+            f"loss weighting {value!r} does not exist; choose path, bce, monitored, enhanced"
+        )
     return LOSS_WEIGHTINGS[value]
 
 

@@ -6,16 +6,22 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from kt_core.evaluate import Evidence
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
+from kt_core.metrics.prediction import Prediction
 
 
 def skill_table(evidence: Evidence, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
-    """Per skill: practice, correctness, AUC, mastery, gains and growth."""
+    """Per skill: practice, correctness, AUC, and where known mastery, gains and growth.
+
+    Growth is mastery after a learner's last opportunity minus that after the first, along the
+    trajectory as believed at the learner's last step.
+    """
     frame, rows = evidence.frame, evidence.predicted
 
     def auc(part: pd.DataFrame) -> float:
@@ -24,82 +30,162 @@ def skill_table(evidence: Evidence, base: np.ndarray, names: tuple[str, ...]) ->
         return roc_auc_score(part["correct"], part["predicted"])
 
     per = frame.groupby("skill")
-    pairs = frame.groupby(["skill", "learner"])["mastery_post"]
-    growth = (pairs.last() - pairs.first()).groupby("skill").mean()
-    table = pd.DataFrame(
-        {
-            "learners": per["learner"].nunique(),
-            "answers": per.size(),
-            "correct": per["correct"].mean(),
-            "correct_train": pd.Series(base).reindex(per.size().index),
-            "auc": rows.groupby("skill")[["correct", "predicted"]].apply(auc),
-            "mastery": per["mastery_post"].mean(),
-            "gain": per["gain"].mean(),
-            "growth": growth,
-        }
-    )
+    columns = {
+        "learners": per["learner"].nunique(),
+        "answers": per.size(),
+        "correct": per["correct"].mean(),
+        "correct_train": pd.Series(base).reindex(per.size().index),
+        "auc": rows.groupby("skill")[["correct", "predicted"]].apply(auc),
+    }
+    final = believed_last(frame)
+    if final:
+        pairs = frame.groupby(["skill", "learner"])[final]
+        columns["mastery"] = per[final].mean()
+        columns["growth"] = (pairs.last() - pairs.first()).groupby("skill").mean()
+    if "gain" in frame:
+        columns["gain"] = per["gain"].mean()
+    table = pd.DataFrame(columns)
     table.insert(0, "name", [names[i] for i in table.index])
     return table.reset_index().sort_values("answers", ascending=False, ignore_index=True)
 
 
+def believed_last(frame: pd.DataFrame) -> str:
+    """The column of mastery along the trajectory; empty where there is none."""
+    return next((c for c in ("mastery_last", "mastery_post") if c in frame), "")
+
+
 def collapse_table(evidence: Evidence) -> pd.DataFrame:
     """Signs that mastery or gains say nothing: no spread, everything at the bounds, no gains."""
-    counts, frame = evidence.counts, evidence.frame
-    practised = frame.groupby(["sequence", "skill"]).size().index
-    final = evidence.final[practised.get_level_values(0), practised.get_level_values(1)]
-    skill = practised.get_level_values(1)
-    gains = frame.groupby("skill")["gain"].mean()
-    entries = counts["entries"].sum()
-    values = {
-        "spread of mean own gain over skills (sd)": gains.std(),
-        "mean own gain": frame["gain"].mean(),
-        "spread of final mastery over learners, mean over skills (sd)": pd.Series(final)
-        .groupby(skill)
-        .std()
-        .mean(),
-        "mean final mastery of practised skills": final.mean(),
-        "share of mastery at the bounds, all skills": counts["at_bounds"].sum() / entries,
-        "share of gains exactly zero, all skills": counts["zero_gains"].sum() / entries,
-        "share of own gains exactly zero": (frame["gain"] == 0).mean(),
-    }
+    counts, frame, values = evidence.counts, evidence.frame, {}
+    if "gain" in frame:
+        gains = frame.groupby("skill")["gain"].mean()
+        values["spread of mean own gain over skills (sd)"] = gains.std()
+        values["mean own gain"] = frame["gain"].mean()
+        values["share of own gains exactly zero"] = (frame["gain"] == 0).mean()
+    if evidence.final is not None:
+        practised = frame.groupby(["sequence", "skill"]).size().index
+        sequence, skill = practised.get_level_values(0), practised.get_level_values(1)
+        final = evidence.final[sequence, skill]
+        spread = pd.Series(final).groupby(skill).std().mean()
+        values["spread of final mastery over learners, mean over skills (sd)"] = spread
+        values["mean final mastery of practised skills"] = final.mean()
+    if counts is not None:
+        entries = counts["entries"].sum()
+        at_bounds, zero = counts["at_bounds"].sum(), counts["zero_gains"].sum()
+        values["share of mastery at the bounds, all skills"] = at_bounds / entries
+        values["share of gains exactly zero, all skills"] = zero / entries
     return pd.DataFrame({"quantity": list(values), "value": [float(v) for v in values.values()]})
+
+
+def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
+    """What the prediction owes to mastery, what an answer does to it, how far beliefs move.
+
+    - AUC of predictions from mastery (and item difficulty) alone, and what that costs;
+    - share of steps at which a right answer would have left mastery lower than a wrong one;
+    - share of the variance of the predicted logit that past gains account for (its covariance
+      with the logit; the rest is the belief about the start and the item);
+    - mean size of the revision of the belief about the start by an answer on the skill.
+    """
+    rows, frame, n = evidence.predicted, evidence.frame, bootstrap.n
+    table = []
+
+    def add(quantity: str, sees: str, e: Estimate) -> None:
+        table.append({"quantity": quantity, "sees": sees, **dataclasses.asdict(e)})
+
+    def mean(part: pd.DataFrame, values: pd.Series) -> Estimate:
+        counts = np.bincount(part["learner"], minlength=n).astype(float)
+        return bootstrap.ratio(np.bincount(part["learner"], values, n), counts)
+
+    if "mastery_pre" in rows:
+        answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
+        own = Prediction(rows["predicted"], *answers).auc()
+        path = Prediction(from_mastery(rows), *answers).auc()
+        size = (len(rows), rows["learner"].nunique())
+        add("AUC of predictions from mastery alone", "pre", bootstrap.estimate(path, *size))
+        add("what that costs in AUC", "pre", bootstrap.estimate(own - path, *size))
+    if "flip" in frame:
+        lowered = (frame["flip"] < 0).astype(float)
+        add("a right answer would lower mastery (share)", "intervention", mean(frame, lowered))
+        add("mean effect of right against wrong", "intervention", mean(frame, frame["flip"]))
+    if "grown" in rows:
+        moment = _share_of_variance(rows, bootstrap)
+        add("gains' share of the logit's variance", "pre", moment)
+        seen = frame[frame["revision"].notna()]
+        size = mean(seen, seen["revision"].abs())
+        add("mean revision of the belief about the start (logits)", "post", size)
+    return pd.DataFrame(table)
+
+
+def from_mastery(rows: pd.DataFrame) -> np.ndarray:
+    """Predictions from pre-response mastery, and item difficulty where the tracer has one."""
+    mastery = rows["mastery_pre"].to_numpy(float)
+    if "difficulty" not in rows:
+        return mastery
+    return expit(logit(mastery) - rows["difficulty"].to_numpy())
+
+
+def _share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
+    grown, level = rows["grown"].to_numpy(float), logit(rows["predicted"].to_numpy(float))
+    level = np.clip(level, -30, 30)
+    learner, n = rows["learner"].to_numpy(), bootstrap.n
+    terms = (np.ones_like(level), grown, level, grown * level, level * level)
+    count, g, v, gv, vv = (bootstrap.weights @ np.bincount(learner, t, n) for t in terms)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = (gv - g * v / count) / (vv - v * v / count)
+    return bootstrap.estimate(share, len(rows), rows["learner"].nunique())
 
 
 def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     """Simulated learners only: mastery and growth against the truth; empty otherwise.
 
-    Rank correlations are Pearson's on ranks over the whole split, so that resampling learners
-    does not rank again. Growth is mastery after the last minus after the first opportunity.
+    Filtered mastery stands beside the filter's ceiling and the trajectory beside the smoother's:
+    the posterior means under the simulator's true parameters (`kt_core.data.ceiling`), where the
+    evidence has them. Rank correlations are Pearson's on ranks over the whole split, so that
+    resampling learners does not rank again. Growth is mastery after the last minus after the first
+    opportunity on a skill, along the trajectory.
     """
     frame = evidence.frame
-    if "true_mastery" not in frame:
+    if "true_mastery" not in frame or "mastery_post" not in frame:
         return pd.DataFrame()
-    pairs = frame.groupby(["learner", "skill"])
-    both = pairs[["mastery_post", "true_mastery"]]
-    growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
-    squared = (frame["mastery_post"] - frame["true_mastery"]) ** 2
-    n = bootstrap.n
+    looks = {"post": ("mastery_post", "ceiling_post")}
+    looks["retrospective"] = (believed_last(frame), "ceiling_last")
+    table = []
+    for sees, (own, ceiling) in looks.items():
+        found = [("model", own)] + ([("ceiling", ceiling)] if ceiling in frame else [])
+        for predictor, column in found:
+            e = {
+                "mastery, rank correlation": _rank_correlation(frame, column, bootstrap),
+                "mastery, RMSE": _rmse(frame, column, bootstrap),
+            }
+            if sees == "retrospective":
+                e |= _growth(frame, column, bootstrap)
+            table.append(tidy(e, "quantity").assign(sees=sees, predictor=predictor))
+    return pd.concat(table, ignore_index=True)
+
+
+def _rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+    squared, n = (frame[column] - frame["true_mastery"]) ** 2, bootstrap.n
     total, count = (np.bincount(frame["learner"], w, n) for w in (squared, np.ones(len(frame))))
     mse = (bootstrap.weights @ total) / (bootstrap.weights @ count)
-    sums = [np.bincount(growth["learner"], growth[c], n) for c in ("mastery_post", "true_mastery")]
-    estimates = {
-        "mastery, rank correlation": _rank_correlation(frame, bootstrap),
-        "mastery, RMSE": bootstrap.estimate(np.sqrt(mse), len(frame), n),
-        "growth, rank correlation": _rank_correlation(growth, bootstrap),
-        "growth, mean of the model": bootstrap.ratio(
-            sums[0], np.bincount(growth["learner"], minlength=n).astype(float)
-        ),
-        "growth, mean of the truth": bootstrap.ratio(
-            sums[1], np.bincount(growth["learner"], minlength=n).astype(float)
-        ),
-        "growth, model by truth": dataclasses.replace(
-            bootstrap.ratio(sums[0], sums[1]), entries=len(growth)
-        ),
+    return bootstrap.estimate(np.sqrt(mse), len(frame), n)
+
+
+def _growth(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> dict[str, Estimate]:
+    pairs, n = frame.groupby(["learner", "skill"]), bootstrap.n
+    both = pairs[[column, "true_mastery"]]
+    growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
+    count = np.bincount(growth["learner"], minlength=n).astype(float)
+    sums = [np.bincount(growth["learner"], growth[c], n) for c in (column, "true_mastery")]
+    ratio = bootstrap.ratio(sums[0], sums[1])
+    return {
+        "growth, rank correlation": _rank_correlation(growth, column, bootstrap),
+        "growth, mean": bootstrap.ratio(sums[0], count),
+        "growth, mean of the truth": bootstrap.ratio(sums[1], count),
+        "growth, mean by the truth's": dataclasses.replace(ratio, entries=len(growth)),
     }
-    return tidy(estimates, "quantity")
 
 
-def _rank_correlation(table: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
-    x, y = rankdata(table["mastery_post"]), rankdata(table["true_mastery"])
+def _rank_correlation(table: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+    x, y = rankdata(table[column]), rankdata(table["true_mastery"])
     learner, skill = table["learner"].to_numpy(), table["skill"].to_numpy()
     return Association(x, y, learner, skill, bootstrap).estimate("pooled")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from kt_core.config import preset
 from kt_core.data.registry import DATASETS, found
 from kt_core.losses import next_step
 from kt_core.model import GainAKT2
+from kt_core.presets import preset
 from kt_core.runs import PACKAGES, free_folder
 
 

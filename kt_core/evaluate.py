@@ -2,8 +2,12 @@
 
 `evaluate` makes one pass over a split. What it keeps is all that the measures need: a row per
 interaction, and per sequence the states at its middle and end and the counts of broken constraints.
-A learner's later chunks are read after the earlier ones, from the mastery in which those ended, so
-that constraints are counted across the seam too.
+
+Histories longer than a chunk: in `retrospective` a learner's whole history is the context, so the
+trajectory, its horizon and the counts know no seam. In the other modes chunks are read one after
+the other, and `cumulative` goes on from the mastery in which the last one ended; the step across
+the seam is counted. The first answer of every chunk stays unscored in all of them, so that all
+models are judged on the same answers.
 """
 
 from __future__ import annotations
@@ -17,38 +21,60 @@ from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.errors import KTError
+from kt_core.mastery import at_skill
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2, States
+from kt_core.trace import Trace
 
 EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold
 
 
 @dataclass
 class Evidence:
-    """What a model believed about a split. N interactions, S sequences, C skills, L learners.
+    """What was believed about a split. N interactions, S sequences, C skills, L learners.
 
     Attributes
     ----------
     frame : [N] rows, in order within a learner: `learner`, `sequence`, `chunk`, `step`, `skill`,
-        `correct`; `predicted`, P(correct) from the steps before (NaN at a sequence's first);
-        `mastery_pre` and `mastery_post`, mastery of the asked skill before and after the answer;
-        `gain` of the asked skill; `opportunity` and `successes` on the skill before the step; and
-        the `true_` columns of simulated learners.
-    counts : [S] rows, counts of `kt_core.metrics.invariants` by sequence, with `learner`.
+        `correct`; the fields of `kt_core.trace.Trace` that are there; `opportunity` and
+        `successes` on the skill before the step; and the `true_` columns of simulated learners.
     middle, final : [S, C], filtered mastery when half of the steps, and all, have been seen.
+    counts : rows with `learner`, counts of `kt_core.metrics.invariants`; None where the states
+        that they are counted on are not known.
     """
 
     frame: pd.DataFrame
-    counts: pd.DataFrame
-    middle: np.ndarray
-    final: np.ndarray
     learners: np.ndarray
+    middle: np.ndarray | None = None
+    final: np.ndarray | None = None
+    counts: pd.DataFrame | None = None
 
     @property
     def predicted(self) -> pd.DataFrame:
         """The rows whose answer was predicted."""
         return self.frame[self.frame["predicted"].notna()]
+
+    @classmethod
+    def of(cls, sequences: Sequences, trace: Trace, counts: pd.DataFrame | None = None) -> Evidence:
+        """The table of a trace, beside the answers that it is about."""
+        s = sequences
+        number = np.repeat(np.arange(len(s)), s.lengths)
+        frame = pd.DataFrame(
+            {
+                "learner": s.learner[number],
+                "sequence": number,
+                "chunk": s.chunk[number],
+                "step": np.arange(s.interactions) - s.starts[number],
+                "skill": s.skill,
+                **({"item": s.item} if s.item.any() else {}),
+                "correct": s.response,
+                **trace.columns(),
+                **s.truth,
+            }
+        )
+        frame = pd.concat([frame, running_counts(frame)], axis=1)
+        return cls(frame, s.learners, trace.middle, trace.final, counts)
 
 
 @torch.no_grad()
@@ -63,41 +89,66 @@ def evaluate(model: GainAKT2, sequences: Sequences) -> Evidence:
     was_training, C = model.training, model.n_skills
     model.eval()
     device = next(model.parameters()).device
-    columns = {
-        name: np.full(sequences.interactions, np.nan, np.float64)
-        for name in ("predicted", "mastery_pre", "mastery_post", "gain")
-    }
-    middle = np.zeros((len(sequences), C), np.float32)
-    final, counts = np.zeros_like(middle), {}
+    reading = sequences.whole() if model.on_path else sequences
+    collected, counts = _Collected(sequences, C), []
     ended_in = torch.zeros(len(sequences.learners), C, device=device)
-    for number in range(int(sequences.chunk.max()) + 1):
-        chosen = np.flatnonzero(sequences.chunk == number)
-        for batch in _batches(sequences, chosen, C):
+    for number in range(int(reading.chunk.max()) + 1):
+        for batch in _batches(reading, np.flatnonzero(reading.chunk == number), C):
             batch = batch.to(device)
             index = batch.index.cpu().numpy()
-            who = torch.from_numpy(sequences.learner[index]).to(device)
+            who = torch.from_numpy(reading.learner[index]).to(device)
             start = ended_in[who] if number else None
-            states = model.forward_with_states(batch.skills, batch.responses, start)
+            states = model.forward_with_states(
+                batch.skills, batch.responses, batch.items, batch.valid, start
+            )
             if not states.logits[batch.valid[:, 1:]].isfinite().all():
                 raise KTError(
                     "the model's predictions are not finite: training has diverged or the weights "
                     "are damaged; train again with a smaller train.learning_rate"
                 )
-            _scatter(columns, sequences, batch, states)
             last = batch.valid.sum(1) - 1
-            row = torch.arange(len(last), device=device)
-            ended_in[who] = states.filtered[row, last].to(ended_in.dtype)
-            final[index] = states.filtered[row, last].float().cpu()
-            middle[index] = states.filtered[row, (last + 1) // 2 - 1].float().cpu()
-            _count(counts, index, batch, states, start)
+            ended_in[who] = states.filtered[torch.arange(len(last)), last].to(ended_in.dtype)
+            collected.add(
+                reading.starts[index], batch, states.filtered, _values(model, batch, states, start)
+            )
+            counts.append(_count(batch, states, start).assign(learner=reading.learner[index]))
     model.train(was_training)
-    return Evidence(
-        _frame(sequences, columns),
-        _counts_frame(counts, sequences),
-        middle,
-        final,
-        sequences.learners,
-    )
+    return Evidence.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
+
+
+class _Collected:
+    """Arrays over the interactions and sequences of the protocol, filled batch by batch."""
+
+    def __init__(self, sequences: Sequences, C: int):
+        self.sequences = sequences
+        self.columns: dict[str, np.ndarray] = {}
+        self.middle = np.zeros((len(sequences), C), np.float32)
+        self.final = np.zeros_like(self.middle)
+
+    def add(
+        self, starts: np.ndarray, batch: Batch, filtered: Tensor, values: dict[str, Tensor]
+    ) -> None:
+        """Write a batch whose rows begin at interactions `starts` to its places."""
+        valid = batch.valid.cpu().numpy()
+        at = (starts[:, None] + np.arange(valid.shape[1]))[valid]
+        for name, value in values.items():
+            column = self.columns.setdefault(name, np.full(self.sequences.interactions, np.nan))
+            column[at] = value[batch.valid].double().cpu().numpy()
+        s = self.sequences
+        order = np.argsort(starts)
+        ends = starts + valid.sum(1)
+        row = order[np.searchsorted(starts[order], s.starts, side="right") - 1]
+        here = (s.starts >= starts[row]) & (s.starts < ends[row])
+        for target, seen in ((self.middle, s.lengths // 2), (self.final, s.lengths)):
+            step = s.starts - starts[row] + seen - 1
+            target[here] = filtered[row[here], step[here]].float().cpu().numpy()
+
+    def trace(self, model: GainAKT2) -> Trace:
+        """The finished trace; a protocol sequence's first step has no pre-response fields."""
+        columns = self.columns
+        for name in ("predicted", "mastery_pre"):
+            columns[name][self.sequences.starts] = np.nan
+        return Trace(**columns, middle=self.middle, final=self.final)
 
 
 def _batches(sequences: Sequences, chosen: np.ndarray, C: int):
@@ -113,60 +164,40 @@ def _batches(sequences: Sequences, chosen: np.ndarray, C: int):
         begin = end
 
 
-def _scatter(
-    columns: dict[str, np.ndarray], sequences: Sequences, batch: Batch, states: States
-) -> None:
-    """Write a batch's values of the asked skill to the rows of its interactions."""
-    starts = torch.from_numpy(sequences.starts[batch.index.cpu().numpy()])
-    at = (starts[:, None] + torch.arange(batch.valid.shape[1]))[batch.valid.cpu()].numpy()
-    asked = batch.skills.unsqueeze(-1)
-    own = states.filtered.gather(-1, asked).squeeze(-1)
-    before = states.filtered[:, :-1].gather(-1, asked[:, 1:]).squeeze(-1)
-    unknown = torch.full_like(own[:, :1], torch.nan)
+def _values(
+    model: GainAKT2, batch: Batch, states: States, start: Tensor | None
+) -> dict[str, Tensor]:
+    """Each field of a trace for a batch, [B, T]."""
+    q, r = batch.skills, batch.responses
+    unknown = states.filtered.new_full((len(q), 1), torch.nan)
+    before = states.filtered[:, :-1].gather(-1, q[:, 1:].unsqueeze(-1)).squeeze(-1)
     values = {
         "predicted": torch.cat([unknown, states.logits.sigmoid()], dim=1),
         "mastery_pre": torch.cat([unknown, before], dim=1),
-        "mastery_post": own,
-        "gain": states.gains.gather(-1, asked).squeeze(-1),
+        "mastery_post": at_skill(states.filtered, q),
+        "gain": at_skill(states.gains, q),
+        "flip": model.flips(states, q, r, batch.items, start),
     }
-    for name, value in values.items():
-        columns[name][at] = value[batch.valid].double().cpu().numpy()
+    if not model.on_path:
+        return values
+    heads = model.heads
+    moved = heads.start(states.context[:, 1:], q[:, 1:])
+    moved = moved - heads.start(states.context[:, :-1], q[:, 1:])
+    values |= {
+        "mastery_last": at_skill(states.trajectory, q),
+        "grown": heads.contributions(values["gain"], q).sum(-1),
+        "revision": torch.cat([unknown, moved], dim=1),
+    }
+    if model.difficulty is not None:
+        values["difficulty"] = model.difficulty(batch.items)
+    return values
 
 
-def _count(
-    counts: dict[str, dict[int, int]],
-    index: np.ndarray,
-    batch: Batch,
-    states: States,
-    start: Tensor | None,
-) -> None:
-    broken = violations(
-        states.trajectory, states.gains, batch.skills, batch.responses, batch.valid, start
-    )
-    found = broken | saturation(states.trajectory, states.gains, batch.valid)
-    for name, values in found.items():
-        counts.setdefault(name, {}).update(zip(index.tolist(), values.tolist(), strict=True))
-
-
-def _counts_frame(counts: dict[str, dict[int, int]], sequences: Sequences) -> pd.DataFrame:
-    frame = pd.DataFrame(counts).sort_index()
-    frame.insert(0, "learner", sequences.learner)
-    return frame
-
-
-def _frame(sequences: Sequences, columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    s = sequences
-    number = np.repeat(np.arange(len(s)), s.lengths)
-    frame = pd.DataFrame(
-        {
-            "learner": s.learner[number],
-            "sequence": number,
-            "chunk": s.chunk[number],
-            "step": np.arange(s.interactions) - s.starts[number],
-            "skill": s.skill,
-            "correct": s.response,
-            **columns,
-            **s.truth,
-        }
-    )
-    return pd.concat([frame, running_counts(frame)], axis=1)
+def _count(batch: Batch, states: States, start: Tensor | None) -> pd.DataFrame:
+    q, r, valid = batch.skills, batch.responses, batch.valid
+    found = violations(states.trajectory, states.gains, q, r, valid, start)
+    found |= saturation(states.trajectory, states.gains, valid)
+    live = violations(states.filtered, states.gains, q, r, valid, start)
+    names = ("monotonicity", "fall_after_correct")
+    found |= {f"filtered_{n}{end}": live[n + end] for n in names for end in ("", "_n")}
+    return pd.DataFrame({name: value.cpu().numpy() for name, value in found.items()})

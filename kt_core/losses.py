@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kt_core.config import LossConfig
-from kt_core.model import GAIN_STEP, States
+from kt_core.data.batches import Batch
+from kt_core.mastery import GAIN_STEP, at_skill
+from kt_core.model import GainAKT2, Path, States
 
 GAIN_MARGIN = 0.1  # by how much gains after correct answers should exceed the others
 
@@ -23,11 +25,6 @@ def masked_mean(values: Float[Tensor, "..."], keep: Bool[Tensor, "..."]) -> Floa
     keep = keep.expand(values.shape)
     total = torch.where(keep, values, torch.zeros_like(values)).sum()
     return total / keep.sum().clamp(min=1)
-
-
-def own_skill(states: Float[Tensor, "B T C"], skills: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """The entry of the skill asked at each step."""
-    return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
 
 
 def next_step(
@@ -56,7 +53,7 @@ def mastery_performance(
     valid: Bool[Tensor, "B T"],
 ) -> Float[Tensor, ""]:
     """Mastery should be high where answers are right: mean (1 - m) there + mean m elsewhere."""
-    own, right = own_skill(mastery, skills), responses == 1
+    own, right = at_skill(mastery, skills), responses == 1
     return masked_mean(1 - own, valid & right) + masked_mean(own, valid & ~right)
 
 
@@ -70,7 +67,7 @@ def gain_performance(
 
     0 where a batch holds only right or only wrong answers: there is nothing to compare.
     """
-    own, right = own_skill(gains, skills), responses == 1
+    own, right = at_skill(gains, skills), responses == 1
     after_right, after_wrong = valid & right, valid & ~right
     gap = masked_mean(own, after_wrong) - masked_mean(own, after_right) + GAIN_MARGIN
     return F.relu(gap) * (after_right.any() & after_wrong.any())
@@ -81,7 +78,7 @@ def sparsity(
 ) -> Float[Tensor, ""]:
     """Skills that are not asked should gain little: mean |g| over them; 0 with a single skill."""
     size = gains.abs()
-    others = size.sum(-1) - own_skill(size, skills)
+    others = size.sum(-1) - at_skill(size, skills)
     return masked_mean(others / max(gains.shape[-1] - 1, 1), valid)
 
 
@@ -91,6 +88,73 @@ def consistency(
     """Mastery should move by its gains: mean |(m_{t+1} - m_t) - 0.1 g_{t+1}|."""
     moved = mastery[:, 1:] - mastery[:, :-1]
     return masked_mean((moved - GAIN_STEP * gains[:, 1:]).abs(), _pairs(valid).unsqueeze(-1))
+
+
+def retrospective(
+    believed: Float[Tensor, "B T"], responses: Int[Tensor, "B T"], scored: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of answers given the trajectory as believed at a later horizon.
+
+    Parameters
+    ----------
+    believed : logits of every answer of steps 0..T-1 as believed at the horizon.
+    scored : which answers count: up to the horizon, and hidden from the belief where some are.
+    """
+    target = responses.to(believed.dtype)
+    terms = F.binary_cross_entropy_with_logits(believed, target, reduction="none")
+    return masked_mean(terms, scored)
+
+
+def revision(
+    before: Float[Tensor, "B P"], after: Float[Tensor, "B P"], valid: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """How far an answer moves the belief about the start on its own skill: mean squared logits."""
+    return masked_mean((after - before) ** 2, valid[:, 1:])
+
+
+def drift(
+    before: Float[Tensor, "B P"], after: Float[Tensor, "B P"], valid: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """Squared mean movement, on the probability scale, of the belief about the start.
+
+    What is believed about a fixed quantity cannot be expected to move: P(right at the start) given
+    the answers so far is a martingale, whatever rule decides when practice stops. A belief that
+    drifts upwards books growth as ability; one that drifts downwards does the reverse.
+    """
+    return masked_mean(after.sigmoid() - before.sigmoid(), valid[:, 1:]) ** 2
+
+
+def path_terms(
+    weights: LossConfig,
+    model: GainAKT2,
+    path: Path,
+    batch: Batch,
+    hidden: Bool[Tensor, "B T"],
+    horizon: Int[Tensor, "B"],
+) -> dict[str, Float[Tensor, ""]]:
+    """Each term of mode `retrospective` with a weight above zero, by name and *unweighted*."""
+    q, valid = batch.skills, batch.valid
+    terms = {}
+    if weights.retrospective:
+        scored = valid & (torch.arange(q.shape[1], device=q.device) <= horizon.unsqueeze(1))
+        scored = scored & hidden if hidden.any() else scored
+        believed = model.believed_at(path, q, horizon)
+        terms["retrospective"] = retrospective(believed, batch.responses, scored)
+    if weights.revision or weights.drift:
+        before = model.heads.start(path.context[:, :-1], q[:, 1:])
+        after = model.heads.start(path.context[:, 1:], q[:, 1:])
+        moved = valid.clone()
+        moved[:, 1:] &= ~hidden[:, 1:]
+        terms["revision"] = revision(before, after, moved)
+        terms["drift"] = drift(before, after, moved)
+    if weights.price:
+        terms["price"] = masked_mean(path.gains, valid)
+    if weights.difficulty and model.difficulty is not None:
+        terms["difficulty"] = masked_mean(model.difficulty.prior(batch.items), valid)
+    if weights.transfer and model.heads.transfer is not None:
+        shares = model.heads.shares()
+        terms["transfer"] = (shares.sum() - shares.diagonal().sum()) / len(shares)
+    return {name: value for name, value in terms.items() if name in weights.active}
 
 
 def auxiliary(

@@ -39,12 +39,10 @@ class Monitor(L.Callback):
         if step % self.every:
             return
         kept = module.kept
-        mastery, gains = kept.mastery, kept.gains
-        if mastery is None:  # no loss needed the [B, T, C] states: read them from c and v
-            mastery, gains = module.model.read_mastery(kept.context, kept.value)
-        values = batch_metrics(
-            mastery, gains, kept.logits, batch.skills, batch.responses, batch.valid
-        )
+        states = kept.states
+        if states is None:  # no loss needed the [B, T, C] states: read them from c and v
+            states = module.model.read(kept.context, kept.value, batch.skills, batch.valid)
+        values = batch_metrics(*states, kept.logits, batch.skills, batch.responses, batch.valid)
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
         self.rows.append({"step": step, "epoch": trainer.current_epoch, **floats})
         for logger in trainer.loggers:

@@ -22,6 +22,8 @@ NAMES = {
     "negative_gains": "Negative gains",
     "bounds": "Mastery outside [0, 1]",
     "fall_after_correct": "Mastery falls at a right answer on its skill",
+    "filtered_monotonicity": "Filtered mastery (what a live user sees) falls between steps",
+    "filtered_fall_after_correct": "Filtered mastery falls at a right answer on its skill",
 }
 JUDGED = ("monotonicity", "negative_gains", "bounds")
 PROSPECTIVE = "prospective validity, learner x skill"

@@ -2,6 +2,8 @@
 
 model.safetensors   weights of the best epoch
 config.json         configuration, skills, data set: enough to rebuild the model
+spread.json         how sure a mastery value is (`retrospective`)
+items.csv           items and the skill (by number) of each, where the data has items
 history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
 provenance.json     versions, commit, checksums, seed, command, time
 metrics.json, report.html, figures/, notebooks/     added by the notebooks
@@ -33,6 +35,7 @@ from kt_core.config import RunConfig, from_dict
 from kt_core.data import Dataset, Splits, Vocabulary
 from kt_core.errors import KTError
 from kt_core.model import GainAKT2
+from kt_core.spread import Spread
 
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
@@ -46,6 +49,7 @@ class Run:
     vocabulary: Vocabulary
     provenance: dict[str, Any]
     model: GainAKT2 | None = None
+    spread: Spread | None = None  # `retrospective` only
 
     @property
     def name(self) -> str:
@@ -64,6 +68,11 @@ class Run:
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file whole."""
         write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def write_spread(self, spread: Spread) -> None:
+        """Keep what validation learners said about the spread of true mastery."""
+        self.spread = spread
+        self.write_json("spread.json", {"log_concentration": list(spread.weights)})
 
     def finish(self, model: GainAKT2, checkpoint: str, seconds: float) -> None:
         """Keep the weights of the best epoch and drop Lightning's checkpoint."""
@@ -92,14 +101,14 @@ class Run:
         saved = _read_json(path / "config.json")
         try:
             config = from_dict(saved["config"])
-            vocabulary = Vocabulary(tuple(map(str, saved["skills"])))
+            vocabulary = Vocabulary(tuple(map(str, saved["skills"])), *_items(path))
         except KTError as error:
             raise KTError(f"{path / 'config.json'}: {error}") from None
         except (KeyError, TypeError) as error:
             raise KTError(
                 f"{path / 'config.json'}: {error} is missing or of the wrong type"
             ) from None
-        model = GainAKT2(config.model, len(vocabulary.skills))
+        model = GainAKT2(config.model, len(vocabulary.skills), vocabulary.item_skill)
         try:
             model.load_state_dict(load_file(path / "model.safetensors"))
         except (SafetensorError, RuntimeError, OSError) as error:
@@ -109,7 +118,7 @@ class Run:
                 "train again, or restore the file"
             ) from None
         provenance = _read_json(path / "provenance.json")
-        return cls(path, config, vocabulary, provenance, model.eval())
+        return cls(path, config, vocabulary, provenance, model.eval(), _spread(path))
 
 
 @contextlib.contextmanager
@@ -133,6 +142,9 @@ def new_run(folder: str | Path, config: RunConfig, splits: Splits) -> Iterator[R
     run = Run(partial, config, splits.vocabulary, provenance(config, splits.dataset))
     try:
         run.write_json("config.json", {"config": config.to_dict(), **_data_facts(splits)})
+        v = splits.vocabulary
+        if v.items:
+            run.write_table("items.csv", pd.DataFrame({"skill": v.item_skill, "item": v.items}))
         yield run
         partial.rename(folder)
     except BaseException:
@@ -208,6 +220,24 @@ def _data_facts(splits: Splits) -> dict[str, Any]:
         "skills": list(splits.vocabulary.skills),
         "inflated": splits.dataset.inflated,
     }
+
+
+def _items(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    file = path / "items.csv"
+    if not file.is_file():
+        return (), ()
+    table = pd.read_csv(file, dtype={"item": str}, keep_default_na=False)
+    return tuple(table["item"]), tuple(table["skill"].tolist())
+
+
+def _spread(path: Path) -> Spread | None:
+    file = path / "spread.json"
+    if not file.is_file():
+        return None
+    weights = _read_json(file).get("log_concentration")
+    if not isinstance(weights, list) or len(weights) != 3:
+        raise KTError(f"{file}: three numbers are wanted under log_concentration")
+    return Spread(tuple(map(float, weights)))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

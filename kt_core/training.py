@@ -1,13 +1,9 @@
-"""Training: a Lightning module, what is written down while it trains, and one function, `train`."""
+"""Training of GainAKT2: its losses, what is written down meanwhile, and one function, `train`."""
 
 from __future__ import annotations
 
-import logging
-import math
-import signal
 import sys
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +12,19 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from IPython import get_ipython
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from kt_core import losses
-from kt_core.config import RunConfig
-from kt_core.data import Batch, Splits, loader
-from kt_core.errors import KTError
-from kt_core.model import GainAKT2
+from kt_core.config import ModelConfig, RunConfig
+from kt_core.data import Batch, Splits
+from kt_core.evaluate import evaluate
+from kt_core.fitting import NextStep, fit
+from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs import Run, new_run
+from kt_core.spread import fit_spread
 from kt_core.tracking import tracker
-
-EVAL_TOKENS = 32768  # padded steps in a batch without gradients
 
 
 @dataclass
@@ -40,87 +34,65 @@ class Kept:
     logits: Tensor
     context: Tensor
     value: Tensor
-    mastery: Tensor | None = None
-    gains: Tensor | None = None
+    states: tuple[Tensor, Tensor, Tensor] | None = None  # filtered, trajectory, gains
 
 
-class KTModule(L.LightningModule):
-    """Next-step BCE plus the weighted auxiliary losses, each logged under its own name."""
+class KTModule(NextStep):
+    """GainAKT2: next-step BCE plus the weighted auxiliary losses."""
 
     def __init__(self, model: GainAKT2, config: RunConfig):
-        super().__init__()
-        self.model, self.config = model, config
+        super().__init__(model, config.train)
+        self.config = config
         self.kept: Kept | None = None
-        self._scores: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; keeps the detached states for the monitor."""
-        terms = self._terms(batch)
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """BCE plus each auxiliary term by its weight."""
         weights = self.config.loss.active
-        loss = terms["bce"] + sum(weights[name] * terms[name] for name in weights)
-        size = int(batch.valid[:, 1:].sum())
-        for name, value in {"total": loss, **terms}.items():
-            self.log(f"loss/{name}", value.detach(), on_epoch=True, on_step=False, batch_size=size)
-        return loss
+        return terms["bce"] + sum(w * terms[name] for name, w in weights.items() if name in terms)
 
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """All terms; keeps the detached states for the monitor."""
         weights, model = self.config.loss, self.model
         q, r, valid = batch.skills, batch.responses, batch.valid
+        if model.on_path:
+            return self._path_terms(batch)
         if not weights.active:
-            context, value = model.encoder(q, r)
+            context, value, _ = model.encode(q, r)
             logits = model.predict_next(context, value, q)
             self.kept = Kept(*(x.detach() for x in (logits, context, value)))
             return {"bce": losses.next_step(logits, r, valid)}
         s = model.forward_with_states(q, r)
-        fields = (s.logits, s.context, s.value, s.filtered, s.gains)
-        self.kept = Kept(*(x.detach() for x in fields))
+        states = tuple(x.detach() for x in (s.filtered, s.trajectory, s.gains))
+        self.kept = Kept(*(x.detach() for x in (s.logits, s.context, s.value)), states)
         return {
             "bce": losses.next_step(s.logits, r, valid),
             **losses.auxiliary(weights, s, q, r, valid),
         }
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep scores and labels; AUC is of the whole split, not a mean over batches."""
-        logits, keep = self.model(batch.skills, batch.responses), batch.valid[:, 1:]
-        self._scores.append((logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()))
-
-    def on_validation_epoch_end(self) -> None:
-        """Validation loss and AUC."""
-        logits, labels = (torch.cat(x) for x in zip(*self._scores, strict=True))
-        self._scores.clear()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
-        self.log("valid/loss", loss, batch_size=1)
-        self.log("valid/auc", _auc(logits.numpy(), labels.numpy()), batch_size=1)
-
-    def configure_optimizers(self) -> Any:
-        """Adam or AdamW, with the scheduler that the configuration names."""
-        t = self.config.train
-        kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay)
-        if t.scheduler == "plateau":
-            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, mode="max", factor=t.scheduler_factor, patience=t.scheduler_patience
-            )
-        elif t.scheduler == "step":
-            schedule = torch.optim.lr_scheduler.StepLR(
-                optimizer, t.scheduler_step, gamma=t.scheduler_factor
-            )
-        elif t.scheduler == "onecycle":
-            total = int(self.trainer.estimated_stepping_batches)
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: one_cycle(s, total))
-            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-        else:
-            return optimizer
-        return [optimizer], [{"scheduler": schedule, "monitor": "valid/auc"}]
+    def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
+        model, t = self.model, self.config.train
+        q, r, valid = batch.skills, batch.responses, batch.valid
+        hidden = hide(valid, t.hide, t.hide_in)
+        context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        path = model.path(context, value, q, d)
+        logits = model.predict_from(path, q)
+        self.kept = Kept(*(x.detach() for x in (logits, context, value)))
+        horizon = valid.sum(1) - 1
+        if t.horizon == "random":
+            horizon = (torch.rand(len(q), device=q.device) * valid.sum(1)).long()
+        return {
+            "bce": losses.next_step(logits, r, valid),
+            **losses.path_terms(self.config.loss, model, path, batch, hidden, horizon),
+        }
 
 
-def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) -> float:
-    """Share of the peak learning rate: a linear rise, then a cosine down to `floor`."""
-    progress = min(step / max(total, 1), 1.0)
-    if progress < warm_up:
-        return floor + (1 - floor) * progress / warm_up
-    fall = (progress - warm_up) / (1 - warm_up)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fall))
+def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
+    """[B, T], which answers the encoder may not see: a random `share` of them, in a random share
+    of the `sequences`; the others stay whole."""
+    if share == 0 or sequences == 0:
+        return torch.zeros_like(valid)
+    chosen = torch.rand(len(valid), 1, device=valid.device) < sequences
+    return valid & chosen & (torch.rand(valid.shape, device=valid.device) < share)
 
 
 class History(L.Callback):
@@ -176,69 +148,29 @@ def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
     KTError
         When the folder exists or cannot be written, or no accelerator of the wanted kind is there.
     """
-    _quiet()
-    accelerator = _accelerator(config.train.accelerator)
     track = tracker(config)  # a missing extra is an error now, not after an hour
     L.seed_everything(config.train.seed, workers=True, verbose=False)
-    model = GainAKT2(config.model, len(splits.vocabulary.skills))
+    model = new_model(config.model, splits)
+    t = config.train
     with new_run(folder, config, splits) as run:
         monitor = Monitor(config.train.monitor_every) if config.train.monitor else None
-        best = ModelCheckpoint(
-            dirpath=run.path / "checkpoints",
-            monitor="valid/auc",
-            mode="max",
-            save_weights_only=True,
-        )
-        bar = config.train.progress and (sys.stderr.isatty() or get_ipython() is not None)
-        callbacks = [best, EarlyStopping("valid/auc", mode="max", patience=config.train.patience)]
+        best = ModelCheckpoint(run.path / "checkpoints", monitor="valid/auc", mode="max")
+        callbacks = [best, EarlyStopping("valid/auc", mode="max", patience=t.patience)]
         callbacks += [monitor] if monitor else []
         callbacks += [History(run, monitor, verbose=not sys.stderr.isatty())]
-        trainer = L.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            max_epochs=config.train.epochs,
-            gradient_clip_val=config.train.clip,
-            logger=track,
-            callbacks=callbacks,
-            enable_progress_bar=bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-        t = config.train
         started = time.perf_counter()
-        _fit(
-            trainer,
-            KTModule(model, config),
-            loader(splits.train, t.tokens_per_batch, shuffle=True, seed=t.seed),
-            loader(splits.valid, EVAL_TOKENS),
-        )
+        fit(KTModule(model, config), splits, t, callbacks, track)
         run.finish(model, best.best_model_path, time.perf_counter() - started)
+        if model.on_path:
+            run.write_spread(fit_spread(evaluate(model, splits.valid).frame))
     return Run.load(folder)
 
 
-def _fit(trainer: L.Trainer, *args: Any) -> None:
-    """`trainer.fit`, where an interrupt stays one: Lightning turns it into an exit of the kernel
-    and leaves further interrupts switched off."""
-    try:
-        trainer.fit(*args)
-    except SystemExit:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None
-
-
-def _auc(score: np.ndarray, label: np.ndarray) -> float:
-    return float(roc_auc_score(label, score)) if 0 < label.sum() < len(label) else 0.5
-
-
-def _accelerator(wanted: str) -> str:
-    if wanted == "gpu" and not torch.cuda.is_available():
-        raise KTError("train.accelerator = 'gpu', but torch finds no GPU; use auto or cpu")
-    return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-
-
-def _quiet() -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec.")  # Lightning's own
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
+    """A model for the skills and items of `splits`."""
+    v = splits.vocabulary
+    model = GainAKT2(config, len(v.skills), v.item_skill)
+    if model.difficulty is not None:
+        answers = np.bincount(splits.train.item, minlength=len(v.items) + 1)
+        model.difficulty.answers.copy_(torch.from_numpy(answers).clamp(min=1))
+    return model

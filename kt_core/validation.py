@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from kt_core.diagnostics import collapse_table, recovery_table, skill_table
+from kt_core.diagnostics import collapse_table, conduct_table, recovery_table, skill_table
 from kt_core.evaluate import Evidence
+from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.nulls import gain_nulls, step_nulls
@@ -21,7 +22,14 @@ from kt_core.metrics.prediction import Prediction, calibration_curve
 
 LATER_PER_SKILL = 3  # later attempts on a skill before a learner x skill pair counts
 LATER_PER_LEARNER = 10
-CONSTRAINTS = ("monotonicity", "negative_gains", "bounds", "fall_after_correct")
+CONSTRAINTS = {
+    "monotonicity": "retrospective",
+    "negative_gains": "retrospective",
+    "bounds": "retrospective",
+    "fall_after_correct": "retrospective",
+    "filtered_monotonicity": "post",
+    "filtered_fall_after_correct": "post",
+}
 
 
 @dataclass
@@ -36,7 +44,11 @@ class Measures:
         high, gap, gap_low, gap_high (model minus this row, paired), entries, learners.
     calibration : predicted, observed, low, high;  `miscalibration` in Brier units.
     skills : one row per skill.
+    conduct : quantity, sees, value, low, high: what the prediction owes to mastery, what flipping
+        an answer does, how far beliefs are revised.
     collapse, recovery : quantity, value (and interval).
+    necessity, forgetting : of `kt_core.hidden`, for models that answers can be hidden from.
+    Tables that the evidence does not support are empty.
     """
 
     prediction: pd.DataFrame
@@ -45,8 +57,11 @@ class Measures:
     calibration: pd.DataFrame
     miscalibration: float
     skills: pd.DataFrame
+    conduct: pd.DataFrame
     collapse: pd.DataFrame
     recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
+    necessity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    forgetting: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def quality(self, name: str, predictor: str = "model") -> pd.Series:
         """One row of `prediction`."""
@@ -96,6 +111,7 @@ def measure(
         calibration=curve,
         miscalibration=miscalibration,
         skills=skill_table(evidence, base, skill_names),
+        conduct=conduct_table(evidence, bootstrap),
         collapse=collapse_table(evidence),
         recovery=recovery_table(evidence, bootstrap),
     )
@@ -113,16 +129,18 @@ def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarra
 
 def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     """Share of places where each constraint is broken, over all learners of the split."""
+    if evidence.counts is None:
+        return pd.DataFrame()
     by_learner = evidence.counts.groupby("learner").sum()
     by_learner = by_learner.reindex(range(bootstrap.n), fill_value=0)
     rows = []
-    for name in CONSTRAINTS:
+    for name, sees in CONSTRAINTS.items():
         broken, places = by_learner[name].to_numpy(), by_learner[f"{name}_n"].to_numpy()
         e = bootstrap.ratio(broken.astype(float), places.astype(float))
         rows.append(
             {
                 "constraint": name,
-                "sees": "retrospective",
+                "sees": sees,
                 "share": e.value,
                 "low": e.low,
                 "high": e.high,
@@ -134,46 +152,79 @@ def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 
 
 def association_table(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
-    """All correlations that need no second model, with nulls and references."""
+    """All associations that the evidence supports, with nulls and references."""
     rows, frame = evidence.predicted, evidence.frame
+    parts = []
+    if "mastery_pre" in rows:
+        variants = ("pooled", "within_skill", "learner_average")
+        parts += _mastery_response(rows, base, bootstrap, variants)
+        parts += _agreement(rows, base, bootstrap)
+    if evidence.middle is not None:
+        parts += _prospective(evidence, base, bootstrap)
+    if "gain" in frame:
+        references = {"true gain": frame["true_gain"]} if "true_gain" in frame else {}
+        variants = ("pooled", "within_skill")
+        gains = ("gain-correctness", "post", frame, frame["gain"], frame["correct"])
+        parts += [_associate(*gains, bootstrap, variants, gain_nulls(frame, base), references)]
+    if "mastery_post" in rows:
+        after = ("mastery-prediction", "post", rows, rows["mastery_post"], rows["predicted"])
+        nulls = step_nulls(rows, base, post=True)
+        parts += [_associate(*after, bootstrap, ("skill_average", "pooled"), nulls, {})]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _mastery_response(
+    rows: pd.DataFrame, base: np.ndarray, bootstrap: Bootstrap, variants: tuple[str, ...]
+) -> list[pd.DataFrame]:
     correct = rows["correct"].to_numpy(float)
-    parts = [
-        _associate(
-            "mastery-response",
-            "pre",
-            rows,
-            rows["mastery_pre"],
-            correct,
-            bootstrap,
-            ("pooled", "within_skill", "learner_average"),
-            step_nulls(rows, base, post=False),
-            {"model's own prediction": rows["predicted"]},
-        ),
-        *_prospective(evidence, base, bootstrap),
-        _associate(
-            "gain-correctness",
-            "post",
-            frame,
-            frame["gain"],
-            frame["correct"],
-            bootstrap,
-            ("pooled", "within_skill"),
-            gain_nulls(frame, base),
-            {"true gain": frame["true_gain"]} if "true_gain" in frame else {},
-        ),
-        _associate(
-            "mastery-prediction",
-            "post",
-            rows,
-            rows["mastery_post"],
-            rows["predicted"],
-            bootstrap,
-            ("skill_average", "pooled"),
-            step_nulls(rows, base, post=True),
-            {},
-        ),
-    ]
-    return pd.concat(parts, ignore_index=True)
+    before = ("mastery-response", "pre", rows, rows["mastery_pre"], correct, bootstrap, variants)
+    nulls = step_nulls(rows, base, post=False)
+    return [_associate(*before, nulls, {"model's own prediction": rows["predicted"]})]
+
+
+def _agreement(rows: pd.DataFrame, base: np.ndarray, bootstrap: Bootstrap) -> list[pd.DataFrame]:
+    """Degree of agreement, among learners at the same opportunity of a skill, and of an item."""
+    nulls = step_nulls(rows, base, post=False)
+    # Time index and counter order learners at the same opportunity; the other nulls are ties.
+    predictors = {
+        "model": ("model", rows["mastery_pre"]),
+        "time index": ("null", nulls["time index"]),
+        "success counter": ("null", nulls["success counter"]),
+        "model's own prediction": ("reference", rows["predicted"]),
+    }
+    keys = {"same opportunity": ["skill", "opportunity"]}
+    if "item" in rows:
+        keys["same opportunity and item"] = ["skill", "opportunity", "item"]
+    table = []
+    for variant, columns in keys.items():
+        group = rows.groupby(columns, sort=False).ngroup().to_numpy()
+        own = None
+        for name, (kind, x) in predictors.items():
+            values, pairs = degree_of_agreement(
+                np.asarray(x), rows["correct"], rows["learner"], group, bootstrap
+            )
+            own = values if own is None else own
+            row = {"measure": "degree of agreement", "variant": variant, "sees": "pre"}
+            table.append(row | _against(own, values, name, kind, bootstrap, pairs, rows))
+    return [pd.DataFrame(table)]
+
+
+def _against(
+    own: np.ndarray,
+    values: np.ndarray,
+    name: str,
+    kind: str,
+    bootstrap: Bootstrap,
+    entries: int,
+    rows: pd.DataFrame,
+) -> dict[str, object]:
+    """A predictor's own value, and by how much the model's exceeds it on the same resamples."""
+    learners = rows["learner"].nunique()
+    e = bootstrap.estimate(values, entries, learners)
+    gap = bootstrap.estimate(own - values, entries, learners)
+    row = {"predictor": name, "kind": kind, "value": e.value, "low": e.low, "high": e.high}
+    row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
+    return row | {"entries": entries, "learners": learners}
 
 
 def _prospective(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> list[pd.DataFrame]:
@@ -252,10 +303,9 @@ def _associate(
         for variant in variants:
             values = getattr(association, variant)()
             own.setdefault(variant, values)
-            e = bootstrap.estimate(values, association.entries, association.learners)
-            gap = bootstrap.estimate(own[variant] - values, e.entries, e.learners)
             row = {"measure": measure, "variant": variant, "sees": sees}
-            row |= {"predictor": name, "kind": kind, "value": e.value, "low": e.low}
-            row |= {"high": e.high, "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-            table.append(row | {"entries": e.entries, "learners": e.learners})
+            against = _against(
+                own[variant], values, name, kind, bootstrap, association.entries, rows
+            )
+            table.append(row | against)
     return pd.DataFrame(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -13,13 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kt_core.config import ReportConfig, RunConfig, preset, with_overrides
+from kt_core.config import ReportConfig, RunConfig, with_overrides
 from kt_core.data import Splits, load_dataset, make_splits
+from kt_core.data.ceiling import posterior_mastery
 from kt_core.errors import KTError
 from kt_core.evaluate import Evidence, evaluate
+from kt_core.hidden import forgetting, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
+from kt_core.presets import preset
 from kt_core.runs import Run, data_checksums
 from kt_core.validation import Measures, measure
 
@@ -143,14 +147,43 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
     return run, splits
 
 
+def add_ceiling(evidence: Evidence, splits: Splits, split: str, chunk: int) -> Evidence:
+    """For simulated learners, the columns `ceiling_post` and `ceiling_last`: what the simulator's
+    true parameters say of the same answers. Other evidence is returned as it is."""
+    spec, sequences = splits.dataset.simulation, getattr(splits, split)
+    if spec is None:
+        return evidence
+    table = splits.dataset.table
+    table = table[table["user"].isin(sequences.learners)].reset_index(drop=True)
+    best = posterior_mastery(table, spec).assign(
+        user=table["user"], place=table.groupby("user").cumcount()
+    )
+    frame = evidence.frame
+    # Short last chunks may have been dropped from the sequences: look rows up by their place.
+    kept = pd.MultiIndex.from_arrays(
+        [
+            sequences.learners[frame["learner"]],
+            frame["chunk"] * chunk + frame["step"],
+        ]
+    )
+    best = best.set_index(["user", "place"]).loc[kept]
+    columns = {"ceiling_post": best["filter_post"], "ceiling_last": best["smooth"]}
+    frame = frame.assign(**{name: column.to_numpy() for name, column in columns.items()})
+    return dataclasses.replace(evidence, frame=frame)
+
+
 def examine(path: str | Path, split: str = "test") -> Examined:
     """Read a run, evaluate it on a split and measure all that section 6 of the design asks for."""
     run, splits = open_run(path, split)
     evidence = evaluate(run.model, getattr(splits, split))
-    report = run.config.report
-    measures = measure(
-        evidence, training_rates(splits), splits.vocabulary.skills, report.bootstrap, report.seed
-    )
+    evidence = add_ceiling(evidence, splits, split, run.config.data.chunk)
+    report, names = run.config.report, splits.vocabulary.skills
+    measures = measure(evidence, training_rates(splits), names, report.bootstrap, report.seed)
+    if run.model.on_path:
+        answers = hidden_answers(run.model, getattr(splits, split))
+        bootstrap = Bootstrap(len(evidence.learners), report.bootstrap, report.seed)
+        measures.necessity = gain_necessity(answers, bootstrap)
+        measures.forgetting = forgetting(answers, names)
     valid = evidence if split == "valid" else evaluate(run.model, splits.valid)
     rows = valid.predicted
     nulls = step_nulls(rows, training_rates(splits), post=False)

@@ -9,7 +9,15 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-CHECKED = ("model", "losses", "metrics.batch", "metrics.invariants", "data.batches")
+CHECKED = (
+    "model",
+    "mastery",
+    "encoder",
+    "losses",
+    "metrics.batch",
+    "metrics.invariants",
+    "data.batches",
+)
 install_import_hook([f"kt_core.{name}" for name in CHECKED], "beartype.beartype")
 
 settings.register_profile("kt", deadline=None, max_examples=40)
@@ -28,8 +36,9 @@ def rng():
 @pytest.fixture(scope="session")
 def smoke():
     """The smoke preset without a progress bar, and its data."""
-    from kt_core.config import preset, with_overrides
+    from kt_core.config import with_overrides
     from kt_core.data import load_dataset, make_splits
+    from kt_core.presets import preset
 
     config = with_overrides(preset("smoke"), {"train.progress": False})
     return config, make_splits(load_dataset(config.data), config.data)

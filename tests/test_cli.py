@@ -16,7 +16,7 @@ import yaml
 from conftest import ROOT, needs_data
 
 from kt_core import cli, plots
-from kt_core.config import PRESETS
+from kt_core.presets import PRESETS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -109,7 +109,7 @@ def test_runs_side_by_side(out):
         (["run", "--set", "train.epoch=3"], 2, "did you mean 'train.epochs'"),
         (["run", "--set", "train.epochs"], 2, "write it as name=value"),
         (["run", "--colour", "red"], 2, "unrecognized arguments: --colour"),
-        (["run", "--mode", "magic"], 2, "choose one of: projection, cumulative"),
+        (["run", "--mode", "magic"], 2, "choose one of: retrospective, cumulative, projection"),
         (["run", "--name", "../up"], 2, "letters, digits"),
         (["paint"], 2, "invalid choice: 'paint'"),
         (["validate", "nowhere"], 2, "nowhere is not a finished run"),

@@ -5,19 +5,20 @@ import dataclasses
 import pytest
 
 from kt_core.config import (
+    BCE_ONLY,
     ENHANCED,
+    MASTERY_PATH,
     MONITORED,
-    PRESETS,
     DataConfig,
     LossConfig,
     ModelConfig,
     TrainConfig,
     from_dict,
     options,
-    preset,
     with_overrides,
 )
 from kt_core.errors import KTError
+from kt_core.presets import PRESETS, preset
 
 
 def test_presets_are_as_published():
@@ -30,10 +31,23 @@ def test_presets_are_as_published():
     monitored = preset("monitored")
     assert (monitored.model.d_model, monitored.model.blocks) == (256, 4)
     assert monitored.train.scheduler == "step" and monitored.loss == MONITORED
-    assert preset("correlation_focused").loss == ENHANCED
     for name in PRESETS:
         t = preset(name).train
         assert (t.learning_rate, t.weight_decay, t.clip) == (1e-3, 1e-4, 1.0)
+
+
+def test_a_mode_brings_its_own_loss_weights_unless_they_are_named():
+    base = preset("standard")
+    assert base.model.mode == "retrospective" and base.loss == MASTERY_PATH
+    side = with_overrides(base, {"model.mode": "cumulative"})
+    assert side.loss == ENHANCED
+    assert with_overrides(side, {"model.mode": "projection"}).loss == ENHANCED
+    assert with_overrides(side, {"model.mode": "retrospective"}).loss == MASTERY_PATH
+    named = {"model.mode": "cumulative", "loss": "bce", "loss.sparsity": 0.5}
+    assert with_overrides(base, named).loss == dataclasses.replace(BCE_ONLY, sparsity=0.5)
+    for mode, term in (("retrospective", "sparsity"), ("projection", "drift")):
+        with pytest.raises(KTError, match=f"loss.{term} is not a term of mode '{mode}'"):
+            with_overrides(base, {"model.mode": mode, f"loss.{term}": 0.1})
 
 
 def test_overrides_take_text_and_keep_types():
@@ -67,7 +81,7 @@ def test_overrides_take_text_and_keep_types():
         ({"train.learning_rate": -1}, "train.learning_rate"),
         ({"train.learning_rate": "nan"}, "train.learning_rate"),
         ({"model.heads": 3}, "model.heads = 3: must be a divisor"),
-        ({"model.mode": "magic"}, "choose one of: projection, cumulative"),
+        ({"model.mode": "magic"}, "choose one of: retrospective, cumulative, projection"),
         ({"model.dropout": 1}, "model.dropout"),
         ({"loss.sparsity": float("inf")}, "loss.sparsity"),
         ({"loss": "wild"}, "loss weighting 'wild'"),

@@ -12,7 +12,7 @@ from scipy.stats import pearsonr
 from kt_core import cohort, reporting, workflow
 from kt_core.config import ModelConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
-from kt_core.diagnostics import recovery_table
+from kt_core.diagnostics import conduct_table, recovery_table
 from kt_core.errors import KTError
 from kt_core.evaluate import evaluate
 from kt_core.metrics.bootstrap import Bootstrap
@@ -47,10 +47,10 @@ def one_by_one(net, s, i, start=None):
     at = slice(s.starts[i], s.starts[i] + s.lengths[i])
     q, r = torch.tensor(s.skill[at])[None], torch.tensor(s.response[at])[None]
     with torch.no_grad():
-        return q[0], r[0], net.forward_with_states(q, r, start)
+        return q[0], r[0], net.forward_with_states(q, r, start=start)
 
 
-@pytest.mark.parametrize("mode", ["cumulative", "projection"])
+@pytest.mark.parametrize("mode", ["retrospective", "cumulative", "projection"])
 def test_evidence_row_by_row(mode):
     net, s = model(mode), sequences()
     evidence = evaluate(net, s)
@@ -88,10 +88,39 @@ def test_long_histories_continue_and_are_counted_across_the_seam():
         np.testing.assert_allclose(evidence.final[i], states.filtered[0, -1], atol=1e-5)
 
 
+def test_the_mastery_path_reads_a_whole_history_but_is_judged_by_chunks():
+    net, s = model("retrospective"), sequences(chunk=10)
+    evidence, whole = evaluate(net, s), evaluate(net, s.whole())
+    assert (s.chunk > 0).sum() > 3
+    first = evidence.frame["step"] == 0
+    assert evidence.frame["predicted"].isna().equals(first)
+    for name in ("mastery_post", "mastery_last", "gain", "grown"):
+        np.testing.assert_allclose(evidence.frame[name], whole.frame[name], atol=1e-5)
+    pairs = evidence.counts["monotonicity_n"].sum()
+    assert pairs == (s.interactions - len(s.learners)) * 4
+    assert evidence.counts[["monotonicity", "bounds", "negative_gains"]].to_numpy().sum() == 0
+    ends = np.append(s.chunk[1:] == 0, True)
+    np.testing.assert_allclose(evidence.final[ends], whole.final, atol=1e-5)
+
+
+def test_what_mastery_alone_predicts_is_the_prediction():
+    net, s = model("retrospective"), sequences()
+    table = conduct_table(evaluate(net, s), Bootstrap(len(s.learners), 20)).set_index("quantity")
+    cost = table.loc["what that costs in AUC"]
+    assert cost["value"] == cost["low"] == cost["high"] == 0
+    evidence = evaluate(net, s)
+    rows = evidence.predicted
+    np.testing.assert_allclose(rows["predicted"], rows["mastery_pre"], atol=1e-6)
+    side = evaluate(model("cumulative"), s)
+    assert "grown" not in side.frame and "what that costs in AUC" in set(
+        conduct_table(side, Bootstrap(len(s.learners), 20))["quantity"]
+    )
+
+
 def test_predictions_that_are_no_numbers_are_an_error():
     net = model()
     with torch.no_grad():
-        net.head[0].weight.fill_(torch.nan)
+        net.heads.predict[0].weight.fill_(torch.nan)
     with pytest.raises(KTError, match="predictions are not finite"):
         evaluate(net, sequences())
 
@@ -155,12 +184,17 @@ def test_recovery_of_the_truth_itself(smoke):
     config, splits = smoke
     evidence = evaluate(GainAKT2(config.model, 20), splits.train)
     truth = dataclasses.replace(
-        evidence, frame=evidence.frame.assign(mastery_post=evidence.frame["true_mastery"])
+        evidence,
+        frame=evidence.frame.assign(
+            mastery_post=evidence.frame["true_mastery"], mastery_last=evidence.frame["true_mastery"]
+        ),
     )
-    table = recovery_table(truth, Bootstrap(len(evidence.learners), 50)).set_index("quantity")
-    assert table.loc["mastery, rank correlation", "value"] == pytest.approx(1)
-    assert table.loc["mastery, RMSE", "value"] == 0
-    assert table.loc["growth, model by truth", "value"] == pytest.approx(1)
+    table = recovery_table(truth, Bootstrap(len(evidence.learners), 50))
+    for _, part in table.groupby("sees"):
+        part = part.set_index("quantity")
+        assert part.loc["mastery, rank correlation", "value"] == pytest.approx(1)
+        assert part.loc["mastery, RMSE", "value"] == 0
+    assert part.loc["growth, mean by the truth's", "value"] == pytest.approx(1)
     without = evidence.frame.drop(columns=["true_mastery"])
     none = dataclasses.replace(evidence, frame=without)
     assert recovery_table(none, Bootstrap(3, 20)).empty
@@ -255,7 +289,8 @@ def test_learner_frame_agrees_with_the_evidence(examined):
     frame = cohort.learner_frame(examined.run.model, examined.splits, "test", i)
     asked = frame[frame["asked"]].sort_values("step")
     rows = examined.evidence.frame[examined.evidence.frame["sequence"] == i]
-    np.testing.assert_allclose(asked["mastery"], rows["mastery_post"], atol=1e-5)
+    np.testing.assert_allclose(asked["mastery"], rows["mastery_last"], atol=1e-5)
+    np.testing.assert_allclose(asked["filtered"], rows["mastery_post"], atol=1e-5)
     assert asked["correct"].tolist() == rows["correct"].tolist()
     assert frame["correct"].notna().sum() == len(rows)
 

@@ -91,7 +91,7 @@ def test_only_terms_with_a_weight_are_computed():
 def test_guaranteed_constraints_cost_nothing():
     from kt_core.config import ModelConfig
 
-    model = GainAKT2(ModelConfig(d_model=16, heads=2, blocks=1, d_ff=16), 5)
+    model = GainAKT2(ModelConfig(mode="cumulative", d_model=16, heads=2, blocks=1, d_ff=16), 5)
     q, r, valid = random_batch(C=5)
     states = model.forward_with_states(q, r)
     assert losses.non_negative(states.gains, valid) == 0

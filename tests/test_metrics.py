@@ -191,7 +191,7 @@ def test_batch_metrics_read_each_field_at_the_right_step():
     g = torch.Generator().manual_seed(2)
     m, gains = torch.rand(6, 10, 4, generator=g), torch.rand(6, 10, 4, generator=g)
     logits = torch.randn(6, 9, generator=g)
-    values = batch_metrics(m, gains, logits, q, r, valid)
+    values = batch_metrics(m, m, gains, logits, q, r, valid)
     pre, y, own, ry = [], [], [], []
     for b in range(6):
         for t in range(int(valid[b].sum())):

@@ -8,12 +8,17 @@ from conftest import random_batch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kt_core.config import ModelConfig, preset
+from kt_core.config import ModelConfig
 from kt_core.errors import KTError
+from kt_core.mastery import GAIN_STEP, cumulative_mastery
 from kt_core.metrics.invariants import shares, violations
-from kt_core.model import GAIN_STEP, GainAKT2, cumulative_mastery
+from kt_core.model import HIDDEN, GainAKT2
+from kt_core.presets import preset
 
 C = 7
+
+
+MODES = ("retrospective", "cumulative", "projection")
 
 
 def make(mode="cumulative", position="decay", seed=0, **kwargs):
@@ -30,7 +35,7 @@ def loop(start, gains):
     return torch.stack(mastery, dim=1)
 
 
-@pytest.mark.parametrize("mode", ["projection", "cumulative"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("position", ["decay", "absolute"])
 def test_later_answers_never_change_earlier_outputs(mode, position):
     model = make(mode, position)
@@ -42,13 +47,13 @@ def test_later_answers_never_change_earlier_outputs(mode, position):
         q2[:, t + 1 :] = (q2[:, t + 1 :] + 1) % C
         after = model.forward_with_states(q2, r2)
         assert torch.equal(before.logits[:, :t], after.logits[:, :t])
-        for name in ("context", "value", "filtered", "trajectory", "gains"):
+        for name in ("context", "value", "filtered", "gains"):
             a, b = getattr(before, name), getattr(after, name)
             assert torch.equal(a[:, :t], b[:, :t]), name
         assert not torch.equal(before.context[:, t], after.context[:, t])
 
 
-@pytest.mark.parametrize("mode", ["projection", "cumulative"])
+@pytest.mark.parametrize("mode", MODES)
 def test_padding_and_batch_order_change_nothing(mode):
     model = make(mode)
     q, r, _ = random_batch(B=4, T=9, pad=False)
@@ -65,8 +70,9 @@ def test_padding_and_batch_order_change_nothing(mode):
     torch.testing.assert_close(wide.logits[:, :8], alone.logits)
 
 
-def test_forward_is_the_logits_of_forward_with_states():
-    model = make()
+@pytest.mark.parametrize("mode", MODES)
+def test_forward_is_the_logits_of_forward_with_states(mode):
+    model = make(mode)
     q, r, _ = random_batch()
     assert torch.equal(model(q, r), model.forward_with_states(q, r).logits)
 
@@ -100,13 +106,14 @@ def test_cumulative_mastery_equals_the_loop(seed, T, scale):
 
 
 @given(
+    mode=st.sampled_from(["retrospective", "cumulative"]),
     seed=st.integers(0, 10_000),
     T=st.integers(1, 60),
     power=st.integers(-20, 20),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
 )
-def test_guarantees_hold_exactly_for_any_weights(seed, T, power, dtype):
-    model = make(seed=seed)
+def test_guarantees_hold_exactly_for_any_weights(mode, seed, T, power, dtype):
+    model = make(mode, seed=seed, transfer=seed % 2 == 0)
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_().mul_(2.0**power)
@@ -149,6 +156,13 @@ def test_impossible_input_is_named(skill, response, words):
     q, r = torch.full((2, 5), skill), torch.full((2, 5), response)
     with pytest.raises(KTError, match=words):
         make()(q, r)
+
+
+def test_hidden_answers_are_only_for_the_mastery_path():
+    q, r = torch.zeros(2, 5, dtype=torch.long), torch.full((2, 5), HIDDEN)
+    assert make("retrospective")(q, r).isfinite().all()
+    with pytest.raises(KTError, match="response 3"):
+        make("retrospective")(q, r + 1)
 
 
 def test_too_many_steps_for_absolute_positions():

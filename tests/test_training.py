@@ -15,9 +15,10 @@ from kt_core.config import with_overrides
 from kt_core.data import load_dataset, make_splits
 from kt_core.errors import KTError
 from kt_core.evaluate import evaluate
+from kt_core.fitting import one_cycle
 from kt_core.runs import Run
 from kt_core.tracking import Forgiving, tracker
-from kt_core.training import one_cycle, train
+from kt_core.training import train
 
 
 def weights(run):
@@ -37,9 +38,10 @@ def test_the_same_seed_gives_the_same_bytes(smoke, trained, tmp_path):
     assert weights(other) != weights(trained)
 
 
-@pytest.mark.parametrize("loss", ["bce", "enhanced"])
-def test_the_monitor_changes_nothing(smoke, tmp_path, loss):
+@pytest.mark.parametrize(("mode", "loss"), [("retrospective", "path"), ("cumulative", "enhanced")])
+def test_the_monitor_changes_nothing(smoke, tmp_path, mode, loss):
     config, splits = smoke
+    config = with_overrides(config, {"model.mode": mode, "model.dropout": 0.2})
     runs = [
         train(
             with_overrides(config, {"loss": loss, "train.monitor": on, "train.monitor_every": 1}),
@@ -239,7 +241,8 @@ def test_tracking_that_fails_later_warns_once_and_training_goes_on(
     config, splits = smoke
     broken = Broken()
     monkeypatch.setattr("kt_core.training.tracker", lambda config: Forgiving(broken))
-    logging.getLogger("kt_core").propagate = True
+    monkeypatch.setattr(logging.getLogger("kt_core"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("kt_core"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         run = train(config, splits, tmp_path / "r")
     assert weights(run) == weights(trained)

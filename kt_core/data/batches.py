@@ -20,12 +20,13 @@ class Batch:
 
     Attributes
     ----------
-    skills, responses : [B, T], 0 where padded.
+    skills, items, responses : [B, T], 0 where padded.
     valid : [B, T], true at real steps.
     index : [B], numbers of the sequences.
     """
 
     skills: Int[Tensor, "B T"]
+    items: Int[Tensor, "B T"]
     responses: Int[Tensor, "B T"]
     valid: Bool[Tensor, "B T"]
     index: Int[Tensor, "B"]
@@ -51,8 +52,8 @@ class SequenceDataset(Dataset):
         step = np.arange(lengths.max())
         valid = step < lengths[:, None]
         at = np.where(valid, s.starts[index][:, None] + step, 0)
-        skills, responses = np.where(valid, s.skill[at], 0), np.where(valid, s.response[at], 0)
-        return Batch(*(torch.from_numpy(x) for x in (skills, responses, valid, index)))
+        steps = (np.where(valid, column[at], 0) for column in (s.skill, s.item, s.response))
+        return Batch(*(torch.from_numpy(x) for x in (*steps, valid, index)))
 
 
 class LengthBuckets(Sampler[list[int]]):

@@ -47,6 +47,8 @@ class Public:
 DATASETS: dict[str, Simulation | Public] = {
     "simulated": Simulation(),
     "simulated-no-learning": Simulation(growth=0.0),
+    "simulated-slow": Simulation(growth=0.5),
+    "simulated-fast": Simulation(growth=2.0),
     "simulated-forgetting": Simulation(forgetting=0.06),
     "assist2015": Public(
         "ASSISTments 2015 skill builders, pyKT's split",

@@ -6,6 +6,7 @@ under `min_length` are dropped. Skills (and items) become numbers by a `Vocabula
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 
@@ -23,14 +24,30 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names of the skills, in the order of their ids 0..C-1."""
+    """Names of the skills, in the order of their ids 0..C-1, and of the items, from id 1 on.
+
+    An item is one within its skill: the same name under another skill is another item. Item id 0
+    stands for items that training learners never met, and for data without items.
+    """
 
     skills: tuple[str, ...]
+    items: tuple[str, ...] = ()
+    item_skill: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> Vocabulary:
-        """All skills of a table; numbers sort as numbers."""
-        return cls(tuple(sorted(table["skill"].unique(), key=lambda s: (len(s), s))))
+    def of(cls, table: pd.DataFrame, training: pd.Series | np.ndarray | None = None) -> Vocabulary:
+        """All skills of a table, and the items in its `training` rows (a mask; default all).
+
+        Numbers sort as numbers.
+        """
+        skills = cls(tuple(sorted(table["skill"].unique(), key=lambda s: (len(s), s))))
+        if "item" not in table:
+            return skills
+        rows = table if training is None else table[training]
+        known = rows.loc[rows["item"] != "", ["skill", "item"]].drop_duplicates()
+        known["skill"] = skills.ids(known["skill"])
+        known = known.sort_values(["skill", "item"])
+        return cls(skills.skills, tuple(known["item"]), tuple(known["skill"].tolist()))
 
     def ids(self, skills: pd.Series) -> np.ndarray:
         """Ids of named skills.
@@ -49,6 +66,14 @@ class Vocabulary:
             )
         return index.astype(np.int64)
 
+    def item_ids(self, table: pd.DataFrame) -> np.ndarray:
+        """Item ids of the rows of a table, 0 where the item is unknown."""
+        if "item" not in table or not self.items:
+            return np.zeros(len(table), np.int64)
+        known = pd.MultiIndex.from_arrays([self.item_skill, self.items])
+        asked = pd.MultiIndex.from_arrays([self.ids(table["skill"]), table["item"]])
+        return known.get_indexer(asked).astype(np.int64) + 1
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -56,7 +81,8 @@ class Sequences:
 
     Attributes
     ----------
-    skill, response : [N], all interactions of all chunks, one chunk after the other.
+    skill, item, response : [N], all interactions of all chunks, one chunk after the other; item 0
+        is an unknown one.
     starts, lengths : [S], where each chunk begins and how many steps it has.
     learner : [S], number of the learner in `learners`.
     chunk : [S], 0 for a learner's first chunk, 1 for the next.
@@ -65,6 +91,7 @@ class Sequences:
     """
 
     skill: np.ndarray
+    item: np.ndarray
     response: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
@@ -75,6 +102,17 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def whole(self) -> Sequences:
+        """The same interactions with each learner's chunks joined to one sequence again."""
+        first = np.flatnonzero(np.diff(self.learner, prepend=-1))
+        return dataclasses.replace(
+            self,
+            starts=self.starts[first],
+            lengths=np.add.reduceat(self.lengths, first),
+            learner=self.learner[first],
+            chunk=np.zeros(len(first), np.int64),
+        )
 
     @property
     def interactions(self) -> int:
@@ -98,6 +136,7 @@ class Sequences:
         truth = {c: table[c].to_numpy()[rows] for c in table if c.startswith("true_")}
         return cls(
             skill=vocabulary.ids(table["skill"])[rows],
+            item=vocabulary.item_ids(table)[rows],
             response=table["correct"].to_numpy(np.int64)[rows],
             starts=starts,
             lengths=lengths[kept],
@@ -147,12 +186,12 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     table = dataset.table
     fold = learner_folds(dataset, config)
     row_fold = fold.reindex(table["user"]).to_numpy()
-    vocabulary = Vocabulary.of(table)
     masks = {
         "train": (row_fold >= 0) & (row_fold != config.fold),
         "valid": row_fold == config.fold,
         "test": row_fold == -1,
     }
+    vocabulary = Vocabulary.of(table, masks["train"])
     parts = {}
     for name, mask in masks.items():
         part = table[mask].reset_index(drop=True)

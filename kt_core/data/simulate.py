@@ -5,10 +5,14 @@ Practice is massed: a learner stays on a skill until three right answers in a ro
 patience for it runs out, and comes back to some skills later. Every practice adds a non-negative
 gain to the log-odds theta of the skill practised, whatever the answer:
 
+    theta = ability + easiness[skill] + start noise  before the first practice,
+    theta <- theta + gain[skill] * speed             after each one,
+
     P(correct) = sigmoid(theta - difficulty),     true mastery M* = sigmoid(theta).
 
 Controls: `growth=0` learners never learn, and with `forgetting` theta sinks back towards its start
-while other skills are practised.
+while other skills are practised. `true_parameters` says what the draws come from; with it,
+`kt_core.data.ceiling` computes how well mastery can be recovered at all.
 """
 
 from __future__ import annotations
@@ -22,6 +26,14 @@ from scipy.special import expit
 from kt_core.data.table import Dataset
 
 ITEMS_PER_SKILL = 10
+EASINESS_SD, DIFFICULTY_SD = 0.6, 0.7  # normal, mean 0
+GAIN_SHAPE, GAIN_SCALE = 4.0, 0.06  # gamma: 0.24 log-odds per practice on average
+ABILITY_SD, START_SD = 0.9, 0.5  # normal, mean 0; START_SD per learner and skill
+SPEED_LOG_MEAN, SPEED_LOG_SD = -0.1, 0.5  # lognormal
+STEPS_LOG_SHIFT, STEPS_LOG_SD, STEPS_MIN, STEPS_MAX = -0.3, 0.75, 5, 190  # lognormal, clipped
+STREAK = 3  # right answers in a row that end the practice of a skill
+PATIENCE = (4, 13)  # or this many answers, drawn from [low, high)
+JUMP = 0.25  # chance that the next skill is any skill, not the following one
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,43 @@ class Simulation:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What a simulation's learners and answers are drawn from; C skills, I items a skill.
+
+    Attributes
+    ----------
+    easiness : [C], mean start of each skill in log-odds.
+    gain : [C], log-odds that a practice adds at speed 1; `growth` is in it.
+    difficulty : [C, I], zero-mean within each skill.
+    ability_sd, start_sd : of normal distributions around 0, per learner and per learner x skill.
+    speed_log_mean, speed_log_sd : of the lognormal distribution of a learner's speed.
+    forgetting : as in `Simulation`.
+    """
+
+    easiness: np.ndarray
+    gain: np.ndarray
+    difficulty: np.ndarray
+    ability_sd: float = ABILITY_SD
+    start_sd: float = START_SD
+    speed_log_mean: float = SPEED_LOG_MEAN
+    speed_log_sd: float = SPEED_LOG_SD
+    forgetting: float = 0.0
+
+
+def true_parameters(spec: Simulation) -> Truth:
+    """The parameters that `simulate(spec)` uses."""
+    return _draw_truth(np.random.default_rng(spec.seed), spec)
+
+
+def _draw_truth(rng: np.random.Generator, spec: Simulation) -> Truth:
+    easiness = rng.normal(0.0, EASINESS_SD, spec.skills)
+    gain = rng.gamma(GAIN_SHAPE, GAIN_SCALE, spec.skills) * spec.growth
+    difficulty = rng.normal(0.0, DIFFICULTY_SD, (spec.skills, ITEMS_PER_SKILL))
+    difficulty -= difficulty.mean(axis=1, keepdims=True)
+    return Truth(easiness, gain, difficulty, forgetting=spec.forgetting)
+
+
 def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
     """Draw learners; the same `spec` gives the same table.
 
@@ -54,21 +103,19 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
     """
     rng = np.random.default_rng(spec.seed)
     L, C = spec.learners, spec.skills
-    easiness = rng.normal(0.0, 0.6, C)
-    gain = rng.gamma(4.0, 0.06, C) * spec.growth
-    difficulty = rng.normal(0.0, 0.7, (C, ITEMS_PER_SKILL))
-    difficulty -= difficulty.mean(axis=1, keepdims=True)
-    ability, speed = rng.normal(0.0, 0.9, L), rng.lognormal(-0.1, 0.5, L)
-    steps = np.clip(rng.lognormal(np.log(spec.mean_steps) - 0.3, 0.75, L).astype(int), 5, 190)
-    start = ability[:, None] + easiness + rng.normal(0.0, 0.5, (L, C))
+    truth = _draw_truth(rng, spec)
+    ability, speed = rng.normal(0.0, ABILITY_SD, L), rng.lognormal(SPEED_LOG_MEAN, SPEED_LOG_SD, L)
+    steps = rng.lognormal(np.log(spec.mean_steps) + STEPS_LOG_SHIFT, STEPS_LOG_SD, L)
+    steps = np.clip(steps.astype(int), STEPS_MIN, STEPS_MAX)
+    start = ability[:, None] + truth.easiness + rng.normal(0.0, START_SD, (L, C))
     walk = _Walk(rng, L, C)
     theta, rows, everyone = start.copy(), [], np.arange(L)
     for t in range(steps.max()):
         skill = walk.skill
         item = rng.integers(ITEMS_PER_SKILL, size=L)
         before = theta[everyone, skill]
-        correct = rng.random(L) < expit(before - difficulty[skill, item])
-        added = gain[skill] * speed
+        correct = rng.random(L) < expit(before - truth.difficulty[skill, item])
+        added = truth.gain[skill] * speed
         if spec.forgetting:
             theta = start + (theta - start) * (1 - spec.forgetting)
         theta[everyone, skill] = before + added
@@ -87,7 +134,7 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
             )
         )
         walk.advance(correct)
-    return Dataset(name, _table(np.concatenate(rows), name))
+    return Dataset(name, _table(np.concatenate(rows), name), simulation=spec)
 
 
 class _Walk:
@@ -97,19 +144,20 @@ class _Walk:
         self.rng, self.skills = rng, skills
         self.skill = rng.integers(skills, size=learners)
         self.streak = np.zeros(learners, int)
-        self.patience = rng.integers(4, 13, size=learners)
+        self.patience = rng.integers(*PATIENCE, size=learners)
 
     def advance(self, correct: np.ndarray) -> None:
         self.streak = np.where(correct, self.streak + 1, 0)
         self.patience -= 1
-        leave = (self.streak >= 3) | (self.patience <= 0)
+        leave = (self.streak >= STREAK) | (self.patience <= 0)
         # Skills come in a loose order: mostly the next one, sometimes a jump back or ahead.
-        jump = self.rng.random(len(leave)) < 0.25
+        jump = self.rng.random(len(leave)) < JUMP
         other = self.rng.integers(self.skills, size=len(leave))
         following = np.where(jump, other, (self.skill + 1) % self.skills)
         self.skill = np.where(leave, following, self.skill)
         self.streak[leave] = 0
-        self.patience = np.where(leave, self.rng.integers(4, 13, size=len(leave)), self.patience)
+        patience = self.rng.integers(*PATIENCE, size=len(leave))
+        self.patience = np.where(leave, patience, self.patience)
 
 
 def _table(rows: np.ndarray, name: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ class Dataset:
     notes : what reading changed, as counts (rows dropped, rows combined).
     inflated : one answer stands in several rows; every number computed from it is too good.
     sources : file name -> SHA-256.
+    simulation : for simulated learners, the `Simulation` that drew them.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Dataset:
     notes: dict[str, int] = field(default_factory=dict)
     inflated: bool = False
     sources: dict[str, str] = field(default_factory=dict)
+    simulation: Any = None
 
 
 def canonical(

@@ -38,6 +38,7 @@ def skill_average_pearson(
 
 def batch_metrics(
     mastery: Float[Tensor, "B T C"],
+    trajectory: Float[Tensor, "B T C"],
     gains: Float[Tensor, "B T C"],
     logits: Float[Tensor, "B P"],
     skills: Int[Tensor, "B T"],
@@ -49,6 +50,7 @@ def batch_metrics(
     Parameters
     ----------
     mastery : the filtered field, so that shifted by one step it is pre-response.
+    trajectory : as believed at the last step; on it the constraints are counted.
     """
     target = valid[:, 1:]
     asked = skills[:, 1:].unsqueeze(-1)
@@ -57,8 +59,10 @@ def batch_metrics(
     own_gain = gains.gather(-1, skills.unsqueeze(-1)).squeeze(-1)[valid]
     correct = responses[:, 1:][target].float()
     predicted, C = logits.sigmoid()[target], mastery.shape[-1]
-    counts = violations(mastery, gains, skills, responses, valid)
-    full = saturation(mastery, gains, valid)
+    counts = violations(trajectory, gains, skills, responses, valid)
+    live = violations(mastery, gains, skills, responses, valid)
+    counts |= {f"filtered_monotonicity{e}": live[f"monotonicity{e}"] for e in ("", "_n")}
+    full = saturation(trajectory, gains, valid)
     return {
         **{f"violations/{name}": torch.as_tensor(v) for name, v in shares(counts).items()},
         "correlation/mastery_response_pre": pearson(pre, correct),

@@ -16,6 +16,7 @@ def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
     ----------
     table : `Measures.associations`.
     """
+    table = table[table.measure != "degree of agreement"]  # a share of pairs, no correlation
     own = table[(table.kind == "model") & table["value"].notna()].reset_index(drop=True)
     labels = []
     for i, row in own.iterrows():

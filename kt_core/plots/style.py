@@ -14,7 +14,11 @@ from matplotlib.ticker import MaxNLocator
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
-MODES = {"cumulative": BLUE, "projection": RED}  # the same model has the same colour everywhere
+MODES = {
+    "retrospective": GREEN,
+    "cumulative": BLUE,
+    "projection": RED,
+}  # the same model has the same colour everywhere
 RIGHT, WRONG = BLUE, RED
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
 VARIANTS = {
@@ -22,11 +26,14 @@ VARIANTS = {
     "within_skill": "within skill",
     "learner_average": "mean over learners",
     "skill_average": "mean over skills",
+    "same opportunity": "same opportunity",
+    "same opportunity and item": "same opportunity and item",
 }
 LABELS = {
     "monotonicity": "mastery falls",
     "negative_gains": "negative gains",
     "bounds": "mastery outside [0, 1]",
+    "filtered_monotonicity": "filtered mastery falls",
     "fall_after_correct": "falls after a right answer",
     "mastery_response_pre": "mastery-response (pre)",
     "prediction_response_pre": "prediction-response (pre)",

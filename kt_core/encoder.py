@@ -1,0 +1,247 @@
+"""The dual-stream causal encoder of GainAKT2 (design, section 3).
+
+(skill, response) pairs become context states c_t and value states v_t, both causal: the state at
+step t has seen the answers 0..t and nothing later. B learners in a batch, T steps, S = T plus the
+start token, D = d_model, H heads of width W.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kt_core.config import ModelConfig
+
+
+@dataclass
+class View:
+    """Who attends to whom where that is not plainly causal: [S, S], true where seen, and the step
+    number of each of the S places, [S]."""
+
+    mask: Bool[Tensor, "S S"]
+    steps: Int[Tensor, "S"]
+
+    @classmethod
+    def counterfactual(cls, T: int, start: int, device: torch.device) -> View:
+        """Places: the start token, T steps, and the same T steps with other answers. A step with
+        another answer sees the true history before it, and itself."""
+        true = torch.arange(start + T, device=device)
+        other = true[start:]
+        causal = true[:, None] >= true
+        before = other[:, None] > true
+        itself = torch.eye(T, dtype=torch.bool, device=device)
+        never = torch.zeros(start + T, T, dtype=torch.bool, device=device)
+        mask = torch.cat([torch.cat([causal, never], 1), torch.cat([before, itself], 1)], 0)
+        return cls(mask, torch.cat([true, other]))
+
+
+class DecayAttention(nn.Module):
+    """Causal multi-head attention: queries and keys from context, values from the value stream.
+
+    With `decay`, head h adds ``-slope_h * (t - s)`` to the score of step s seen from step t, with
+    a learnable slope (ALiBi with learnable slopes). Softmax ignores what is constant over s, so
+    only ``+ slope_h * s`` matters, and that is one more dimension of queries and keys. The score
+    stays a plain inner product, and the fused causal kernels stay available.
+    """
+
+    def __init__(self, d_model: int, heads: int, decay: bool):
+        super().__init__()
+        self.heads = heads
+        self.query_key = nn.Linear(d_model, 2 * d_model)
+        self.values = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+        slopes = 2.0 ** (-8.0 * (torch.arange(heads) + 1) / heads)
+        self.raw_slopes = nn.Parameter(torch.log(torch.expm1(slopes))) if decay else None
+
+    def forward(
+        self,
+        context: Float[Tensor, "B S D"],
+        value: Float[Tensor, "B S D"],
+        view: View | None = None,
+    ) -> Float[Tensor, "B S D"]:
+        q, k = (self._split(x) for x in self.query_key(context).chunk(2, dim=-1))
+        v = self._split(self.values(value))
+        width = v.shape[-1]
+        if self.raw_slopes is not None:
+            steps = torch.arange(q.shape[2], device=q.device) if view is None else view.steps
+            q, k, v = self._append_distance(q, k, v, steps.to(q.dtype))
+        mixed = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if view is None else view.mask,
+            is_causal=view is None,
+            scale=width**-0.5,
+        )
+        return self.out(mixed[..., :width].transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "B S D"]) -> Float[Tensor, "B H S W"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _append_distance(
+        self, q: Tensor, k: Tensor, v: Tensor, steps: Float[Tensor, "S"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        B, H, S, width = q.shape
+        slopes = F.softplus(self.raw_slopes).to(q.dtype) * width**0.5
+        q = torch.cat([q, slopes.view(1, H, 1, 1).expand(B, H, S, 1)], dim=-1)
+        k = torch.cat([k, steps.view(1, 1, S, 1).expand(B, H, S, 1)], dim=-1)
+        return q, k, F.pad(v, (0, 1))
+
+
+class SequenceDropout(nn.Module):
+    """Dropout with one mask per sequence and feature, the same at every step (Gal and Ghahramani
+    2016): steps of a learner stay comparable, and T times fewer random numbers are drawn."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        if not self.training or self.p == 0:
+            return x
+        drawn = torch.rand(x.shape[0], 1, x.shape[-1], device=x.device)
+        return x * ((drawn >= self.p) / (1 - self.p)).to(x.dtype)
+
+
+class Block(nn.Module):
+    """One encoder block: attention, then residual and norm on both streams, then feed-forward."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        D = config.d_model
+        self.attention = DecayAttention(D, config.heads, decay=config.position == "decay")
+        self.norm_context = nn.LayerNorm(D)
+        self.norm_value = nn.LayerNorm(D)
+        self.norm_out = nn.LayerNorm(D)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(D, config.d_ff),
+            nn.GELU(),
+            SequenceDropout(config.dropout),
+            nn.Linear(config.d_ff, D),
+        )
+        self.dropout = SequenceDropout(config.dropout)
+
+    def forward(
+        self,
+        context: Float[Tensor, "B S D"],
+        value: Float[Tensor, "B S D"],
+        view: View | None = None,
+    ) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "B S D"]]:
+        mixed = self.dropout(self.attention(context, value, view))
+        context = self.norm_context(context + mixed)
+        value = self.norm_value(value + mixed)
+        context = self.norm_out(context + self.dropout(self.feed_forward(context)))
+        return context, value
+
+
+class Recent(nn.Module):
+    """Adds learnable shares of the last few inputs, feature by feature (a causal convolution).
+
+    Attention averages; a streak of right answers on one skill is easier to read off directly.
+    """
+
+    def __init__(self, d_model: int, steps: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(steps, d_model))
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        out = x
+        for lag, weight in enumerate(self.weight, start=1):
+            out = out + weight * F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]]
+        return out
+
+
+class Stream(nn.Module):
+    """What enters the blocks: the interactions x_t = q_t + C r_t, embedded, after a start token.
+
+    The start token attracts attention that finds nothing to attend to. With softmax weights that
+    sum to 1, its share tells how much evidence there was: without it attention cannot count.
+    With items, an interaction is e(x_t) + d_t f(x_t): a right answer to a harder item says more
+    (Ghosh, Heffernan and Lan 2020, the Rasch embedding).
+    """
+
+    def __init__(self, config: ModelConfig, tokens: int, items: bool):
+        super().__init__()
+        D = config.d_model
+        self.embed = nn.Embedding(tokens, D)
+        self.vary = nn.Embedding(tokens, D) if items else None
+        self.recent = Recent(D, config.recent)
+        absolute = config.position == "absolute"
+        self.positions = nn.Embedding(config.max_steps, D) if absolute else None
+        self.start = nn.Parameter(0.1 * torch.randn(1, 1, D)) if config.start_token else None
+        self.dropout = SequenceDropout(config.dropout)
+
+    def forward(
+        self,
+        token: Int[Tensor, "B T"],
+        difficulty: Float[Tensor, "B T"] | None,
+        other: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B S D"]:
+        """The steps and, where `other` tokens are given, the same steps with those instead."""
+        own = self._interaction(token, difficulty)
+        x = self.recent(own)
+        if self.positions is not None:
+            x = x + self.positions.weight[: token.shape[1]]
+        parts = [x] if other is None else [x, x - own + self._interaction(other, difficulty)]
+        if self.start is not None:
+            parts.insert(0, self.start.expand(len(x), 1, -1))
+        return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else x)
+
+    def _interaction(
+        self, token: Int[Tensor, "B T"], difficulty: Float[Tensor, "B T"] | None
+    ) -> Float[Tensor, "B T D"]:
+        if self.vary is None or difficulty is None:
+            return self.embed(token)
+        return self.embed(token) + difficulty.unsqueeze(-1) * self.vary(token)
+
+
+class Encoder(nn.Module):
+    """The dual stream, each with its own embedding, through the blocks.
+
+    Parameters
+    ----------
+    n_skills : C.
+    answers : 2 for wrong and right; 3 where answers may also be hidden.
+    items : whether item difficulties enter.
+    """
+
+    def __init__(self, config: ModelConfig, n_skills: int, answers: int = 2, items: bool = False):
+        super().__init__()
+        self.n_skills, self.start = n_skills, int(config.start_token)
+        tokens = answers * n_skills
+        self.context, self.value = (Stream(config, tokens, items) for _ in range(2))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+
+    def forward(
+        self,
+        skills: Int[Tensor, "B T"],
+        responses: Int[Tensor, "B T"],
+        difficulty: Float[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
+        token = skills + self.n_skills * responses
+        context, value = self.context(token, difficulty), self.value(token, difficulty)
+        for block in self.blocks:
+            context, value = block(context, value)
+        return context[:, self.start :], value[:, self.start :]
+
+    def flipped(
+        self,
+        skills: Int[Tensor, "B T"],
+        responses: Int[Tensor, "B T"],
+        difficulty: Float[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
+        """States at each step t had its own answer been the other one, and the history the true
+        one: all T counterfactuals in one pass, not one pass per step."""
+        T = skills.shape[1]
+        token = skills + self.n_skills * responses
+        other = skills + self.n_skills * (1 - responses)
+        context = self.context(token, difficulty, other)
+        value = self.value(token, difficulty, other)
+        view = View.counterfactual(T, self.start, skills.device)
+        for block in self.blocks:
+            context, value = block(context, value, view)
+        return context[:, -T:], value[:, -T:]

@@ -1,0 +1,168 @@
+"""Fitting any next-step model: a Lightning module, weight averaging, schedules, and `fit`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import sys
+import warnings
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from IPython import get_ipython
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from kt_core import losses
+from kt_core.config import TrainConfig
+from kt_core.data import Batch, Splits, loader
+from kt_core.errors import KTError
+
+EVAL_TOKENS = 32768  # padded steps in a batch without gradients
+
+
+class NextStep(L.LightningModule):
+    """Next-step BCE of any model with ``forward(skills, responses, items)``: ours and baselines."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig):
+        super().__init__()
+        self.model, self.settings = model, config
+        self._scores: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch, each term logged under its own name."""
+        terms = self.terms(batch)
+        loss = self.total(terms)
+        size = int(batch.valid[:, 1:].sum())
+        for name, value in {"total": loss, **terms}.items():
+            self.log(f"loss/{name}", value.detach(), on_epoch=True, on_step=False, batch_size=size)
+        return loss
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, unweighted."""
+        logits = self.model(batch.skills, batch.responses, batch.items)
+        return {"bce": losses.next_step(logits, batch.responses, batch.valid)}
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """What is minimised."""
+        return terms["bce"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep scores and labels; AUC is of the whole split, not a mean over batches."""
+        logits = self.model(batch.skills, batch.responses, batch.items)
+        keep = batch.valid[:, 1:]
+        self._scores.append((logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Validation loss and AUC."""
+        logits, labels = (torch.cat(x) for x in zip(*self._scores, strict=True))
+        self._scores.clear()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+        self.log("valid/loss", loss, batch_size=1)
+        self.log("valid/auc", _auc(logits.numpy(), labels.numpy()), batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """Adam or AdamW, with the scheduler that the configuration names."""
+        t = self.settings
+        kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay)
+        if t.scheduler == "plateau":
+            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, mode="max", factor=t.scheduler_factor, patience=t.scheduler_patience
+            )
+        elif t.scheduler == "step":
+            schedule = torch.optim.lr_scheduler.StepLR(
+                optimizer, t.scheduler_step, gamma=t.scheduler_factor
+            )
+        elif t.scheduler == "onecycle":
+            total = int(self.trainer.estimated_stepping_batches)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: one_cycle(s, total))
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        else:
+            return optimizer
+        return [optimizer], [{"scheduler": schedule, "monitor": "valid/auc"}]
+
+
+def fit(
+    module: NextStep,
+    splits: Splits,
+    settings: TrainConfig,
+    callbacks: list[Callback],
+    logger: Any = False,
+) -> None:
+    """Train on `splits.train`, validate on `splits.valid` after every epoch.
+
+    Raises
+    ------
+    KTError
+        When no accelerator of the wanted kind is there.
+    """
+    _quiet()
+    t = settings
+    trainer = L.Trainer(
+        accelerator=_accelerator(t.accelerator),
+        devices=1,
+        max_epochs=t.epochs,
+        gradient_clip_val=t.clip,
+        logger=logger,
+        callbacks=[*callbacks, *([averaging(t.average)] if t.average else [])],
+        enable_progress_bar=t.progress and (sys.stderr.isatty() or get_ipython() is not None),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    training = loader(splits.train, t.tokens_per_batch, shuffle=True, seed=t.seed)
+    _run(trainer, module, training, loader(splits.valid, EVAL_TOKENS))
+
+
+def averaging(decay: float) -> WeightAveraging:
+    """Exponential moving average of the weights, which validation and the saved model use.
+
+    The average forgets faster at first, (1 + n) / (10 + n) after n steps, so that it does not hang
+    on to the initial weights.
+    """
+
+    def update(averaged: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
+        return averaged.lerp(current, 1 - min(decay, (1 + float(n)) / (10 + float(n))))
+
+    return WeightAveraging(use_buffers=False, avg_fn=update)
+
+
+def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) -> float:
+    """Share of the peak learning rate: a linear rise, then a cosine down to `floor`."""
+    progress = min(step / max(total, 1), 1.0)
+    if progress < warm_up:
+        return floor + (1 - floor) * progress / warm_up
+    fall = (progress - warm_up) / (1 - warm_up)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+def _run(trainer: L.Trainer, *args: Any) -> None:
+    """`trainer.fit`, where an interrupt stays one: Lightning turns it into an exit of the kernel
+    and leaves further interrupts switched off."""
+    try:
+        trainer.fit(*args)
+    except SystemExit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+
+
+def _auc(score: np.ndarray, label: np.ndarray) -> float:
+    return float(roc_auc_score(label, score)) if 0 < label.sum() < len(label) else 0.5
+
+
+def _accelerator(wanted: str) -> str:
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise KTError("train.accelerator = 'gpu', but torch finds no GPU; use auto or cpu")
+    return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+def _quiet() -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec.")  # Lightning's own
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")

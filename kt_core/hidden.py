@@ -1,0 +1,236 @@
+"""What answers hidden from the belief say about gains and about forgetting (design, sections 3, 6).
+
+Each answer of a split is hidden once: the split is read K times, each time with another K-th of
+every history hidden from the encoder. What is believed at the end of the history, from the answers
+that were left, is then held against the hidden ones. The trajectory at that horizon is a fixed
+curve through the whole history, so these answers judge its shape:
+
+- *gain necessity*: with the gains as they are, without them, flat at the level that they average
+  to, and shuffled in time;
+- *forgetting*: with the trajectory as it is, and allowed to sink while a skill is not practised.
+
+Mode `retrospective` only: the others have no belief to hide an answer from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+from scipy.stats import false_discovery_control, ttest_1samp
+from torch import Tensor
+
+from kt_core.data import Batch, SequenceDataset, Sequences
+from kt_core.data.batches import LengthBuckets
+from kt_core.errors import KTError
+from kt_core.metrics.bootstrap import Bootstrap, tidy
+from kt_core.model import HIDDEN, GainAKT2
+
+FOLDS = 5  # each pass hides one answer in five
+TOKENS = 16384  # padded steps in a batch
+RUN_END = 3  # places before a run of practice ends that have an offset of their own
+RIDGE = 1.0  # standard normal prior on every coefficient of the forgetting test
+MINIMUM = 20  # learners who came back to a skill before it is judged
+
+
+@torch.no_grad()
+def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.DataFrame:
+    """Every answer with what the trajectory says of it when the belief has not seen it.
+
+    Returns
+    -------
+    One row per interaction: `learner`, `skill`, `correct`, `believed` (logit as believed at the
+    end), and the part of it due to gains before the step: `grown` as it is, `flat` (the mean over
+    the learner's steps on the skill) and `shuffled` (gains in random order of the steps).
+
+    Raises
+    ------
+    KTError
+        For a model that is not on the mastery path.
+    """
+    if not model.on_path:
+        raise KTError(f"mode {model.config.mode!r} has no belief that an answer can be hidden from")
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    whole = sequences.whole()
+    fold = _folds(whole, seed)
+    generator = torch.Generator().manual_seed(seed)
+    columns = {
+        name: np.full(whole.interactions, np.nan) for name in ("believed", "grown", "shuffled")
+    }
+    data = SequenceDataset(whole)
+    for chosen in LengthBuckets(whole.lengths, TOKENS, shuffle=False):
+        batch = data[chosen].to(device)
+        at, valid = _places(whole, batch), batch.valid.cpu()
+        for number in range(FOLDS):
+            now = torch.zeros(valid.shape, dtype=torch.bool)
+            now[valid] = torch.from_numpy(fold[at] == number)
+            values = _read(model, batch, now.to(device), generator)
+            rows = at[now[valid].numpy()]
+            for name, value in values.items():
+                columns[name][rows] = value.cpu()[now].double().numpy()
+    model.train(was_training)
+    number = np.repeat(np.arange(len(whole)), whole.lengths)
+    frame = pd.DataFrame(
+        {
+            "learner": whole.learner[number],
+            "skill": whole.skill,
+            "step": np.arange(whole.interactions) - whole.starts[number],
+            "correct": whole.response,
+            **columns,
+        }
+    )
+    frame["flat"] = frame.groupby(["learner", "skill"])["grown"].transform("mean")
+    return frame
+
+
+def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Loss of hidden answers with the gains as they are, and what other gains add to it.
+
+    Returns
+    -------
+    `quantity`, `value`, `low`, `high`: log loss as it is, and the differences (above 0: the gains
+    carry something) without gains, flat, and shuffled.
+    """
+    base = _loss(frame["believed"], frame["correct"])
+    learner, n = frame["learner"].to_numpy(), bootstrap.n
+    count = np.bincount(learner, minlength=n).astype(float)
+    estimates = {"log loss, gains as they are": bootstrap.ratio(_sum(base, learner, n), count)}
+    start = frame["believed"] - frame["grown"]
+    for name, grown in (
+        ("no gains, minus as they are", 0.0),
+        ("flat at the same level, minus as they are", frame["flat"]),
+        ("shuffled in time, minus as they are", frame["shuffled"]),
+    ):
+        more = _loss(start + grown, frame["correct"]) - base
+        estimates[name] = bootstrap.ratio(_sum(more, learner, n), count)
+    return tidy(estimates, "quantity").assign(sees="retrospective, answer hidden")
+
+
+def forgetting(
+    frame: pd.DataFrame, names: tuple[str, ...], level: float = 0.05, seed: int = 0
+) -> pd.DataFrame:
+    """Per skill: do hidden answers come out better when the trajectory may sink during breaks?
+
+    The trajectory's logit is an offset. To it comes, per skill, a slope on log(1 + steps since the
+    skill was last practised). With the constraint the slope is 0; without it, it is fitted on one
+    half of the learners and judged on the other, and the other way round. As practice often stops
+    *because* answers were right, the last places of a run of practice have offsets of their own in
+    both.
+
+    Parameters
+    ----------
+    frame : of `hidden_answers`, of learners who trained nothing.
+
+    Returns
+    -------
+    A row per skill with at least 20 learners who came back to it: `slope` (negative: sinking),
+    `saved` (log loss per answer after a break, with minus without the constraint), `p` (one-sided t
+    test over learners), `q` (Benjamini and Hochberg 1995), `contradicted`.
+    """
+    frame = _breaks(frame)
+    half = np.random.default_rng(seed).permutation(frame["learner"].max() + 1)[frame["learner"]] % 2
+    parts, slopes = [], []
+    for judged in (0, 1):
+        places, slope = _fit_slopes(frame[half != judged], len(names))
+        part = frame[half == judged]
+        offset = part["believed"].to_numpy() + _end_effect(part, places)
+        sunk = offset + slope[part["skill"]] * part["away"].to_numpy()
+        saved = _loss(offset, part["correct"]) - _loss(sunk, part["correct"])
+        parts.append(part.assign(saved=saved))
+        slopes.append(slope)
+    after = pd.concat(parts)
+    after = after[after["away"] > 0]
+    slope, table = np.mean(slopes, axis=0), []
+    for skill, part in after.groupby("skill"):
+        per_learner = part.groupby("learner")["saved"].mean()
+        if len(per_learner) < MINIMUM:
+            continue
+        test = ttest_1samp(per_learner, 0.0, alternative="greater")
+        sinks = all(s[skill] < 0 for s in slopes) and np.isfinite(test.pvalue)
+        row = {"skill": skill, "name": names[skill], "learners": len(per_learner)}
+        row |= {"slope": slope[skill], "saved": part["saved"].mean()}
+        table.append(row | {"p": float(test.pvalue) if sinks else 1.0})
+    columns = ["skill", "name", "learners", "slope", "saved", "p"]
+    result = pd.DataFrame(table, columns=columns)
+    result["q"] = false_discovery_control(result["p"]) if len(result) else []
+    result["contradicted"] = result["q"] < level
+    return result.sort_values("p", ignore_index=True)
+
+
+def _folds(whole: Sequences, seed: int) -> np.ndarray:
+    """[N], in which pass each answer is hidden: every K neighbours in a random order."""
+    rng = np.random.default_rng(seed)
+    blocks = -(-whole.interactions // FOLDS)
+    order = rng.permuted(np.tile(np.arange(FOLDS), (blocks, 1)), axis=1)
+    return order.ravel()[: whole.interactions]
+
+
+def _places(whole: Sequences, batch: Batch) -> np.ndarray:
+    starts = torch.from_numpy(whole.starts[batch.index.cpu().numpy()])
+    at = starts[:, None] + torch.arange(batch.valid.shape[1])
+    return at[batch.valid.cpu()].numpy()
+
+
+def _read(
+    model: GainAKT2, batch: Batch, hidden: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    q, valid = batch.skills, batch.valid
+    context, value, d = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
+    path = model.path(context, value, q, d)
+    key = torch.rand(q.shape, generator=generator).to(q.device) + (~valid) * 2
+    mixed = path.gains.gather(1, key.argsort(1))
+    return {
+        "believed": model.believed_at(path, q, valid.sum(1) - 1),
+        "grown": path.grown,
+        "shuffled": model.heads.contributions(mixed, q).sum(-1),
+    }
+
+
+def _breaks(frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds `away`, log(1 + steps spent elsewhere before the step), and `left`, how many more steps
+    the run of practice on the skill lasts."""
+    groups = frame.groupby(["learner", "skill"], sort=False)["step"]
+    elsewhere = (groups.diff() - 1).fillna(0)
+    leaves = (-groups.diff(-1)).fillna(np.inf) > 1
+    following = frame["learner"].shift(-1) == frame["learner"]
+    leaves &= following  # a history that simply ends stops nothing
+    run = frame["skill"].ne(frame["skill"].shift()) | ~frame["learner"].eq(frame["learner"].shift())
+    run = run.cumsum()
+    left = frame.groupby(run).cumcount(ascending=False)
+    stopped = leaves.groupby(run).transform("last")
+    return frame.assign(away=np.log1p(elsewhere), left=left.where(stopped, RUN_END))
+
+
+def _end_effect(frame: pd.DataFrame, places: np.ndarray) -> np.ndarray:
+    return np.append(places, 0.0)[frame["left"].clip(upper=RUN_END).astype(int)]
+
+
+def _fit_slopes(frame: pd.DataFrame, skills: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of the places before a run ends, [3], and slopes per skill, [C], by ridge-penalised
+    logistic regression on the trajectory's logit."""
+    y, offset = frame["correct"].to_numpy(float), frame["believed"].to_numpy()
+    away, skill = frame["away"].to_numpy(), frame["skill"].to_numpy()
+    place = frame["left"].clip(upper=RUN_END).astype(int).to_numpy()
+
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = offset + np.append(x[:RUN_END], 0.0)[place] + x[RUN_END + skill] * away
+        residual = expit(logits) - y
+        slope = np.bincount(skill, residual * away, skills)
+        ends = np.bincount(place, residual, RUN_END + 1)[:RUN_END]
+        loss = _loss(logits, y).sum() + 0.5 * RIDGE * (x @ x)
+        return loss, np.append(ends, slope) + RIDGE * x
+
+    found = minimize(objective, np.zeros(RUN_END + skills), jac=True, method="L-BFGS-B")
+    return found.x[:RUN_END], found.x[RUN_END:]
+
+
+def _loss(logits: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    logits = np.asarray(logits, float)
+    return np.logaddexp(0.0, logits) - np.asarray(correct) * logits
+
+
+def _sum(values: np.ndarray, learner: np.ndarray, n: int) -> np.ndarray:
+    return np.bincount(learner, np.asarray(values), n)

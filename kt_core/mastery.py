@@ -1,0 +1,246 @@
+"""Mastery: the mathematics of section 3 of the design, in one file.
+
+- `MasteryPath` (mode `retrospective`): the prediction *is* the mastery of the asked skill.
+- `SideHeads` (modes `projection` and `cumulative`): a free prediction head, with mastery and gains
+  read off beside it.
+
+B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: c_t and v_t, the
+encoder's context and value states at step t, have seen the answers 0..t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kt_core.config import ModelConfig
+from kt_core.encoder import SequenceDropout
+
+GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative` (design, section 3)
+
+
+def at_skill(states: Float[Tensor, "B T C"], skills: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """The entry of the skill asked at each step."""
+    return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
+
+
+def cumulative_mastery(
+    start: Float[Tensor, "B C"], gains: Float[Tensor, "B T C"], carried: bool = False
+) -> Float[Tensor, "B T C"]:
+    """Mastery as a bounded accumulation of non-negative gains (design, section 3, mode 2).
+
+    ``m_0 = start`` and ``m_t = min(1, m_{t-1} + 0.1 g_t)``: since gains are non-negative this is
+    ``min(1, start + 0.1 (g_1 + ... + g_t))``, one cumulative sum and no loop over time.
+
+    Parameters
+    ----------
+    start : mastery at the first step, in [0, 1].
+    gains : non-negative.
+    carried : whether `start` is the mastery in which an earlier chunk of the same learner ended;
+        the gain of step 0 then counts too.
+
+    Returns
+    -------
+    Mastery in [0, 1], in the dtype of `gains`, never falling along T: not by one rounding unit.
+    """
+    dtype = gains.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        start, gains = start.float(), gains.float()
+    if not carried:
+        gains = torch.cat([torch.zeros_like(gains[:, :1]), gains[:, 1:]], dim=1)
+    mastery = (start.unsqueeze(1) + GAIN_STEP * gains.cumsum(dim=1)).clamp(0.0, 1.0)
+    # A parallel cumulative sum may step down by a rounding unit; the running maximum may not.
+    return mastery.cummax(dim=1).values.to(dtype)
+
+
+def retrospective_mastery(
+    belief: Float[Tensor, "B C"], gains: Float[Tensor, "B T C"]
+) -> Float[Tensor, "B T C"]:
+    """Mastery as believed at one horizon: sigmoid(belief + gains so far) (section 3, mode 3).
+
+    Parameters
+    ----------
+    belief : about the start, on the logit scale.
+    gains : non-negative, on the logit scale; 0 after the horizon.
+
+    Returns
+    -------
+    Mastery in [0, 1], in the dtype of `gains`, never falling along T: not by one rounding unit.
+    """
+    dtype = gains.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        belief, gains = belief.float(), gains.float()
+    mastery = (belief.unsqueeze(1) + gains.cumsum(dim=1)).sigmoid()
+    return mastery.cummax(dim=1).values.to(dtype)
+
+
+class Difficulty(nn.Module):
+    """Difficulty of each item on the logit scale, zero-mean within its skill.
+
+    Items are numbered from 1; number 0 is an item that training did not know: difficulty 0.
+
+    Parameters
+    ----------
+    item_skill : the skill of each item 1..I.
+
+    Attributes
+    ----------
+    answers : [I+1], how many training answers each item has; set by training, for the prior.
+    """
+
+    def __init__(self, item_skill: Sequence[int], n_skills: int):
+        super().__init__()
+        skill = torch.as_tensor(item_skill, dtype=torch.long)
+        self.register_buffer("skill", skill, persistent=False)
+        count = torch.bincount(skill, minlength=n_skills).clamp(min=1)
+        self.register_buffer("count", count, persistent=False)
+        ones = torch.ones(len(skill) + 1, dtype=torch.long)
+        self.register_buffer("answers", ones, persistent=False)
+        self.raw = nn.Parameter(torch.zeros(len(skill)))
+
+    def table(self) -> Float[Tensor, "I1"]:
+        """All difficulties, that of number 0 first."""
+        total = self.raw.new_zeros(len(self.count)).index_add(0, self.skill, self.raw)
+        centred = self.raw - (total / self.count)[self.skill]
+        return F.pad(centred, (1, 0))
+
+    def forward(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        return self.table()[items]
+
+    def prior(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """Each answer's share of its item's penalty, d^2 / 2 by the item's answers in training.
+
+        Summed over the training data this is the negative log density of a standard normal prior:
+        an item met once stays near its skill, an item met often is free.
+        """
+        return 0.5 * F.pad(self.raw, (1, 0))[items] ** 2 / self.answers[items]
+
+
+class MasteryPath(nn.Module):
+    """Mode `retrospective`: P(right) = sigmoid(belief about the start + gains so far - difficulty).
+
+    Belief and gains are read at one skill each: W[k] . c_t + b[k] and softplus(W[k] . v_u + b[k]).
+    With transfer, the gain of a step also reaches other skills, by shares A[q_u, k] >= 0.
+    """
+
+    def __init__(self, config: ModelConfig, n_skills: int):
+        super().__init__()
+        self.belief = nn.Linear(config.d_model, n_skills)
+        self.gain = nn.Linear(config.d_model, n_skills)
+        shares = 0.01 * torch.ones(n_skills, n_skills)
+        self.transfer = nn.Parameter(shares) if config.transfer else None
+
+    def start(
+        self, context: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        """Belief about the start, on the logit scale, from `context` for the skill beside it."""
+        return _read_one(self.belief, context, skills)
+
+    def own_gains(
+        self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        """Gain of each step on the skill asked there, on the logit scale, >= 0."""
+        return _credible(F.softplus(_read_one(self.gain, value, skills)))
+
+    def shares(self) -> Float[Tensor, "C C"]:
+        """What part of a gain on skill i reaches skill j; 1 on the diagonal."""
+        own = torch.eye(self.belief.out_features, device=self.belief.weight.device)
+        if self.transfer is None:
+            return own
+        return torch.where(own > 0, own, self.transfer.relu())
+
+    def contributions(
+        self, gains: Float[Tensor, "B T"], skills: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T T"]:
+        """Entry [s, u]: what the gain of step u adds to the asked skill's logit before step s."""
+        T = skills.shape[1]
+        earlier = torch.ones(T, T, dtype=torch.bool, device=skills.device).tril(-1)
+        if self.transfer is None:
+            reach = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(gains.dtype)
+        else:
+            reach = self.shares()[skills.unsqueeze(1), skills.unsqueeze(2)].to(gains.dtype)
+        return torch.where(earlier, reach * gains.unsqueeze(1), 0.0)
+
+    def all_gains(
+        self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T C"]:
+        """Gain of each step on every skill."""
+        own = self.own_gains(value, skills).unsqueeze(-1)
+        return own * self.shares()[skills].to(own.dtype)
+
+    def read(
+        self,
+        context: Float[Tensor, "B T D"],
+        value: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        horizon: Int[Tensor, "B"],
+    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
+        """Filtered mastery as a logit, trajectory as believed at `horizon`, and gains."""
+        gains = self.all_gains(value, skills)
+        belief = _credible(self.belief(context))
+        level = belief + gains.cumsum(dim=1)
+        row = torch.arange(len(skills), device=skills.device)
+        step = torch.arange(skills.shape[1], device=skills.device)
+        known = (step <= horizon.unsqueeze(1)).unsqueeze(-1)
+        trajectory = retrospective_mastery(belief[row, horizon], gains * known)
+        return level, trajectory, gains
+
+
+class SideHeads(nn.Module):
+    """Modes `projection` and `cumulative`: predictions depend on no mastery."""
+
+    def __init__(self, config: ModelConfig, n_skills: int):
+        super().__init__()
+        D = config.d_model
+        self.cumulative = config.mode == "cumulative"
+        self.embed_skill = nn.Embedding(n_skills, D)
+        self.predict = nn.Sequential(
+            nn.Linear(3 * D, config.d_ff),
+            nn.ReLU(),
+            SequenceDropout(config.dropout),
+            nn.Linear(config.d_ff, 1),
+        )
+        self.mastery = nn.Linear(D, n_skills)
+        self.gain = nn.Linear(D, n_skills)
+
+    def forward(
+        self,
+        context: Float[Tensor, "B P D"],
+        value: Float[Tensor, "B P D"],
+        asked: Int[Tensor, "B P"],
+    ) -> Float[Tensor, "B P"]:
+        """Logits of the responses to the skills asked next: a head on [c_t, v_t, e(q_{t+1})]."""
+        return self.predict(torch.cat([context, value, self.embed_skill(asked)], -1)).squeeze(-1)
+
+    def read(
+        self,
+        context: Float[Tensor, "B T D"],
+        value: Float[Tensor, "B T D"],
+        start: Float[Tensor, "B C"] | None = None,
+    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
+        """Mastery and gains of every skill at every step, by the model's mode."""
+        if not self.cumulative:
+            return self.mastery(context), self.gain(value)
+        gains = self.gain(value).relu().nan_to_num(nan=0.0)
+        carried = start is not None
+        if start is None:
+            start = self.mastery(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
+        return cumulative_mastery(start.to(gains.dtype), gains, carried), gains
+
+
+def _read_one(
+    head: nn.Linear, states: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """One output of a linear head at each step, without computing the others."""
+    return (states * head.weight[skills]).sum(-1) + head.bias[skills]
+
+
+def _credible(values: Tensor) -> Tensor:
+    """Weights so large that states overflow must not break a guarantee: infinite becomes the
+    largest number, and what is no number says nothing. Predictions are no numbers then either, and
+    that is an error in training and evaluation."""
+    return values.nan_to_num(nan=0.0)

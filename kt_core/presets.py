@@ -1,0 +1,73 @@
+"""Presets: named configurations to start from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kt_core.config import (
+    MONITORED,
+    DataConfig,
+    ModelConfig,
+    ReportConfig,
+    RunConfig,
+    TrainConfig,
+)
+from kt_core.errors import KTError
+
+SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128)
+LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners, see docs/results.md
+
+PRESETS: dict[str, tuple[str, RunConfig]] = {
+    "smoke": (
+        "seconds; for tests and for trying out an installation",
+        RunConfig(
+            data=DataConfig(learners=60),
+            model=ModelConfig(d_model=16, heads=2, blocks=1, d_ff=32, dropout=0.1),
+            train=TrainConfig(epochs=2, tokens_per_batch=1024, monitor_every=5),
+            report=ReportConfig(bootstrap=50),
+        ),
+    ),
+    "quick": (
+        "20 epochs of a small model; minutes on a laptop",
+        RunConfig(
+            model=SMALL,
+            train=TrainConfig(epochs=20, patience=5, tokens_per_batch=1024),
+        ),
+    ),
+    "standard": (
+        "at most 50 epochs; what docs/results.md reports",
+        RunConfig(model=LAPTOP, train=TrainConfig(patience=5)),
+    ),
+    "correlation_focused": (
+        "at most 75 epochs, and more patience",
+        RunConfig(model=LAPTOP, train=TrainConfig(epochs=75)),
+    ),
+    "intensive": (
+        "100 epochs of d_model 512 and 6 blocks; wants a GPU",
+        RunConfig(
+            model=ModelConfig(d_model=512, heads=8, blocks=6, d_ff=1024, dropout=0.2),
+            train=TrainConfig(epochs=100, tokens_per_batch=16384),
+        ),
+    ),
+    "monitored": (
+        "mode cumulative, 15 epochs of d_model 256 and 4 blocks, StepLR, monitored loss weights",
+        RunConfig(
+            model=ModelConfig(mode="cumulative", d_model=256, heads=8, blocks=4, d_ff=512),
+            loss=MONITORED,
+            train=TrainConfig(epochs=15, scheduler="step"),
+        ),
+    ),
+}
+
+
+def preset(name: str) -> RunConfig:
+    """The named preset.
+
+    Raises
+    ------
+    KTError
+        When no preset has that name.
+    """
+    if name not in PRESETS:
+        raise KTError(f"preset {name!r} does not exist; choose one of: {', '.join(PRESETS)}")
+    return dataclasses.replace(PRESETS[name][1], preset=name)
