@@ -1,0 +1,253 @@
+"""Bayesian Knowledge Tracing: one two-state hidden Markov model per skill, fitted by EM.
+
+A learner knows skill k at the first opportunity with probability *prior*; knows it after an
+opportunity that was met without knowing it with probability *learn*; never forgets; and answers
+right with probability *guess* when not knowing, 1 - *slip* when knowing. Skills are independent.
+
+Everything is vectorised over learners, skills and random starts; loops run over opportunities and
+EM iterations only. C skills, R random starts, U strands (answers of one learner on one skill).
+
+References
+----------
+Corbett, A. T., & Anderson, J. R. (1995). Knowledge tracing: modeling the acquisition of procedural
+knowledge. User Modeling and User-Adapted Interaction, 4, 253-278.
+Beck, J. E., & Chang, K. (2007). Identifiability: a fundamental problem of student modeling. User
+Modeling 2007, 137-146.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kt_core.baselines.counts import (
+    check_fitted,
+    earlier,
+    sequence_of,
+    step_of,
+    unless_first,
+)
+from kt_core.data.sequences import Sequences, Splits
+from kt_core.trace import Trace
+
+FLOOR = 1e-4  # parameters keep this far from 0 and 1, so that no division is by zero
+# Guess and slip stay at most one half. Without a bound the same answers are described as well by
+# parameters under which "knowing" makes a right answer less likely (compare Beck & Chang 2007):
+# with it, a right answer never speaks against knowing the skill.
+CEILING = np.array([1 - FLOOR, 1 - FLOOR, 0.5, 0.5])
+NAMES = ("prior", "learn", "guess", "slip")
+
+
+@dataclass(frozen=True)
+class Strands:
+    """Answers of every strand, opportunity by opportunity, strands with most opportunities first.
+
+    The strands that reach opportunity t are then the first ones, and everything about
+    opportunity t is one slice of a flat array.
+
+    Attributes
+    ----------
+    skill, weight : [U], the strand's skill and how often the strand stands in the data.
+    bounds : [T + 1], where each opportunity begins in the flat arrays.
+    answer : [M], flat.
+    place : [N], where the rows of the data stand in the flat arrays (None once collapsed).
+    """
+
+    skill: np.ndarray
+    weight: np.ndarray
+    bounds: np.ndarray
+    answer: np.ndarray
+    place: np.ndarray | None
+
+    @classmethod
+    def of(cls, sequences: Sequences, skills: int) -> Strands:
+        """One strand per sequence and skill practised in it."""
+        pair = sequence_of(sequences) * skills + sequences.skill
+        pairs, strand, length = np.unique(pair, return_inverse=True, return_counts=True)
+        order = np.argsort(-length, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        opportunity = earlier(pair, np.ones_like(pair))
+        bounds = np.append(0, np.cumsum(np.bincount(opportunity)))
+        place = bounds[opportunity] + rank[strand]
+        answer = np.empty(len(pair), np.int64)
+        answer[place] = sequences.response
+        return cls(pairs[order] % skills, np.ones(len(pairs)), bounds, answer, place)
+
+    def __iter__(self):
+        """Slice of the flat arrays and number of strands, opportunity after opportunity."""
+        for low, high in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+            yield slice(low, high), high - low
+
+    def collapsed(self) -> Strands:
+        """Equal answers on the same skill as one strand with a weight: the same likelihood."""
+        code = self.skill.copy()
+        for here, n in self:
+            # Strands that end before keep the code that they had; who goes on gets a higher one.
+            longer = code[:n] * 2 + self.answer[here]
+            code[:n] = code.max() + 1 + np.unique(longer, return_inverse=True)[1]
+        _, first, weight = np.unique(code, return_index=True, return_counts=True)
+        order = np.argsort(first)  # still the longest first
+        kept, weight = first[order], weight[order].astype(float)
+        answers = [self.answer[here][kept[kept < n]] for here, n in self]
+        bounds = np.append(0, np.cumsum([len(a) for a in answers]))
+        return Strands(self.skill[kept], weight, bounds, np.concatenate(answers), None)
+
+
+def filtered(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Run the filter along all strands.
+
+    Parameters
+    ----------
+    parameters : [4, R, C], in the order of `NAMES`.
+
+    Returns
+    -------
+    before, seen, after : [R, M], P(known) before the answer, after the answer but before the
+        learning that follows, and after both.
+    likely : [R, M], probability of the answer that was given, from the answers before it.
+    """
+    prior, learn, guess, slip = parameters[:, :, strands.skill]
+    before, seen, after, likely = np.empty((4, *prior.shape[:1], len(strands.answer)))
+    known = prior
+    for here, n in strands:
+        right, known = strands.answer[here] == 1, known[:, :n]
+        if_known = known * np.where(right, 1 - slip[:, :n], slip[:, :n])
+        if_not = (1 - known) * np.where(right, guess[:, :n], 1 - guess[:, :n])
+        before[:, here], likely[:, here] = known, if_known + if_not
+        seen[:, here] = posterior = if_known / likely[:, here]
+        after[:, here] = known = posterior + (1 - posterior) * learn[:, :n]
+    return before, seen, after, likely
+
+
+def smoothed(strands: Strands, seen: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """P(known) at each answer from the whole strand, [R, M].
+
+    Who knows the skill at one opportunity knows it at the next, so that the backward step is
+    P(known now and next | all) = P(known next | all) * P(known now | past) / P(known next | past).
+    """
+    smooth, following = np.empty_like(seen), None
+    for here, _ in reversed(list(strands)):
+        smooth[:, here] = seen[:, here]  # what strands that end here are left with
+        if following is not None:
+            m = following.stop - following.start
+            now = slice(here.start, here.start + m)
+            smooth[:, now] *= smooth[:, following] / after[:, now]
+        following = here
+    return smooth
+
+
+class BKT:
+    """The four-parameter model; `parameters` [4, C] are there after `fit`.
+
+    Mastery is the filtered P(known). As in Corbett & Anderson, mastery *after* an answer is the
+    posterior given that answer plus the chance of having learned from the opportunity:
+    posterior + (1 - posterior) learn. So even a wrong answer can raise it.
+
+    Parameters
+    ----------
+    starts : random starting points; each skill keeps the one with the best training likelihood.
+    tolerance : a fit ends when an iteration adds less than this to a skill's log-likelihood.
+    """
+
+    name = "BKT"
+
+    def __init__(self, starts: int = 5, tolerance: float = 0.01, max_iterations: int = 500) -> None:
+        self.starts, self.tolerance, self.max_iterations = starts, tolerance, max_iterations
+        self.parameters: np.ndarray | None = None
+        self.history: np.ndarray | None = None  # [iterations, R, C], training log-likelihood
+
+    def fit(self, splits: Splits, seed: int = 0) -> None:
+        """EM from several random starts on the training answers."""
+        skills, rng = len(splits.vocabulary.skills), np.random.default_rng(seed)
+        strands = Strands.of(splits.train, skills).collapsed()
+        low, high = np.array([[0.05, 0.02, 0.05, 0.05], [0.95, 0.5, 0.45, 0.45]])[..., None, None]
+        parameters = rng.uniform(low, high, (4, self.starts, skills))
+        history = []
+        for _ in range(self.max_iterations):
+            parameters, likelihood = em_step(strands, parameters)
+            history.append(likelihood)
+            if len(history) > 1 and (likelihood - history[-2] < self.tolerance).all():
+                break
+        self.history = np.array(history)
+        best = history[-1].argmax(axis=0)
+        self.parameters = parameters[:, best, np.arange(skills)]
+        answers = np.bincount(splits.train.skill, minlength=skills)
+        pooled = self.parameters @ answers / answers.sum()
+        self.parameters[:, answers == 0] = pooled[:, None]
+
+    def trace(self, sequences: Sequences) -> Trace:
+        """Filtered belief; all fields."""
+        fitted = self.parameters
+        check_fitted(self.name, None if fitted is None else fitted.shape[1], sequences)
+        strands = Strands.of(sequences, fitted.shape[1])
+        before, _, after, _ = (x[0, strands.place] for x in filtered(strands, fitted[:, None]))
+        _, learn, guess, slip = fitted[:, sequences.skill]
+        predicted = before * (1 - slip) + (1 - before) * guess
+        # The two posteriors' difference, reduced: as it stands, rounding could turn its sign.
+        apart = before * (1 - before) * (1 - slip - guess) / (predicted * (1 - predicted))
+        return Trace(
+            predicted=unless_first(sequences, predicted),
+            mastery_pre=unless_first(sequences, before),
+            mastery_post=after,
+            flip=apart * (1 - learn),
+            middle=self._everywhere(sequences, after, sequences.lengths // 2),
+            final=self._everywhere(sequences, after, sequences.lengths),
+        )
+
+    def _everywhere(self, sequences: Sequences, after: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Belief about every skill after the first `steps` [S] steps, [S, C]."""
+        sequence = sequence_of(sequences)
+        done = step_of(sequences) < steps[sequence]
+        belief = np.tile(self.parameters[0], (len(sequences), 1))
+        # Rows are in order: of several for one skill the last one stays.
+        belief[sequence[done], sequences.skill[done]] = after[done]
+        return belief
+
+
+def em_step(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One iteration of Baum-Welch.
+
+    Returns
+    -------
+    parameters : [4, R, C], at which the expected log-likelihood is highest. It is concave in each
+        parameter, so that the closed form clipped to the bounds is the constrained maximum.
+    likelihood : [R, C], log-likelihood of each skill's answers at the parameters that came in.
+    """
+    _, seen, after, likely = filtered(strands, parameters)
+    smooth = smoothed(strands, seen, after)
+    shape = (len(parameters[0]), len(strands.skill))
+    known, known_right, likelihood = np.zeros((3, *shape))
+    opportunities, right, last = np.zeros(shape[1]), np.zeros(shape[1]), np.empty(shape)
+    for here, n in strands:
+        known[:, :n] += smooth[:, here]
+        known_right[:, :n] += smooth[:, here] * strands.answer[here]
+        likelihood[:, :n] += np.log(likely[:, here])
+        last[:, :n] = smooth[:, here]
+        opportunities[:n] += 1
+        right[:n] += strands.answer[here]
+    first = smooth[:, : shape[1]]
+    expected = (
+        (first, np.ones(shape)),
+        (last - first, opportunities - 1 - (known - last)),
+        (right - known_right, opportunities - known),
+        (known - known_right, known),
+    )
+    new = np.array(
+        [_ratio(*(_per_skill(strands, x, parameters.shape[2]) for x in pair), old)
+         for pair, old in zip(expected, parameters, strict=True)]
+    )  # fmt: skip
+    ceiling = CEILING[:, None, None]
+    return np.clip(new, FLOOR, ceiling), _per_skill(strands, likelihood, parameters.shape[2])
+
+
+def _per_skill(strands: Strands, values: np.ndarray, skills: int) -> np.ndarray:
+    """Weighted sum of [R, U] over the strands of each skill, [R, C]."""
+    weighted = values * strands.weight
+    return np.array([np.bincount(strands.skill, row, minlength=skills) for row in weighted])
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """part / whole, or the old value where the data say nothing."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), old)

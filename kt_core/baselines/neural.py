@@ -1,0 +1,218 @@
+"""DKT, SAKT and simpleKT as tracers: fitted like our model, their mastery read by asking.
+
+Mastery of a skill at a state is the probability of a right answer, were the skill asked next with
+an item that is not known. Each sequence is its own history. N interactions, S sequences, C skills.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
+
+from kt_core.baselines.counts import check_fitted, unless_first
+from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.config import TrainConfig
+from kt_core.data.batches import Batch, LengthBuckets, SequenceDataset
+from kt_core.data.sequences import Sequences, Splits
+from kt_core.errors import KTError
+from kt_core.fitting import NextStep, fit
+from kt_core.trace import Trace
+
+TRAINING = TrainConfig(patience=5, progress=False)
+PLACES = 32768  # steps, or questions about all skills, that one batch without gradients may hold
+
+
+class NeuralTracer:
+    """What the three tracers share.
+
+    Parameters
+    ----------
+    shape : size of the network and dropout.
+    training : optimisation and stopping; its `seed` gives way to the one of `fit`.
+    verbose : whether each epoch prints a line.
+
+    Attributes
+    ----------
+    network : the fitted network; None before `fit`.
+    history : a row per epoch: `epoch` (from 0), `seconds`, `loss/total`, `valid/auc`, `valid/loss`.
+    fit_seconds : wall time of `fit`.
+    """
+
+    name = ""
+    kind: type[Network]
+
+    def __init__(
+        self, shape: Shape | None = None, training: TrainConfig = TRAINING, verbose: bool = False
+    ):
+        self.shape, self.training, self.verbose = shape or Shape(), training, verbose
+        self.network: Network | None = None
+        self.skills: int | None = None
+        self.history = pd.DataFrame()
+        self.fit_seconds = 0.0
+
+    def fit(self, splits: Splits, seed: int = 0) -> None:
+        """Keep the averaged weights of the epoch with the best AUC on `splits.valid`.
+
+        Raises
+        ------
+        KTError
+            When no accelerator of the wanted kind is there.
+        """
+        started = time.perf_counter()
+        L.seed_everything(seed, workers=True, verbose=False)
+        v, longest = splits.vocabulary, int(splits.train.lengths.max())
+        # The last step of the longest training sequence is predicted, and never attended to.
+        network = self.kind(self.shape, len(v.skills), len(v.items), max(longest - 1, 1))
+        settings = dataclasses.replace(self.training, seed=seed)
+        epochs = _Epochs(self.name, self.verbose)
+        with tempfile.TemporaryDirectory() as folder:
+            best = ModelCheckpoint(folder, monitor="valid/auc", mode="max")
+            stop = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
+            fit(NextStep(network, settings), splits, settings, [best, stop, epochs])
+            kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        weights = kept["state_dict"].items()
+        network.load_state_dict({k.removeprefix("model."): w for k, w in weights})
+        self.network, self.skills = network.cpu().eval(), len(v.skills)
+        self.history = pd.DataFrame(epochs.rows)
+        self.fit_seconds = time.perf_counter() - started
+
+    @torch.no_grad()
+    def trace(self, sequences: Sequences) -> Trace:
+        """Predictions, mastery before and after each answer, flips, and all skills halfway and at
+        the end; weights and random state are not touched.
+
+        Raises
+        ------
+        KTError
+            Before `fit`, for a skill that `fit` did not know, or when a prediction is not finite.
+        """
+        check_fitted(self.name, self.skills, sequences)
+        self.network.eval()
+        N, C = sequences.interactions, self.skills
+        columns = {name: np.full(N, np.nan) for name in FIELDS}
+        states = {name: np.zeros((len(sequences), C)) for name in ("middle", "final")}
+        for batch in _batches(sequences, C):
+            steps, ends = _ask(self.network, batch, C)
+            index, valid = batch.index.numpy(), batch.valid
+            at = sequences.starts[index][:, None] + np.arange(valid.shape[1])
+            for name, value in steps.items():
+                columns[name][at[valid]] = value[valid].double().numpy()
+            for name, value in ends.items():
+                states[name][index] = value.double().numpy()
+        for name in ("predicted", "mastery_pre"):
+            columns[name] = unless_first(sequences, columns[name])
+        if not all(np.isfinite(x).all() for x in (columns["mastery_post"], *states.values())):
+            raise KTError(
+                f"{self.name}: predictions are not finite: training has diverged; fit it again "
+                "with a smaller learning_rate"
+            )
+        return Trace(**columns, **states)
+
+
+FIELDS = ("predicted", "mastery_pre", "mastery_post", "flip")
+
+
+class DKT(NeuralTracer):
+    """Deep Knowledge Tracing: one LSTM over the interactions, a linear read-out to every skill.
+
+    References
+    ----------
+    Piech, C., Bassen, J., Huang, J., Ganguli, S., Sahami, M., Guibas, L., & Sohl-Dickstein, J.
+    (2015). Deep knowledge tracing. NeurIPS 28, 505-513.
+    """
+
+    name = "DKT"
+    kind = DKTNetwork
+
+
+class SAKT(NeuralTracer):
+    """Self-attentive knowledge tracing: the skill asked next attends to the past interactions.
+
+    References
+    ----------
+    Pandey, S., & Karypis, G. (2019). A self-attentive model for knowledge tracing. EDM 2019,
+    384-389.
+    """
+
+    name = "SAKT"
+    kind = SAKTNetwork
+
+
+class SimpleKT(NeuralTracer):
+    """simpleKT: dot-product attention over skills that are varied by the items' difficulty.
+
+    References
+    ----------
+    Liu, Z., Liu, Q., Chen, J., Huang, S., & Luo, W. (2023). simpleKT: a simple but tough-to-beat
+    baseline for knowledge tracing. ICLR 2023.
+    """
+
+    name = "simpleKT"
+    kind = SimpleKTNetwork
+
+
+class _Epochs(L.Callback):
+    """One row per epoch, printed where wanted."""
+
+    def __init__(self, name: str, verbose: bool):
+        self.name, self.verbose = name, verbose
+        self.rows: list[dict[str, float]] = []
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        seconds = time.perf_counter() - self._since
+        values = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        kept = {k: values[k] for k in ("loss/total", "valid/auc", "valid/loss")}
+        self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **kept})
+        if self.verbose:
+            print(
+                f"{self.name} epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  "
+                f"loss {kept['loss/total']:.4f}  valid AUC {kept['valid/auc']:.4f}  "
+                f"{seconds:.1f} s",
+                flush=True,
+            )
+
+
+def _batches(sequences: Sequences, C: int) -> Iterator[Batch]:
+    """Sequences of similar length; a sequence has its steps to ask about, and C skills."""
+    data, order = SequenceDataset(sequences), np.argsort(sequences.lengths, kind="stable")
+    places = np.maximum(sequences.lengths[order], C)
+    for chosen in LengthBuckets(places, PLACES, shuffle=False):
+        yield data[order[chosen]]
+
+
+def _ask(network: Network, batch: Batch, C: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Fields of a trace beside the steps, [B, T], and the states of all skills, [B, C]."""
+    q, r, items = batch.skills, batch.responses, batch.items
+    memory, unknown = network.remember(q, r, items), torch.zeros_like(items)
+
+    def ask(skills: Tensor, items: Tensor, seen: Tensor, memory: Any = memory) -> Tensor:
+        return network.ask(memory, skills, items, seen).sigmoid()
+
+    step = torch.arange(q.shape[1]).unsqueeze(0)
+    true = ask(q, unknown, step + 1)
+    other = ask(q, unknown, step + 1, network.flipped(q, r, items))
+    predicted = ask(q, items, step)
+    steps = {
+        "predicted": predicted,
+        "mastery_pre": ask(q, unknown, step) if items.any() else predicted,
+        "mastery_post": true,
+        "flip": torch.where(r == 1, true - other, other - true),
+    }
+    everything, length = torch.arange(C).unsqueeze(0), batch.valid.sum(1, keepdim=True)
+    ends = {"middle": length // 2, "final": length}
+    nothing = torch.zeros_like(everything)
+    return steps, {name: ask(everything, nothing, seen) for name, seen in ends.items()}
