@@ -14,7 +14,7 @@ TORCH_INDEX ?=
 
 PRESET  ?= quick
 DATASET ?= simulated
-MODE    ?= cumulative
+MODE    ?= retrospective
 SEED    ?= 0
 NAME    ?=
 ARGS    ?=

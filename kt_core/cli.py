@@ -6,36 +6,30 @@ Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupt
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import papermill
-from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
-
 from kt_core import reporting, workflow
 from kt_core.config import LOSS_WEIGHTINGS, options
+from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
+from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
+from kt_core.headless import NotebookFailed, executed
+from kt_core.predict import predict as predictions
+from kt_core.predict import write_table
 from kt_core.presets import PRESETS
 from kt_core.runs import Run, free_folder
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
-
-
-class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error that is not about the user's input."""
+BENCHMARK, AUDIT = "04_benchmark", "05_audit"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,6 +77,48 @@ def visualise(args: argparse.Namespace) -> None:
     """Trajectory figures of a saved run."""
     _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule})
     print(f"figures: {Path(args.run) / 'figures'}")
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Mastery of each learner and skill after the answers in a table."""
+    run = Run.load(args.run)
+    table, notes = read_table(Path(args.data), args.format, _columns(args.column))
+    result = predictions(run, Dataset(Path(args.data).stem, table, notes), args.every_skill)
+    target = write_table(result, args.out)
+    print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
+
+
+def audit(args: argparse.Namespace) -> None:
+    """Measure mastery estimates from any tool against responses."""
+    folder = Path(args.out).absolute()
+    free_folder(folder)
+    parameters = {
+        "mastery": str(Path(args.mastery).absolute()),
+        "responses": str(Path(args.responses).absolute()),
+        "sees": args.sees,
+        "format": args.format,
+        "columns": _columns(args.column),
+        "out": str(folder),
+    }
+    with executed(AUDIT, parameters) as notebook:
+        title = f"Audit: {Path(args.mastery).name}"
+        report = reporting.export_html(notebook, folder / "report.html", title)
+    print(f"report: {report}")
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    """Train the benchmark's missing cells, and make its tables and figures."""
+    from kt_core import benchmark as bench  # it loads every model
+
+    store = Path(args.store).absolute() if args.store else bench.STORE
+    cells = [cell for cell in bench.plan() if args.only in cell.name]
+    if not args.print:
+        bench.run_cells(bench.missing(cells, store), store, args.jobs)
+    out = Path(args.out).absolute() if args.out else workflow.default_out() / "benchmark"
+    out.mkdir(parents=True, exist_ok=True)
+    with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
+        report = reporting.export_html(notebook, out / "benchmark.html", "Benchmark")
+    print(f"report: {report}")
 
 
 def datasets(args: argparse.Namespace) -> None:
@@ -134,7 +170,7 @@ def _train(args: argparse.Namespace) -> Path:
         "overrides": overrides,
     }
     try:
-        with _executed(TRAIN, parameters) as notebook:
+        with executed(TRAIN, parameters) as notebook:
             _keep(notebook, folder)
     finally:
         _drop_partial(folder)
@@ -153,7 +189,7 @@ def _report(folders: list[Path], split: str) -> Path:
     _finished(folders)
     parameters = {"runs": [str(f.absolute()) for f in folders], "split": split}
     several = len(folders) > 1
-    with _executed(REPORT, parameters) as notebook:
+    with executed(REPORT, parameters) as notebook:
         title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
         target = folders[0] / ("comparison.html" if several else "report.html")
         _keep(notebook, folders[0], "comparison" if several else REPORT)
@@ -163,53 +199,11 @@ def _report(folders: list[Path], split: str) -> Path:
 def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
     _finished([folder])
     given = {name: value for name, value in chosen.items() if value}
-    with _executed(SHOW, {"run": str(folder.absolute()), "split": split} | given) as notebook:
+    with executed(SHOW, {"run": str(folder.absolute()), "split": split} | given) as notebook:
         _keep(notebook, folder)
         reporting.export_html(
             notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}"
         )
-
-
-@contextlib.contextmanager
-def _executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
-    """Run a notebook in a scratch folder; gives the executed notebook's path."""
-    source = NOTEBOOKS / f"{name}.ipynb"
-    if not source.is_file():
-        raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
-    scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
-    target, keep = scratch / source.name, False
-    print(f"running {name} ...", flush=True)
-    try:
-        papermill.execute_notebook(
-            source,
-            target,
-            parameters,
-            progress_bar=sys.stderr.isatty(),
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            config=_private_kernel(scratch),
-        )
-        yield target
-    except PapermillExecutionError as error:
-        if error.ename == "KTError":
-            raise KTError(error.evalue) from None
-        keep = True
-        raise NotebookFailed(
-            f"{name} stopped with {error.ename}: {error.evalue}\n"
-            f"the notebook with the traceback: {target}"
-        ) from None
-    finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _private_kernel(scratch: Path) -> Config:
-    """On Linux the kernel listens on sockets in the scratch folder, not on open TCP ports."""
-    config = Config()
-    if sys.platform == "linux":
-        config.KernelManager.transport = "ipc"
-        config.KernelManager.connection_file = str(scratch / "kernel.json")
-    return config
 
 
 def _keep(notebook: Path, folder: Path, name: str = "") -> None:
@@ -237,12 +231,19 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         overrides[name.strip()] = value.strip()
     if args.expand_skills:
         overrides["data.expand_skills"] = True
-    for pair in args.column:
+    if args.column:
+        overrides["data.columns"] = _columns(args.column)
+    return overrides
+
+
+def _columns(pairs: list[str]) -> dict[str, str]:
+    columns = {}
+    for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise KTError(f"--column {pair}: write it as canonical=name, e.g. user=StudentID")
-        overrides.setdefault("data.columns", {})[name] = value
-    return overrides
+        columns[name] = value
+    return columns
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -262,6 +263,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--learner", action="append", default=[], help="an id; may be repeated")
     sub.add_argument("--rule", default="", help="growth quartiles, steepest, flattest, longest")
     _split_argument(sub)
+    sub = commands.add_parser("predict", help=predict.__doc__)
+    sub.set_defaults(action=predict)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--data", required=True, metavar="PATH", help="histories, in any known format")
+    sub.add_argument("--out", required=True, metavar="PATH", help="a .parquet or .csv file")
+    sub.add_argument("--every-skill", action="store_true", help="also skills not yet practised")
+    _reading_arguments(sub)
+    sub = commands.add_parser("audit", help=audit.__doc__)
+    sub.set_defaults(action=audit)
+    sub.add_argument("--mastery", required=True, help="a table of learner, step, skill, mastery")
+    sub.add_argument("--responses", required=True, help="the answers, in any known format")
+    sub.add_argument("--sees", required=True, choices=("pre", "post", "retrospective"))
+    sub.add_argument("--out", default="audit", help="folder of the report; default: audit")
+    _reading_arguments(sub)
+    sub = commands.add_parser("benchmark", help=benchmark.__doc__)
+    sub.set_defaults(action=benchmark)
+    sub.add_argument("--only", default="", help="cells whose name contains this")
+    sub.add_argument("--jobs", type=int, default=1, help="cells at a time, one core each")
+    sub.add_argument("--print", action="store_true", help="train nothing")
+    sub.add_argument("--store", default="", help="of finished cells; default: benchmarks/store")
+    sub.add_argument("--out", default="", help="of report and figures; default: runs/benchmark")
     commands.add_parser("datasets", help=datasets.__doc__).set_defaults(action=datasets)
     sub = commands.add_parser("presets", help=presets.__doc__)
     sub.set_defaults(action=presets)
@@ -276,19 +298,13 @@ def _training_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--preset", default="quick", help=", ".join(PRESETS))
     sub.add_argument("--dataset", default="", help="a name from `datasets`; default: simulated")
     sub.add_argument("--data", default="", metavar="PATH", help="a file of your own")
-    sub.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="user=NAME",
-        help="the file's name for user, skill, correct, item or timestamp",
-    )
+    _column_argument(sub)
     sub.add_argument(
         "--expand-skills",
         action="store_true",
         help="keep answers that are repeated once per skill; numbers are inflated",
     )
-    sub.add_argument("--mode", default="", help="cumulative or projection")
+    sub.add_argument("--mode", default="", help="retrospective, cumulative or projection")
     sub.add_argument("--loss", default="", help=f"weighting: {', '.join(LOSS_WEIGHTINGS)}")
     sub.add_argument("--seed", type=int, default=None)
     sub.add_argument("--fold", type=int, default=None, help="the validation fold")
@@ -302,6 +318,22 @@ def _training_arguments(sub: argparse.ArgumentParser) -> None:
         help="any value, e.g. model.d_model=64; all names: presets NAME",
     )
     _split_argument(sub)
+
+
+def _reading_arguments(sub: argparse.ArgumentParser) -> None:
+    kinds = ("auto", "long", "pykt", "akt", "triple")
+    sub.add_argument("--format", default="auto", choices=kinds)
+    _column_argument(sub)
+
+
+def _column_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="user=NAME",
+        help="the file's name for user, skill, correct, item or timestamp",
+    )
 
 
 def _split_argument(sub: argparse.ArgumentParser) -> None:

@@ -100,6 +100,13 @@ def learner_frame(model: GainAKT2, splits: Splits, split: str, sequence: int) ->
     )
 
 
+def telling_step(learner: pd.DataFrame) -> int:
+    """The last answer on the skill with most answers: a prediction with most gains in it."""
+    asked = learner[learner["asked"]]
+    most = asked["skill"].value_counts(sort=True).index[0]
+    return max(int(asked.loc[asked["skill"] == most, "step"].max()), 2)
+
+
 def learning_curves(evidence: Evidence, most: int = 15, resamples: int = 200) -> pd.DataFrame:
     """Observed and modelled by opportunity, over all skills, 95 % over learners.
 

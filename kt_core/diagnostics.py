@@ -35,13 +35,15 @@ def skill_table(evidence: Evidence, base: np.ndarray, names: tuple[str, ...]) ->
         "answers": per.size(),
         "correct": per["correct"].mean(),
         "correct_train": pd.Series(base).reindex(per.size().index),
-        "auc": rows.groupby("skill")[["correct", "predicted"]].apply(auc),
     }
+    if len(rows):
+        columns["auc"] = rows.groupby("skill")[["correct", "predicted"]].apply(auc)
     final = believed_last(frame)
     if final:
         pairs = frame.groupby(["skill", "learner"])[final]
         columns["mastery"] = per[final].mean()
-        columns["growth"] = (pairs.last() - pairs.first()).groupby("skill").mean()
+        if final != "mastery_pre":
+            columns["growth"] = (pairs.last() - pairs.first()).groupby("skill").mean()
     if "gain" in frame:
         columns["gain"] = per["gain"].mean()
     table = pd.DataFrame(columns)
@@ -51,7 +53,8 @@ def skill_table(evidence: Evidence, base: np.ndarray, names: tuple[str, ...]) ->
 
 def believed_last(frame: pd.DataFrame) -> str:
     """The column of mastery along the trajectory; empty where there is none."""
-    return next((c for c in ("mastery_last", "mastery_post") if c in frame), "")
+    columns = ("mastery_last", "mastery_post", "mastery_pre")
+    return next((c for c in columns if c in frame), "")
 
 
 def collapse_table(evidence: Evidence) -> pd.DataFrame:
@@ -96,7 +99,7 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         counts = np.bincount(part["learner"], minlength=n).astype(float)
         return bootstrap.ratio(np.bincount(part["learner"], values, n), counts)
 
-    if "mastery_pre" in rows:
+    if len(rows) and "mastery_pre" in rows:
         answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
         own = Prediction(rows["predicted"], *answers).auc()
         path = Prediction(from_mastery(rows), *answers).auc()

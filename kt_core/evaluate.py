@@ -78,8 +78,12 @@ class Evidence:
 
 
 @torch.no_grad()
-def evaluate(model: GainAKT2, sequences: Sequences) -> Evidence:
+def evaluate(model: GainAKT2, sequences: Sequences, flips: bool = True) -> Evidence:
     """Run `model` over `sequences` without touching its weights or the random state.
+
+    Parameters
+    ----------
+    flips : whether to ask what the other answer would have done, which doubles the work.
 
     Raises
     ------
@@ -108,9 +112,11 @@ def evaluate(model: GainAKT2, sequences: Sequences) -> Evidence:
                 )
             last = batch.valid.sum(1) - 1
             ended_in[who] = states.filtered[torch.arange(len(last)), last].to(ended_in.dtype)
-            collected.add(
-                reading.starts[index], batch, states.filtered, _values(model, batch, states, start)
-            )
+            values = _values(model, batch, states)
+            if flips:
+                q, r = batch.skills, batch.responses
+                values["flip"] = model.flips(states, q, r, batch.items, start)
+            collected.add(reading.starts[index], batch, states.filtered, values)
             counts.append(_count(batch, states, start).assign(learner=reading.learner[index]))
     model.train(was_training)
     return Evidence.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
@@ -164,11 +170,9 @@ def _batches(sequences: Sequences, chosen: np.ndarray, C: int):
         begin = end
 
 
-def _values(
-    model: GainAKT2, batch: Batch, states: States, start: Tensor | None
-) -> dict[str, Tensor]:
-    """Each field of a trace for a batch, [B, T]."""
-    q, r = batch.skills, batch.responses
+def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
+    """Each field of a trace for a batch, [B, T], but for flips."""
+    q = batch.skills
     unknown = states.filtered.new_full((len(q), 1), torch.nan)
     before = states.filtered[:, :-1].gather(-1, q[:, 1:].unsqueeze(-1)).squeeze(-1)
     values = {
@@ -176,7 +180,6 @@ def _values(
         "mastery_pre": torch.cat([unknown, before], dim=1),
         "mastery_post": at_skill(states.filtered, q),
         "gain": at_skill(states.gains, q),
-        "flip": model.flips(states, q, r, batch.items, start),
     }
     if not model.on_path:
         return values

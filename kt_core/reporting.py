@@ -47,8 +47,53 @@ def verdicts(examined: Examined) -> pd.DataFrame:
             _correlation(m, PROSPECTIVE, "pooled", wanted),
             _correlation(m, "gain-correctness", "pooled", *gain),
             _correlation(m, "mastery-prediction", "skill_average"),
+            *_necessity(m),
+            *_forgetting(m),
         ]
     )
+
+
+def _necessity(m: Measures) -> list[dict[str, Any]]:
+    if m.necessity.empty:
+        return []
+    flat = m.necessity.set_index("quantity").loc["flat at the same level, minus as they are"]
+    needed = flat["low"] > 0
+    return [
+        {
+            "measure": "Loss of hidden answers if the trajectory were flat",
+            "sees": flat["sees"],
+            "value": f"{flat['value']:+.4f}",
+            "interval": _interval(flat["low"], flat["high"], 4),
+            "target": "> 0",
+            "best null": "0 (gains say nothing)",
+            "verdict": "gains are needed" if needed else "no evidence that gains are needed",
+        }
+    ]
+
+
+def _forgetting(m: Measures) -> list[dict[str, Any]]:
+    if m.necessity.empty:
+        return []
+    table = m.forgetting
+    against = table[table["contradicted"]]
+    names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
+    if table.empty:
+        word = "not defined on this data: too few learners come back to a skill"
+    elif against.empty:
+        word = "not contradicted"
+    else:
+        word = f"contradicted for {names}"
+    return [
+        {
+            "measure": "No forgetting: skills whose hidden answers say otherwise",
+            "sees": "retrospective, answer hidden",
+            "value": f"{len(against)} of {len(table)} skills",
+            "interval": "",
+            "target": "none",
+            "best null": "5 % of them false, if any",
+            "verdict": word,
+        }
+    ]
 
 
 def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
@@ -122,6 +167,8 @@ def _beside(null: pd.Series) -> str:
 
 def association_text(m: Measures) -> pd.DataFrame:
     """The associations as a table for people: model, nulls and references side by side."""
+    if m.associations.empty:
+        return m.associations
     table = m.associations.copy()
     table["variant"] = table["variant"].map(VARIANTS)
     table["text"] = [
@@ -136,6 +183,8 @@ def association_text(m: Measures) -> pd.DataFrame:
 
 def prediction_text(m: Measures) -> pd.DataFrame:
     """Prediction quality with intervals, the model beside the nulls."""
+    if m.prediction.empty:
+        return m.prediction
     p = m.prediction.copy()
     p["text"] = [_with_interval(row, 4) for row in p.to_dict("records")]
     wide = p.pivot_table("text", "quality", "predictor", aggfunc="first", sort=False)
@@ -145,16 +194,41 @@ def prediction_text(m: Measures) -> pd.DataFrame:
 def violation_text(m: Measures) -> pd.DataFrame:
     """Broken constraints with intervals and counts."""
     v = m.violations
+    if v.empty:
+        return v
     return pd.DataFrame(
         {
             "constraint": v["constraint"].map(NAMES),
             "sees": v["sees"],
+            "counted on": v["scope"],
             "share": v["share"].map("{:.2%}".format),
             "interval": [_interval(r.low, r.high, 2, percent=True) for r in v.itertuples()],
             "broken": v["broken"].map("{:,}".format),
             "places": v["places"].map("{:,}".format),
         }
     )
+
+
+def quantities_text(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
+    """`Measures.conduct` or `necessity` for people."""
+    if table.empty:
+        return table
+    text = [_with_interval(row, digits) for row in table.to_dict("records")]
+    return table[["quantity", "sees"]].assign(value=text)
+
+
+def recovery_text(m: Measures) -> pd.DataFrame:
+    """Recovery of the truth, the model beside its ceiling and its share of it."""
+    table = m.recovery.copy()
+    table["text"] = [_with_interval(row) for row in table.to_dict("records")]
+    keys = ["quantity", "sees"]
+    wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
+    if "ceiling" in wide:
+        value = table.pivot_table("value", keys, "predictor", aggfunc="first", sort=False)
+        share = (value["model"] / value["ceiling"]).map("{:.1%}".format)
+        ranks = wide.index.get_level_values("quantity").str.contains("rank")
+        wide["share of the ceiling"] = share.where(ranks, "")
+    return wide.fillna("").reset_index().rename_axis(columns=None)
 
 
 def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -212,7 +286,8 @@ def _correlations(m: Measures) -> dict[str, str]:
 def metrics_dict(examined: Examined) -> dict[str, Any]:
     """All numbers of one run as plain JSON; what is not defined is null."""
     m = examined.measures
-    tables = ("prediction", "violations", "associations", "collapse", "recovery", "skills")
+    tables = ("prediction", "violations", "associations", "conduct", "necessity", "forgetting")
+    tables += ("collapse", "recovery", "skills")
     content: dict[str, Any] = {
         "split": examined.split,
         "inflated": examined.inflated,
@@ -222,7 +297,7 @@ def metrics_dict(examined: Examined) -> dict[str, Any]:
         "verdicts": verdicts(examined).to_dict("records"),
     }
     content |= {name: getattr(m, name).to_dict("records") for name in tables}
-    return _plain(content)
+    return plain(content)
 
 
 def headline(metrics: dict[str, Any]) -> str:
@@ -306,11 +381,12 @@ def _with_interval(row: Any, digits: int = 3) -> str:
     return f"{_number(row['value'], digits)} {_interval(row['low'], row['high'], digits)}".strip()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Plain JSON of nested tables and numbers: what is not finite is null, draws are left out."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items() if k != "draws"}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

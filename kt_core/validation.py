@@ -39,9 +39,10 @@ class Measures:
     Attributes
     ----------
     prediction : predictor (the model, or a null that is a probability), quality, value, low, high.
-    violations : constraint, sees, share, low, high, broken, places.
+    violations : constraint, sees, scope, share, low, high, broken, places.
     associations : measure, variant, sees, predictor, kind (model, null, reference), value, low,
         high, gap, gap_low, gap_high (model minus this row, paired), entries, learners.
+    `draws`, in all tables with intervals, holds the measure on every resample of learners.
     calibration : predicted, observed, low, high;  `miscalibration` in Brier units.
     skills : one row per skill.
     conduct : quantity, sees, value, low, high: what the prediction owes to mastery, what flipping
@@ -97,15 +98,14 @@ def measure(
     """
     bootstrap = Bootstrap(len(evidence.learners), resamples, seed)
     rows = evidence.predicted
-    prediction = Prediction(
-        rows["predicted"].to_numpy(),
-        rows["correct"].to_numpy(),
-        rows["learner"].to_numpy(),
-        bootstrap,
-    )
-    curve, miscalibration = calibration_curve(prediction)
+    quality, curve, miscalibration = pd.DataFrame(), pd.DataFrame(), np.nan
+    if len(rows):
+        columns = (rows[name].to_numpy() for name in ("predicted", "correct", "learner"))
+        prediction = Prediction(*columns, bootstrap)
+        quality = prediction_table(prediction, rows, base)
+        curve, miscalibration = calibration_curve(prediction)
     return Measures(
-        prediction=prediction_table(prediction, rows, base),
+        prediction=quality,
         violations=violation_table(evidence, bootstrap),
         associations=association_table(evidence, base, bootstrap),
         calibration=curve,
@@ -128,34 +128,68 @@ def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarra
 
 
 def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Share of places where each constraint is broken, over all learners of the split."""
-    if evidence.counts is None:
-        return pd.DataFrame()
-    by_learner = evidence.counts.groupby("learner").sum()
+    """Share of places where each constraint is broken, over all learners of the split.
+
+    Counted on all skills at every step where those states are known, else (`scope`) on the skill
+    asked at each step.
+    """
+    counts, scope = evidence.counts, "all skills"
+    if counts is None:
+        counts, scope = _asked_counts(evidence.frame), "asked skill"
+    by_learner = counts.groupby("learner").sum()
     by_learner = by_learner.reindex(range(bootstrap.n), fill_value=0)
     rows = []
     for name, sees in CONSTRAINTS.items():
+        if name not in by_learner:
+            continue
         broken, places = by_learner[name].to_numpy(), by_learner[f"{name}_n"].to_numpy()
         e = bootstrap.ratio(broken.astype(float), places.astype(float))
         rows.append(
             {
                 "constraint": name,
                 "sees": sees,
+                "scope": scope,
                 "share": e.value,
                 "low": e.low,
                 "high": e.high,
                 "broken": int(broken.sum()),
                 "places": int(places.sum()),
+                "draws": e.draws,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _asked_counts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Broken constraints on the mastery of the asked skill, from one opportunity on it to the next,
+    as `kt_core.metrics.invariants` counts them on all skills."""
+    counts = pd.DataFrame({"learner": frame["learner"]})
+    live = "mastery_post" if "mastery_post" in frame else "mastery_pre"
+    for prefix, column in (("", "mastery_last"), ("filtered_", live)):
+        if column not in frame:
+            continue
+        mastery = frame[column]
+        before = frame.groupby(["learner", "skill"], sort=False)[column].shift()
+        counts[f"{prefix}monotonicity"] = before.notna() & ~(mastery >= before)
+        counts[f"{prefix}monotonicity_n"] = before.notna()
+        counts["bounds"] = ~mastery.between(0, 1)
+        counts["bounds_n"] = True
+    if "mastery_pre" in frame and "mastery_post" in frame:
+        right = frame["mastery_pre"].notna() & (frame["correct"] == 1)
+        counts["filtered_fall_after_correct"] = right & (
+            ~(frame["mastery_post"] >= frame["mastery_pre"])
+        )
+        counts["filtered_fall_after_correct_n"] = right
+    if "gain" in frame:
+        counts["negative_gains"], counts["negative_gains_n"] = ~(frame["gain"] >= 0), True
+    return counts
 
 
 def association_table(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     """All associations that the evidence supports, with nulls and references."""
     rows, frame = evidence.predicted, evidence.frame
     parts = []
-    if "mastery_pre" in rows:
+    if len(rows) and "mastery_pre" in rows:
         variants = ("pooled", "within_skill", "learner_average")
         parts += _mastery_response(rows, base, bootstrap, variants)
         parts += _agreement(rows, base, bootstrap)
@@ -166,7 +200,7 @@ def association_table(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap
         variants = ("pooled", "within_skill")
         gains = ("gain-correctness", "post", frame, frame["gain"], frame["correct"])
         parts += [_associate(*gains, bootstrap, variants, gain_nulls(frame, base), references)]
-    if "mastery_post" in rows:
+    if len(rows) and "mastery_post" in rows:
         after = ("mastery-prediction", "post", rows, rows["mastery_post"], rows["predicted"])
         nulls = step_nulls(rows, base, post=True)
         parts += [_associate(*after, bootstrap, ("skill_average", "pooled"), nulls, {})]
@@ -224,7 +258,7 @@ def _against(
     gap = bootstrap.estimate(own - values, entries, learners)
     row = {"predictor": name, "kind": kind, "value": e.value, "low": e.low, "high": e.high}
     row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-    return row | {"entries": entries, "learners": learners}
+    return row | {"entries": entries, "learners": learners, "draws": values}
 
 
 def _prospective(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> list[pd.DataFrame]:

@@ -20,11 +20,12 @@ from kt_core.data.ceiling import posterior_mastery
 from kt_core.errors import KTError
 from kt_core.evaluate import Evidence, evaluate
 from kt_core.hidden import forgetting, gain_necessity, hidden_answers
-from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
 from kt_core.presets import preset
 from kt_core.runs import Run, data_checksums
+from kt_core.spread import coverage
 from kt_core.validation import Measures, measure
 
 log = logging.getLogger("kt_core")
@@ -184,11 +185,22 @@ def examine(path: str | Path, split: str = "test") -> Examined:
         bootstrap = Bootstrap(len(evidence.learners), report.bootstrap, report.seed)
         measures.necessity = gain_necessity(answers, bootstrap)
         measures.forgetting = forgetting(answers, names)
+        if "true_mastery" in evidence.frame:
+            row = _coverage(evidence, run, bootstrap)
+            measures.recovery = pd.concat([measures.recovery, row], ignore_index=True)
     valid = evidence if split == "valid" else evaluate(run.model, splits.valid)
     rows = valid.predicted
     nulls = step_nulls(rows, training_rates(splits), post=False)
     aucs = (_auc(valid, p, report) for p in (rows["predicted"], nulls["success counter"]))
     return Examined(run, splits, split, evidence, measures, *aucs)
+
+
+def _coverage(evidence: Evidence, run: Run, bootstrap: Bootstrap) -> pd.DataFrame:
+    frame, n = evidence.frame, bootstrap.n
+    held = np.bincount(frame["learner"], coverage(frame, run.spread), n)
+    share = bootstrap.ratio(held, np.bincount(frame["learner"], minlength=n).astype(float))
+    table = tidy({"mastery, share of 95 % intervals that hold the truth": share}, "quantity")
+    return table.assign(sees="post", predictor="model")
 
 
 def paired_aucs(examined: list[Examined]) -> list[Estimate]:

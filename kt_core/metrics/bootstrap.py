@@ -8,7 +8,7 @@ resamples are one matrix product, and two measures on the same `Bootstrap` are p
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,8 @@ class Estimate:
     """A measured value with its 95 % percentile interval over learners.
 
     `value` is NaN where the measure is not defined (one class, no spread, nobody qualifies); the
-    interval is NaN too where fewer than 95 % of the resamples define it.
+    interval is NaN too where fewer than 95 % of the resamples define it. `draws`, [R+1], are the
+    measure on every row of the weights: those of two models on the same learners are paired.
     """
 
     value: float
@@ -27,6 +28,7 @@ class Estimate:
     high: float = np.nan
     entries: int = 0
     learners: int = 0
+    draws: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 class Bootstrap:
@@ -47,9 +49,9 @@ class Bootstrap:
         """An `Estimate` from a measure's values on all rows of `weights`, [R+1]."""
         value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
         if not np.isfinite(value) or len(draws) < 0.95 * self.resamples:
-            return Estimate(value, entries=entries, learners=learners)
+            return Estimate(value, entries=entries, learners=learners, draws=values)
         low, high = np.quantile(draws, (0.025, 0.975))
-        return Estimate(value, float(low), float(high), entries, learners)
+        return Estimate(value, float(low), float(high), entries, learners, values)
 
     def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
         """Sum over learners of `numerator` by that of `denominator`, each [n]."""

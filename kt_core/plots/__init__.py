@@ -2,11 +2,13 @@
 
 from kt_core.plots.evidence import (
     plot_associations,
+    plot_benchmark,
     plot_calibration,
     plot_collapse,
     plot_comparison,
     plot_recovery,
 )
+from kt_core.plots.explanation import plot_revision, plot_waterfall
 from kt_core.plots.style import COLUMN, PAGE, save, use_style
 from kt_core.plots.training import plot_history, plot_losses, plot_monitor
 from kt_core.plots.trajectories import (
@@ -21,6 +23,7 @@ __all__ = [
     "COLUMN",
     "PAGE",
     "plot_associations",
+    "plot_benchmark",
     "plot_calibration",
     "plot_collapse",
     "plot_comparison",
@@ -33,6 +36,8 @@ __all__ = [
     "plot_mastery_distribution",
     "plot_monitor",
     "plot_recovery",
+    "plot_revision",
+    "plot_waterfall",
     "save",
     "use_style",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, GREY, LABELS, MODES, ORANGE, VARIANTS
+from kt_core.plots.style import BLUE, GREY, LABELS, MODES, ORANGE, OTHERS, VARIANTS
 
 
 def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -120,3 +120,40 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_ylabel("share of places broken (%)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(runs), 3))
     return ax
+
+
+def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
+    """AUC against prospective validity, a mark with both intervals per model.
+
+    Parameters
+    ----------
+    table : columns `model`, `auc`, `auc_low`, `auc_high`, `validity`, `validity_low`,
+        `validity_high`.
+    """
+    for i, row in enumerate(table.to_dict("records")):
+        color = MODES.get(row["model"], OTHERS[i % len(OTHERS)])
+        ours = row["model"] in MODES
+        ax.errorbar(
+            row["validity"],
+            row["auc"],
+            xerr=_arms(row, "validity"),
+            yerr=_arms(row, "auc"),
+            fmt="o" if ours else "s",
+            color=color,
+            markersize=5 if ours else 4,
+            elinewidth=0.9,
+        )
+        ax.annotate(
+            row["model"],
+            (row["validity"], row["auc"]),
+            (5, 4),
+            color=color,
+            fontsize=7,
+            textcoords="offset points",
+        )
+    ax.set(xlabel="prospective validity of mastery (r, pre)", ylabel="AUC (pre)")
+    return ax
+
+
+def _arms(row: dict[str, float], name: str) -> np.ndarray:
+    return np.array([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]])

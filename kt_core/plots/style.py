@@ -19,6 +19,7 @@ MODES = {
     "cumulative": BLUE,
     "projection": RED,
 }  # the same model has the same colour everywhere
+OTHERS = (SKY, ORANGE, PURPLE, GREY, "black")
 RIGHT, WRONG = BLUE, RED
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
 VARIANTS = {

@@ -1,0 +1,65 @@
+"""Notebooks without a screen: papermill, a private kernel, and errors that reach the user."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from kt_core.errors import KTError
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook stopped with an error that is not about the user's input."""
+
+
+@contextlib.contextmanager
+def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
+    """Run a notebook in a scratch folder; gives the executed notebook's path."""
+    source = NOTEBOOKS / f"{name}.ipynb"
+    if not source.is_file():
+        raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
+    scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
+    target, keep = scratch / source.name, False
+    print(f"running {name} ...", flush=True)
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters,
+            progress_bar=sys.stderr.isatty(),
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            config=_private_kernel(scratch),
+        )
+        yield target
+    except PapermillExecutionError as error:
+        if error.ename == "KTError":
+            raise KTError(error.evalue) from None
+        keep = True
+        raise NotebookFailed(
+            f"{name} stopped with {error.ename}: {error.evalue}\n"
+            f"the notebook with the traceback: {target}"
+        ) from None
+    finally:
+        if not keep:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _private_kernel(scratch: Path) -> Config:
+    """On Linux the kernel listens on sockets in the scratch folder, not on open TCP ports."""
+    config = Config()
+    if sys.platform == "linux":
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.connection_file = str(scratch / "kernel.json")
+    return config

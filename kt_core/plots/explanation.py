@@ -1,0 +1,100 @@
+"""Figures of one prediction taken apart, and of how beliefs are revised."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, RED, whole_numbers
+
+
+def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
+    """From the starting belief through each gain to the predicted logit.
+
+    Parameters
+    ----------
+    parts : of `kt_core.explain.explain`.
+    most : gains drawn one by one, the latest ones; earlier ones are drawn as one bar.
+    """
+    bars = _bars(parts, most)
+    ends = bars["logit"].cumsum()
+    colors = {"starting belief": GREY, "item difficulty": RED}
+    for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
+        color = colors.get(bar["part"], GREEN)
+        ax.bar(i, bar["logit"], bottom=end - bar["logit"], color=color, width=0.7)
+        ax.annotate(
+            f"{bar['logit']:+.2f}",
+            (i, max(end, end - bar["logit"])),
+            (0, 2),
+            ha="center",
+            fontsize=6.5,
+            textcoords="offset points",
+        )
+    total = parts.attrs["logit"]
+    ax.bar(len(bars), total, color=BLUE, width=0.7)
+    ax.annotate(
+        f"{total:+.2f}", (len(bars), max(total, 0)), (0, 2), ha="center", fontsize=6.5,
+        textcoords="offset points",
+    )  # fmt: skip
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set_xticks(range(len(bars) + 1), [*bars["label"], "prediction"], fontsize=6.5)
+    a = parts.attrs
+    answer = "right" if a["answer"] else "wrong"
+    ax.set_title(
+        f"Learner {a['learner']}, step {a['step']}, {a['asked']}: "
+        f"P(right) = {a['probability']:.2f}, answered {answer}",
+        fontsize=8,
+    )
+    for i, end in enumerate(ends):  # each part begins where the one before ended
+        ax.plot([i, i + 1], [end, end], color=GREY, linewidth=0.6, zorder=0)
+    reach = [0.0, total, *ends]
+    room = 0.18 * (max(reach) - min(reach))
+    ax.set_ylim(min(reach) - (room if min(reach) < 0 else 0), max(reach) + room)
+    ax.set_ylabel("logit")
+    return ax
+
+
+def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
+    gains = parts[parts["part"].str.contains("gain")]
+    head, tail = (
+        parts[parts["part"] == "starting belief"],
+        parts[parts["part"] == "item difficulty"],
+    )
+    early, late = gains.iloc[: max(len(gains) - most, 0)], gains.iloc[max(len(gains) - most, 0) :]
+    rows = [("starting belief", "belief about\nthe start", head["logit"].sum())]
+    if len(early):
+        rows.append(("gain", f"{len(early)} earlier\ngains", early["logit"].sum()))
+    for gain in late.to_dict("records"):
+        mark = "right" if gain["correct"] == 1 else "wrong"
+        rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
+    if len(tail):
+        rows.append(("item difficulty", "item", tail["logit"].sum()))
+    return pd.DataFrame(rows, columns=["part", "label", "logit"])
+
+
+def plot_revision(learner: pd.DataFrame, ax: Axes, most: int = 3) -> Axes:
+    """Filtered mastery (thin, what was believed then) and the trajectory as believed at the end
+    (thick), for a learner's most practised skills.
+
+    Parameters
+    ----------
+    learner : of `kt_core.cohort.learner_frame`.
+    """
+    asked = learner[learner["asked"]]
+    order = asked["skill"].value_counts(sort=True).index
+    for skill, color in zip(order[:most], CYCLE, strict=False):
+        line = learner[learner["skill"] == skill]
+        marks = line[line["asked"]]
+        right = marks["correct"] == 1
+        ax.plot(line["step"], line["mastery"], color=color, linewidth=2, label=skill)
+        ax.plot(line["step"], line["filtered"], color=color, linewidth=0.8, linestyle="--")
+        dots = {"color": color, "markersize": 3.5}
+        ax.plot(marks["step"][right], marks["filtered"][right], "o", **dots)
+        open_dots = dots | {"markerfacecolor": "white"}
+        ax.plot(marks["step"][~right], marks["filtered"][~right], "o", **open_dots)
+    ax.plot([], [], color="black", linewidth=2, label="as believed at the end")
+    ax.plot([], [], color="black", linewidth=0.8, linestyle="--", label="as believed then")
+    ax.legend(fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
+    whole_numbers(ax)
+    ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="mastery", ylim=(0, 1.02))
+    return ax
