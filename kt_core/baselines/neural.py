@@ -103,10 +103,10 @@ class NeuralTracer:
         states = {name: np.zeros((len(sequences), C)) for name in ("middle", "final")}
         for batch in _batches(sequences, C):
             steps, ends = _ask(self.network, batch, C)
-            index, valid = batch.index.numpy(), batch.valid
-            at = sequences.starts[index][:, None] + np.arange(valid.shape[1])
+            index, valid = batch.index.numpy(), batch.valid.numpy()
+            at = (sequences.starts[index][:, None] + np.arange(valid.shape[1]))[valid]
             for name, value in steps.items():
-                columns[name][at[valid]] = value[valid].double().numpy()
+                columns[name][at] = value.double().numpy()[valid]
             for name, value in ends.items():
                 states[name][index] = value.double().numpy()
         for name in ("predicted", "mastery_pre"):
