@@ -1,0 +1,107 @@
+"""What was tried: one change at a time, judged on validation learners of ASSISTments 2015 alone.
+
+python benchmarks/variants.py --jobs 2    # trains what benchmarks/variants.csv does not have
+python benchmarks/variants.py --print     # the table for docs/results.md
+
+Twelve epochs of preset `standard`, seed 0. Two held-out losses decide: of the next answer, and of
+answers hidden from the belief inside a history.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from kt_core.config import with_overrides
+from kt_core.evaluate import evaluate
+from kt_core.hidden import gain_necessity, hidden_answers
+from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.presets import preset
+from kt_core.training import train
+from kt_core.validation import association_table
+from kt_core.workflow import read_splits, training_rates
+
+HERE = Path(__file__).resolve().parent
+TABLE, RUNS = HERE / "variants.csv", HERE.parent / "runs" / "variants"
+EPOCHS = 12
+BASE = {"data.dataset": "assist2015", "train.epochs": EPOCHS, "train.progress": False}
+NOTHING_HIDDEN = {"train.hide": 0, "loss.retrospective": 0}
+VARIANTS = {
+    "as shipped": {},
+    "no retrospective term": NOTHING_HIDDEN,
+    "retrospective term on answers seen": {"train.hide": 0},
+    "more hidden (0.25 in half), weight 0.5": {
+        "train.hide": 0.25,
+        "train.hide_in": 0.5,
+        "loss.retrospective": 0.5,
+    },
+    "horizon at random": {"train.horizon": "random"},
+    "price on gains 0.1": {"loss.price": 0.1},
+    "penalty on revisions 0.1": {"loss.revision": 0.1},
+    "penalty on drift of the belief 10": {"loss.drift": 10},
+    "transfer between skills": {"model.transfer": True, "loss.transfer": 0.1},
+    "no average of the weights": {"train.average": 0},
+    "no direct view of recent steps": {"model.recent": 0},
+    "no start token": {"model.start_token": False},
+    "absolute positions": {"model.position": "absolute"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", default="", help="variants whose name contains this")
+    parser.add_argument("--print", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    done = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=["variant"])
+    names = [n for n in VARIANTS if n not in set(done["variant"]) and args.only in n]
+    if not args.print and names:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(args.jobs, context) as pool:
+            for row in pool.map(tried, names):
+                done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
+                done.to_csv(TABLE, index=False)
+    order = {name: i for i, name in enumerate(VARIANTS)}
+    done = done.sort_values("variant", key=lambda names: names.map(order))
+    print(markdown(done))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table for docs/results.md."""
+    rows = [list(table.columns), ["---"] * len(table.columns)]
+    for row in table.itertuples(index=False):
+        rows.append([f"{x:.4f}" if isinstance(x, float) else str(x) for x in row])
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def tried(name: str) -> dict[str, float | str]:
+    """Train one variant and measure it on validation learners."""
+    torch.set_num_threads(1)
+    config = with_overrides(preset("standard"), BASE | VARIANTS[name])
+    splits = read_splits(config)
+    run = train(config, splits, RUNS / name.replace(" ", "-").replace(",", ""))
+    history = run.table("history.csv")
+    best = history.loc[history["valid/auc"].idxmax()]
+    bootstrap = Bootstrap(len(splits.valid.learners), 20)
+    hidden = gain_necessity(hidden_answers(run.model, splits.valid), bootstrap)
+    hidden = hidden.set_index("quantity")["value"]
+    table = association_table(evaluate(run.model, splits.valid), training_rates(splits), bootstrap)
+    own = table[(table["kind"] == "model") & (table["variant"] == "pooled")].set_index("measure")
+    return {
+        "variant": name,
+        "valid AUC": best["valid/auc"],
+        "epoch": int(best["epoch"]) + 1,
+        "next-step loss": best["valid/loss"],
+        "loss of hidden answers": hidden["log loss, gains as they are"],
+        "a flat trajectory costs": hidden["flat at the same level, minus as they are"],
+        "prospective validity": own.loc["prospective validity, learner x skill", "value"],
+    }
+
+
+if __name__ == "__main__":
+    main()
