@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from kt_core.benchmark import markdown
 from kt_core.config import with_overrides
 from kt_core.evaluate import evaluate
 from kt_core.hidden import gain_necessity, hidden_answers
@@ -69,14 +70,6 @@ def main() -> None:
     order = {name: i for i, name in enumerate(VARIANTS)}
     done = done.sort_values("variant", key=lambda names: names.map(order))
     print(markdown(done))
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table for docs/results.md."""
-    rows = [list(table.columns), ["---"] * len(table.columns)]
-    for row in table.itertuples(index=False):
-        rows.append([f"{x:.4f}" if isinstance(x, float) else str(x) for x in row])
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
 def tried(name: str) -> dict[str, float | str]:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import logit
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
@@ -14,6 +14,7 @@ from kt_core.evaluate import Evidence
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.metrics.prediction import Prediction
+from kt_core.trace import from_mastery
 
 
 def skill_table(evidence: Evidence, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
@@ -102,7 +103,8 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     if len(rows) and "mastery_pre" in rows:
         answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
         own = Prediction(rows["predicted"], *answers).auc()
-        path = Prediction(from_mastery(rows), *answers).auc()
+        path = from_mastery(rows["mastery_pre"].to_numpy(), rows.get("difficulty"))
+        path = Prediction(path, *answers).auc()
         size = (len(rows), rows["learner"].nunique())
         add("AUC of predictions from mastery alone", "pre", bootstrap.estimate(path, *size))
         add("what that costs in AUC", "pre", bootstrap.estimate(own - path, *size))
@@ -117,14 +119,6 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         size = mean(seen, seen["revision"].abs())
         add("mean revision of the belief about the start (logits)", "post", size)
     return pd.DataFrame(table)
-
-
-def from_mastery(rows: pd.DataFrame) -> np.ndarray:
-    """Predictions from pre-response mastery, and item difficulty where the tracer has one."""
-    mastery = rows["mastery_pre"].to_numpy(float)
-    if "difficulty" not in rows:
-        return mastery
-    return expit(logit(mastery) - rows["difficulty"].to_numpy())
 
 
 def _share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:

@@ -25,7 +25,7 @@ from kt_core.mastery import at_skill
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2, States
-from kt_core.trace import Trace
+from kt_core.trace import Trace, from_mastery
 
 EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold
 
@@ -152,6 +152,8 @@ class _Collected:
     def trace(self, model: GainAKT2) -> Trace:
         """The finished trace; a protocol sequence's first step has no pre-response fields."""
         columns = self.columns
+        if model.on_path:  # to the last bit: a sigmoid's may differ from place to place
+            columns["predicted"] = from_mastery(columns["mastery_pre"], columns.get("difficulty"))
         for name in ("predicted", "mastery_pre"):
             columns[name][self.sequences.starts] = np.nan
         return Trace(**columns, middle=self.middle, final=self.final)

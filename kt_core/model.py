@@ -130,9 +130,17 @@ class GainAKT2(nn.Module):
             Only `cumulative` accumulates from one chunk to the next.
         """
         context, value, d = self.encode(skills, responses, items)
-        filtered, trajectory, gains = self.read(context, value, skills, valid, start)
-        logits = self.predict_next(context, value, skills, d)
-        return States(logits, context, value, filtered, trajectory, gains)
+        if not self.on_path:
+            logits = self.predict_next(context, value, skills, d)
+            mastery, gains = self.heads.read(context, value, start)
+            return States(logits, context, value, mastery, mastery, gains)
+        level, trajectory, gains = self.heads.read(
+            context, value, skills, self._last(skills, valid)
+        )
+        # From the very numbers that mastery is made of: without items, predictions equal it.
+        logits = at_skill(level[:, :-1], skills[:, 1:])
+        logits = logits if d is None else logits - d[:, 1:]
+        return States(logits, context, value, level.sigmoid(), trajectory, gains)
 
     def encode(
         self,
@@ -195,10 +203,15 @@ class GainAKT2(nn.Module):
         if not self.on_path:
             mastery, gains = self.heads.read(context, value, start)
             return mastery, mastery, gains
-        whole = torch.full((len(skills),), skills.shape[1], device=skills.device)
-        lengths = whole if valid is None else valid.sum(1)
-        level, trajectory, gains = self.heads.read(context, value, skills, lengths - 1)
+        level, trajectory, gains = self.heads.read(
+            context, value, skills, self._last(skills, valid)
+        )
         return level.sigmoid(), trajectory, gains
+
+    @staticmethod
+    def _last(skills: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"] | None) -> Int[Tensor, "B"]:
+        whole = torch.full((len(skills),), skills.shape[1], device=skills.device)
+        return (whole if valid is None else valid.sum(1)) - 1
 
     def trajectory_at(
         self,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.special import expit, logit
 
 from kt_core.data.sequences import Sequences, Splits
 
@@ -51,6 +52,13 @@ class Trace:
         """The fields that stand beside interactions and are there, by name."""
         states = ("middle", "final")
         return {k: v for k, v in vars(self).items() if v is not None and k not in states}
+
+
+def from_mastery(mastery: np.ndarray, difficulty: np.ndarray | None = None) -> np.ndarray:
+    """[N], predictions from pre-response mastery and, where there is one, item difficulty alone."""
+    if difficulty is None:
+        return mastery
+    return expit(logit(mastery) - np.asarray(difficulty))
 
 
 class Tracer(Protocol):

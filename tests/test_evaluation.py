@@ -110,7 +110,7 @@ def test_what_mastery_alone_predicts_is_the_prediction():
     assert cost["value"] == cost["low"] == cost["high"] == 0
     evidence = evaluate(net, s)
     rows = evidence.predicted
-    np.testing.assert_allclose(rows["predicted"], rows["mastery_pre"], atol=1e-6)
+    assert (rows["predicted"] == rows["mastery_pre"]).all()
     side = evaluate(model("cumulative"), s)
     assert "grown" not in side.frame and "what that costs in AUC" in set(
         conduct_table(side, Bootstrap(len(s.learners), 20))["quantity"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kt_core.config import ModelConfig
 from kt_core.errors import KTError
-from kt_core.mastery import GAIN_STEP, cumulative_mastery
+from kt_core.mastery import GAIN_STEP, at_skill, cumulative_mastery
 from kt_core.metrics.invariants import shares, violations
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.presets import preset
@@ -74,7 +74,11 @@ def test_padding_and_batch_order_change_nothing(mode):
 def test_forward_is_the_logits_of_forward_with_states(mode):
     model = make(mode)
     q, r, _ = random_batch()
-    assert torch.equal(model(q, r), model.forward_with_states(q, r).logits)
+    states = model.forward_with_states(q, r)
+    torch.testing.assert_close(model(q, r), states.logits)
+    if mode == "retrospective":  # what is predicted is mastery
+        mastery = at_skill(states.filtered[:, :-1], q[:, 1:])
+        torch.testing.assert_close(states.logits.sigmoid(), mastery)
 
 
 def test_decay_is_the_additive_bias_it_stands_for():

@@ -1,6 +1,7 @@
 """The benchmark: every model on the same splits and measures, from a store of finished cells."""
 
 from kt_core.benchmark.cells import MODELS, STORE, Cell, missing, plan, run_cell, run_cells
+from kt_core.benchmark.page import markdown, write_page
 from kt_core.benchmark.tables import (
     auc_table,
     fold_table,
@@ -19,6 +20,7 @@ __all__ = [
     "auc_table",
     "fold_table",
     "load",
+    "markdown",
     "mastery_table",
     "missing",
     "paired",
@@ -28,4 +30,5 @@ __all__ = [
     "run_cell",
     "run_cells",
     "summary",
+    "write_page",
 ]
