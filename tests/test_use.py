@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import beta
 
+from kt_core.cli import main
 from kt_core.data import Dataset, Simulation, simulate
 from kt_core.errors import KTError
 from kt_core.explain import explain
@@ -123,3 +124,16 @@ def test_one_answer_per_skill_teaches_no_spread():
     ).assign(mastery_pre=0.5)
     with pytest.raises(KTError, match="no learner answers twice"):
         fit_spread(frame)
+
+
+def test_predict_from_the_command_line(trained, histories, tmp_path, capsys):
+    table = histories.table[["user", "skill", "correct", "item"]]
+    table.rename(columns={"user": "Student"}).to_csv(tmp_path / "a.csv", index=False)
+    data, out = str(tmp_path / "a.csv"), str(tmp_path / "m.parquet")
+    call = ["predict", str(trained.path), "--data", data, "--out", out]
+    assert main([*call, "--column", "user=Student"]) == 0
+    assert "5 learners" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(pd.read_parquet(out), predict(trained, histories), atol=1e-6)
+    table.assign(skill="magic").to_csv(tmp_path / "a.csv", index=False)
+    assert main(call) == 2
+    assert "'magic' is not one of the 20 skills" in capsys.readouterr().err

@@ -13,44 +13,43 @@ B sequences in a batch, T steps, C skills, D = width, Q questions put to a memor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kt_core.encoder import SequenceDropout
+
+Steps = Int[Tensor, "B T"]
+Asked = Int[Tensor, "#B Q"]
+Seen = Int[Tensor, "#B #Q"]
+Logits = Float[Tensor, "B Q"]
+
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a network; `heads` is for the two that attend."""
+    """Size of a network; `heads` is for the two that attend, `blocks` for simpleKT alone."""
 
     width: int = 128
     heads: int = 8
+    blocks: int = 2
     dropout: float = 0.3
 
 
 class Network(nn.Module):
-    """What the networks share: predictions are answers of the memory, one step ahead."""
+    """Predictions are answers of the memory, one step ahead; what it is, each network decides.
 
-    def remember(self, skills: Tensor, responses: Tensor, items: Tensor | None) -> Any:
-        """What the answers say, step by step."""
-        raise NotImplementedError
-
-    def flipped(self, skills: Tensor, responses: Tensor, items: Tensor | None) -> Any:
-        """The same, each answer in turn being the other one."""
-        raise NotImplementedError
-
-    def ask(self, memory: Any, skills: Tensor, items: Tensor | None, seen: Tensor) -> Tensor:
-        """Logits of P(right)."""
-        raise NotImplementedError
+    Parameters
+    ----------
+    shape : size.
+    n_skills, n_items : C, and the number of known items; item 0 is an unknown one.
+    steps : number of positions, where there are positions.
+    """
 
     def forward(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        items: Int[Tensor, "B T"] | None = None,
+        self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T-1"]:
         """Logits of the next response; column t predicts step t+1 from steps 0..t."""
         memory = self.remember(skills, responses, items)
@@ -59,15 +58,9 @@ class Network(nn.Module):
 
 
 class DKTNetwork(Network):
-    """One LSTM over the interactions q + C r, and a linear read-out to every skill.
+    """One LSTM over the interactions q + C r, and a linear read-out to every skill."""
 
-    Parameters
-    ----------
-    n_skills : C.
-    n_items, steps : not used; items are unknown to it, and histories may be of any length.
-    """
-
-    def __init__(self, shape: Shape, n_skills: int, n_items: int = 0, steps: int = 0):
+    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
         super().__init__()
         self.n_skills = n_skills
         self.embed = nn.Embedding(2 * n_skills, shape.width)
@@ -76,20 +69,14 @@ class DKTNetwork(Network):
         self.read_out = nn.Linear(shape.width, n_skills)
 
     def remember(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        items: Int[Tensor, "B T"] | None = None,
+        self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T+1 D"]:
         """The hidden state before the first step and after each."""
         states, _ = self.lstm(self.embed(skills + self.n_skills * responses))
         return self.dropout(F.pad(states, (0, 0, 1, 0)))
 
     def flipped(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        items: Int[Tensor, "B T"] | None = None,
+        self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T+1 D"]:
         """The hidden state after each step with the other answer: one step from the true state."""
         other = self.embed(skills + self.n_skills * (1 - responses)).flatten(0, 1).unsqueeze(1)
@@ -99,7 +86,7 @@ class DKTNetwork(Network):
         return torch.cat([hidden[:, :1], after.view_as(hidden[:, 1:])], dim=1)
 
     def stepwise(
-        self, skills: Int[Tensor, "B T"], responses: Int[Tensor, "B T"]
+        self, skills: Steps, responses: Steps
     ) -> tuple[Float[Tensor, "B T+1 D"], Float[Tensor, "B T+1 D"]]:
         """Hidden and cell states before the first step and after each: `nn.LSTM` keeps only the
         last of its cell states, so that it has to be run step by step."""
@@ -113,38 +100,34 @@ class DKTNetwork(Network):
         return hidden, cells
 
     def ask(
-        self,
-        memory: Float[Tensor, "B S D"],
-        skills: Int[Tensor, "#B Q"],
-        items: Int[Tensor, "#B Q"] | None,
-        seen: Int[Tensor, "#B #Q"],
-    ) -> Float[Tensor, "B Q"]:
+        self, memory: Float[Tensor, "B S D"], skills: Asked, items: Asked | None, seen: Seen
+    ) -> Logits:
         row = torch.arange(len(memory), device=memory.device).unsqueeze(1)
         weight = F.embedding(skills, self.read_out.weight)
         return (memory[row, seen] * weight).sum(-1) + self.read_out.bias[skills]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Past:
-    """Past interactions to attend to, [B, T, D] each; `other` are those with the other answer."""
+    """Past interactions to attend to: keys and values of each block, [B, S, D]. The S places are
+    the T steps or, where `flipped`, these and then the same steps with the other answers."""
 
-    keys: Tensor
-    values: Tensor
-    other: Past | None = None
+    layers: list[tuple[Tensor, Tensor]]
+    flipped: bool = False
 
-    def places(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of all places: the true steps, then the other ones."""
-        if self.other is None:
-            return self.keys, self.values
-        pairs = ((self.keys, self.other.keys), (self.values, self.other.values))
-        return tuple(torch.cat(pair, dim=1) for pair in pairs)
+    def beside(self, other: Past) -> Past:
+        """The places of both."""
+        pairs = [
+            zip(*layers, strict=True) for layers in zip(self.layers, other.layers, strict=True)
+        ]
+        return Past([tuple(torch.cat(p, dim=1) for p in pair) for pair in pairs], flipped=True)
 
-    def visible(self, seen: Int[Tensor, "#B #Q"]) -> Bool[Tensor, "#B #Q S"]:
+    def visible(self, seen: Seen) -> Bool[Tensor, "#B #Q S"]:
         """Which places a question sees."""
-        step = torch.arange(self.keys.shape[1], device=seen.device)
-        seen = seen.unsqueeze(-1)
-        if self.other is None:
-            return step < seen
+        seen, places = seen.unsqueeze(-1), self.layers[0][0].shape[1]
+        if not self.flipped:
+            return torch.arange(places, device=seen.device) < seen
+        step = torch.arange(places // 2, device=seen.device)
         return torch.cat([step < seen - 1, step == seen - 1], dim=-1)
 
 
@@ -158,22 +141,26 @@ class Block(nn.Module):
         self.heads = shape.heads
         self.query, self.key, self.value, self.out = (nn.Linear(D, D) for _ in range(4))
         self.feed_forward = nn.Sequential(
-            nn.Linear(D, D), nn.ReLU(), nn.Dropout(shape.dropout), nn.Linear(D, D)
+            nn.Linear(D, D), nn.ReLU(), SequenceDropout(shape.dropout), nn.Linear(D, D)
         )
         self.norm, self.norm_out = nn.LayerNorm(D), nn.LayerNorm(D)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = SequenceDropout(shape.dropout)
 
     def forward(
-        self, question: Float[Tensor, "B Q D"], past: Past, seen: Int[Tensor, "#B #Q"]
+        self,
+        question: Float[Tensor, "B Q D"],
+        keys: Float[Tensor, "B S D"],
+        values: Float[Tensor, "B S D"],
+        visible: Bool[Tensor, "#B #Q S"],
     ) -> Float[Tensor, "B Q D"]:
-        keys, values = past.places()
+        nothing = ~visible.any(-1, keepdim=True)  # softmax over no place is not a number
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(question)),
             self._split(self.key(keys)),
             self._split(self.value(values)),
-            attn_mask=past.visible(seen).unsqueeze(1),  # a question that sees nothing gets zeros
+            attn_mask=(visible | nothing).unsqueeze(1),
         )
-        mixed = self.out(mixed.transpose(1, 2).flatten(2))
+        mixed = self.out(mixed.transpose(1, 2).flatten(2)).masked_fill(nothing, 0.0)
         x = self.norm(question + self.dropout(mixed))
         return self.norm_out(x + self.dropout(self.feed_forward(x)))
 
@@ -182,118 +169,122 @@ class Block(nn.Module):
 
 
 class AttentionNetwork(Network):
-    """One block. A place of the past depends on its own step alone, so that the other answers are
-    further places, each of them seen only by the questions put right after its step.
+    """Blocks of attention whose keys and values do not look ahead. In a memory with other answers
+    each of them is one more place, which only the questions put right after its step see.
 
-    Parameters
-    ----------
-    n_skills, n_items : C, and the number of known items; item 0 is an unknown one.
-    steps : number of positions. Later steps share the last one: a position that training never
-        met would be noise.
+    Positions are learned; steps from `steps` on share the last one, as a position that training
+    never met would be noise.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int = 0, steps: int = 200):
+    def __init__(self, shape: Shape, n_skills: int, steps: int):
         super().__init__()
         self.n_skills = n_skills
+        self.embed_skill = nn.Embedding(n_skills, shape.width)
         self.positions = nn.Embedding(steps, shape.width)
-        self.block = Block(shape)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.dropout = SequenceDropout(shape.dropout)
 
-    def position(self, step: Int[Tensor, "..."]) -> Float[Tensor, "... D"]:
+    def position(self, step: Int[Tensor, "*S"]) -> Float[Tensor, "*S D"]:
         """Embedding of the place of a step."""
         return self.positions(step.clamp(max=self.positions.num_embeddings - 1))
 
-    def flipped(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        items: Int[Tensor, "B T"] | None = None,
-    ) -> Past:
-        """The true past, and beside it the same steps with the other answers."""
-        true, other = (self.remember(skills, r, items) for r in (responses, 1 - responses))
-        return Past(true.keys, true.values, other)
+    def attend(
+        self, question: Float[Tensor, "#B Q D"], past: Past, seen: Seen
+    ) -> Float[Tensor, "B Q D"]:
+        """Questions after all blocks."""
+        state, visible = question.expand(len(past.layers[0][0]), -1, -1), past.visible(seen)
+        for block, (keys, values) in zip(self.blocks, past.layers, strict=True):
+            state = block(state, keys, values, visible)
+        return state
 
 
 class SAKTNetwork(AttentionNetwork):
-    """Questions are skills, keys and values are interactions at their positions."""
+    """Questions are skills, keys and values are interactions at their positions; one block."""
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int = 0, steps: int = 200):
-        super().__init__(shape, n_skills, n_items, steps)
-        self.embed_skill = nn.Embedding(n_skills, shape.width)
+    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
+        super().__init__(replace(shape, blocks=1), n_skills, steps)
         self.embed = nn.Embedding(2 * n_skills, shape.width)
         self.predict = nn.Linear(shape.width, 1)
 
-    def remember(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        items: Int[Tensor, "B T"] | None = None,
-    ) -> Past:
+    def remember(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
         step = torch.arange(skills.shape[1], device=skills.device)
         x = self.embed(skills + self.n_skills * responses) + self.position(step)
         x = self.dropout(x)
-        return Past(x, x)
+        return Past([(x, x)])
 
-    def ask(
-        self,
-        memory: Past,
-        skills: Int[Tensor, "#B Q"],
-        items: Int[Tensor, "#B Q"] | None,
-        seen: Int[Tensor, "#B #Q"],
-    ) -> Float[Tensor, "B Q"]:
-        question = self.dropout(self.embed_skill(skills)).expand(len(memory.keys), -1, -1)
-        return self.predict(self.block(question, memory, seen)).squeeze(-1)
+    def flipped(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
+        return self.remember(skills, responses).beside(self.remember(skills, 1 - responses))
+
+    def ask(self, memory: Past, skills: Asked, items: Asked | None, seen: Seen) -> Logits:
+        question = self.dropout(self.embed_skill(skills))
+        return self.predict(self.attend(question, memory, seen)).squeeze(-1)
 
 
 class SimpleKTNetwork(AttentionNetwork):
     """Questions and keys are x = z_k + m_i * v_k, skill k varied by item i, values y = z_k + r; all
     at their positions. Predictions come from the state and the question, [h, x].
 
-    The variation m_i is zero for unknown items, and zero at first for the others.
+    The variation m_i is zero for unknown items, and zero at first for the others. From the second
+    block on, keys are the states of the earlier questions: each knows the answers before its own.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int = 0, steps: int = 200):
-        super().__init__(shape, n_skills, n_items, steps)
+    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
+        super().__init__(shape, n_skills, steps)
         D = shape.width
-        self.embed_skill = nn.Embedding(n_skills, D)
         self.embed_response = nn.Embedding(2, D)
         self.vary = nn.Embedding(n_skills, D) if n_items else None
         self.difficulty = nn.Embedding(n_items + 1, D, padding_idx=0) if n_items else None
         if n_items:
             nn.init.zeros_(self.difficulty.weight)
         self.predict = nn.Sequential(
-            nn.Linear(2 * D, D), nn.ReLU(), nn.Dropout(shape.dropout), nn.Linear(D, 1)
+            nn.Linear(2 * D, D), nn.ReLU(), SequenceDropout(shape.dropout), nn.Linear(D, 1)
         )
 
-    def question(
-        self,
-        skills: Int[Tensor, "#B Q"],
-        items: Int[Tensor, "#B Q"] | None,
-        seen: Int[Tensor, "#B #Q"],
-    ) -> Float[Tensor, "... Q D"]:
+    def question(self, skills: Asked, items: Asked | None, seen: Seen) -> Float[Tensor, "... Q D"]:
         """x of a question put after `seen` steps."""
         x = self.embed_skill(skills) + self.position(seen)
         if self.difficulty is not None and items is not None:
             x = x + self.difficulty(items) * self.vary(skills)
         return self.dropout(x)
 
-    def remember(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        items: Int[Tensor, "B T"] | None = None,
-    ) -> Past:
-        step = torch.arange(skills.shape[1], device=skills.device).unsqueeze(0)
+    def values(self, skills: Steps, responses: Steps) -> Float[Tensor, "B T D"]:
+        """y of each interaction."""
+        step = torch.arange(skills.shape[1], device=skills.device)
         y = self.embed_skill(skills) + self.embed_response(responses) + self.position(step)
-        return Past(self.question(skills, items, step), self.dropout(y))
+        return self.dropout(y)
 
-    def ask(
-        self,
-        memory: Past,
-        skills: Int[Tensor, "#B Q"],
-        items: Int[Tensor, "#B Q"] | None,
-        seen: Int[Tensor, "#B #Q"],
+    def remember(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
+        return self._run(skills, responses, items)[0]
+
+    def flipped(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
+        true, other = self.remember(skills, responses, items), self.values(skills, 1 - responses)
+        return true.beside(Past([(keys, other) for keys, _ in true.layers]))
+
+    def forward(
+        self, skills: Steps, responses: Steps, items: Steps | None = None
+    ) -> Float[Tensor, "B T-1"]:
+        """As in `Network`; the questions of the steps are there already."""
+        past, state = self._run(skills, responses, items)
+        return self._read(state, past.layers[0][0])[:, 1:]
+
+    def ask(self, memory: Past, skills: Asked, items: Asked | None, seen: Seen) -> Logits:
+        question = self.question(skills, items, seen)
+        state = self.attend(question, memory, seen)
+        return self._read(state, question.expand_as(state))
+
+    def _run(
+        self, skills: Steps, responses: Steps, items: Steps | None
+    ) -> tuple[Past, Float[Tensor, "B T D"]]:
+        """What each block attends to, and the states of the steps' own questions."""
+        step = torch.arange(skills.shape[1], device=skills.device)
+        x, y = self.question(skills, items, step.unsqueeze(0)), self.values(skills, responses)
+        earlier, layers = (step < step.unsqueeze(1)).unsqueeze(0), []
+        for block in self.blocks:
+            layers.append((x, y))
+            x = block(x, x, y, earlier)
+        return Past(layers), x
+
+    def _read(
+        self, state: Float[Tensor, "B Q D"], question: Float[Tensor, "B Q D"]
     ) -> Float[Tensor, "B Q"]:
-        question = self.question(skills, items, seen).expand(len(memory.keys), -1, -1)
-        state = self.block(question, memory, seen)
         return self.predict(torch.cat([state, question], dim=-1)).squeeze(-1)
