@@ -116,7 +116,7 @@ ENHANCED = LossConfig(
 )
 
 
-MASTERY_PATH = LossConfig(retrospective=0.5, difficulty=1.0)
+MASTERY_PATH = LossConfig(retrospective=0.3, difficulty=1.0)
 PATH_TERMS = ("retrospective", "revision", "drift", "price", "difficulty", "transfer")
 
 
@@ -136,9 +136,9 @@ class TrainConfig:
     clip: float = 1.0
     tokens_per_batch: int = 2048
     average: float = 0.999  # decay of the moving average of the weights; 0 for none
-    hide: float = 0.25  # retrospective: share of answers hidden from a second encoding ...
-    hide_in: float = 0.5  # ... of this share of the sequences, and predicted from the others
-    horizon: Literal["last", "random"] = "last"  # from which hidden answers are predicted
+    hide: float = 0.2  # retrospective: share of answers hidden from the encoder ...
+    hide_in: float = 0.25  # ... in this share of the sequences, and predicted from the others
+    horizon: Literal["last", "random"] = "last"  # at which hidden answers are predicted
     seed: int = 0
     monitor: bool = True
     monitor_every: int = 25  # training steps
@@ -160,9 +160,8 @@ class TrainConfig:
         _check(
             self, "weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"
         )
-        for name in ("hide", "average"):
+        for name in ("hide", "hide_in", "average"):
             _check(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        _check(self, "hide_in", 0 < self.hide_in <= 1, "above 0 and at most 1")
         _check(self, "seed", 0 <= self.seed < 2**32, "between 0 and 2**32 - 1")
         _check(self, "clip", 0 < self.clip < math.inf, "a finite number above 0")
         _check(self, "scheduler_factor", 0 < self.scheduler_factor < 1, "between 0 and 1")

@@ -125,16 +125,28 @@ def drift(
 
 
 def path_terms(
-    weights: LossConfig, model: GainAKT2, path: Path, batch: Batch
+    weights: LossConfig,
+    model: GainAKT2,
+    path: Path,
+    batch: Batch,
+    hidden: Bool[Tensor, "B T"],
+    horizon: Int[Tensor, "B"],
 ) -> dict[str, Float[Tensor, ""]]:
-    """Terms of mode `retrospective` on the true history, but for the retrospective one: those with
-    a weight above zero, by name and *unweighted*."""
-    q, valid, terms = batch.skills, batch.valid, {}
+    """Each term of mode `retrospective` with a weight above zero, by name and *unweighted*."""
+    q, valid = batch.skills, batch.valid
+    terms = {}
+    if weights.retrospective:
+        scored = valid & (torch.arange(q.shape[1], device=q.device) <= horizon.unsqueeze(1))
+        scored = scored & hidden if hidden.any() else scored
+        believed = model.believed_at(path, q, horizon)
+        terms["retrospective"] = retrospective(believed, batch.responses, scored)
     if weights.revision or weights.drift:
         before = model.heads.start(path.context[:, :-1], q[:, 1:])
         after = model.heads.start(path.context[:, 1:], q[:, 1:])
-        terms["revision"] = revision(before, after, valid)
-        terms["drift"] = drift(before, after, valid)
+        moved = valid.clone()
+        moved[:, 1:] &= ~hidden[:, 1:]
+        terms["revision"] = revision(before, after, moved)
+        terms["drift"] = drift(before, after, moved)
     if weights.price:
         terms["price"] = masked_mean(path.gains, valid)
     if weights.difficulty and model.difficulty is not None:

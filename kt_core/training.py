@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pathlib
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,7 +20,7 @@ from kt_core.config import ModelConfig, RunConfig
 from kt_core.data import Batch, Splits
 from kt_core.evaluate import evaluate
 from kt_core.fitting import NextStep, fit
-from kt_core.model import HIDDEN, GainAKT2, Path
+from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs import Run, new_run
 from kt_core.spread import fit_spread
@@ -70,42 +70,29 @@ class KTModule(NextStep):
         }
 
     def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
-        model, weights = self.model, self.config.loss
+        model, t = self.model, self.config.train
         q, r, valid = batch.skills, batch.responses, batch.valid
-        context, value, d = model.encode(q, r, batch.items)
+        hidden = hide(valid, t.hide, t.hide_in)
+        context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
         path = model.path(context, value, q, d)
         logits = model.predict_from(path, q)
         self.kept = Kept(*(x.detach() for x in (logits, context, value)))
-        terms = {"bce": losses.next_step(logits, r, valid)}
-        terms |= losses.path_terms(weights, model, path, batch)
-        if weights.retrospective:
-            terms["retrospective"] = self._retrospective(batch, path)
-        return terms
-
-    def _retrospective(self, batch: Batch, path: Path) -> Tensor:
-        """Answers inside the history as believed at a horizon; where some are to be hidden, those,
-        from a second encoding of a share of the sequences."""
-        model, t = self.model, self.config.train
-        scored = batch.valid
-        if t.hide:
-            some = max(1, round(t.hide_in * len(batch.valid)))
-            batch = batch.take(torch.randperm(len(batch.valid), device=scored.device)[:some])
-            q, scored = batch.skills, hide(batch.valid, t.hide)
-            seen = torch.where(scored, HIDDEN, batch.responses)
-            context, value, d = model.encode(q, seen, batch.items)
-            path = model.path(context, value, q, d)
-        steps = batch.valid.sum(1)
-        horizon = steps - 1
+        horizon = valid.sum(1) - 1
         if t.horizon == "random":
-            horizon = (torch.rand(len(steps), device=steps.device) * steps).long()
-        before = torch.arange(scored.shape[1], device=steps.device) <= horizon.unsqueeze(1)
-        believed = model.believed_at(path, batch.skills, horizon)
-        return losses.retrospective(believed, batch.responses, scored & before)
+            horizon = (torch.rand(len(q), device=q.device) * valid.sum(1)).long()
+        return {
+            "bce": losses.next_step(logits, r, valid),
+            **losses.path_terms(self.config.loss, model, path, batch, hidden, horizon),
+        }
 
 
-def hide(valid: Tensor, share: float) -> Tensor:
-    """[B, T], which answers the encoder may not see: a random `share` of the real ones."""
-    return valid & (torch.rand(valid.shape, device=valid.device) < share)
+def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
+    """[B, T], which answers the encoder may not see: a random `share` of them, in a random share
+    of the `sequences`; the others stay whole."""
+    if share == 0 or sequences == 0:
+        return torch.zeros_like(valid)
+    chosen = torch.rand(len(valid), 1, device=valid.device) < sequences
+    return valid & chosen & (torch.rand(valid.shape, device=valid.device) < share)
 
 
 class History(L.Callback):
@@ -146,7 +133,7 @@ class History(L.Callback):
             )
 
 
-def train(config: RunConfig, splits: Splits, folder: str | pathlib.Path) -> Run:
+def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
     """Train a model and write its run folder.
 
     The run appears under `folder` when it is complete; until then it lies beside it under a

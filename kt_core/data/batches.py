@@ -35,11 +35,6 @@ class Batch:
         """The batch on another device."""
         return Batch(*(x.to(device) for x in vars(self).values()))
 
-    def take(self, rows: Int[Tensor, "R"]) -> Batch:
-        """Some of the sequences, padded to the longest of them."""
-        T = int(self.valid[rows].sum(1).max())
-        return Batch(*(x[rows, :T] if x.ndim == 2 else x[rows] for x in vars(self).values()))
-
 
 class SequenceDataset(Dataset):
     """Sequences by lists of numbers: one look-up makes one batch."""
