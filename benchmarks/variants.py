@@ -49,7 +49,6 @@ VARIANTS = {
     "no average of the weights": {"train.average": 0},
     "no direct view of recent steps": {"model.recent": 0},
     "no start token": {"model.start_token": False},
-    "absolute positions": {"model.position": "absolute"},
 }
 
 

@@ -23,8 +23,8 @@ from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
 from kt_core.headless import NotebookFailed, executed
+from kt_core.predict import check_target, write_table
 from kt_core.predict import predict as predictions
-from kt_core.predict import write_table
 from kt_core.presets import PRESETS
 from kt_core.runs import Run, free_folder
 
@@ -82,7 +82,10 @@ def visualise(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Mastery of each learner and skill after the answers in a table."""
     run = Run.load(args.run)
-    table, notes = read_table(Path(args.data), args.format, _columns(args.column))
+    check_target(args.out)
+    data = run.config.data
+    columns = data.columns | _columns(args.column)
+    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills)
     result = predictions(run, Dataset(Path(args.data).stem, table, notes), args.every_skill)
     target = write_table(result, args.out)
     print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")

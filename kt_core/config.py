@@ -211,6 +211,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         path = self.model.mode == "retrospective"
+        if path and self.model.position == "absolute":
+            raise KTError(
+                "model.position = 'absolute': mode 'retrospective' reads whole histories and needs "
+                "relative positions; choose decay, or another mode"
+            )
         for name in self.loss.active:
             if (name in PATH_TERMS) != path:
                 raise KTError(

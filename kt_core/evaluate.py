@@ -27,7 +27,8 @@ from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2, States
 from kt_core.trace import Trace, from_mastery
 
-EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold
+EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold ...
+EVAL_STEPS = 20_000  # ... and padded steps
 
 
 @dataclass
@@ -78,12 +79,16 @@ class Evidence:
 
 
 @torch.no_grad()
-def evaluate(model: GainAKT2, sequences: Sequences, flips: bool = True) -> Evidence:
+def evaluate(
+    model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
+) -> Evidence:
     """Run `model` over `sequences` without touching its weights or the random state.
 
     Parameters
     ----------
     flips : whether to ask what the other answer would have done, which doubles the work.
+    whole : whether `retrospective` reads whole histories; else each chunk starts cold, as in the
+        baselines and in the validation after each epoch.
 
     Raises
     ------
@@ -92,10 +97,11 @@ def evaluate(model: GainAKT2, sequences: Sequences, flips: bool = True) -> Evide
     """
     was_training, C = model.training, model.n_skills
     model.eval()
-    device = next(model.parameters()).device
-    reading = sequences.whole() if model.on_path else sequences
+    weight = next(model.parameters())
+    device = weight.device
+    reading = sequences.whole() if model.on_path and whole else sequences
     collected, counts = _Collected(sequences, C), []
-    ended_in = torch.zeros(len(sequences.learners), C, device=device)
+    ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=weight.dtype)
     for number in range(int(reading.chunk.max()) + 1):
         for batch in _batches(reading, np.flatnonzero(reading.chunk == number), C):
             batch = batch.to(device)
@@ -111,7 +117,7 @@ def evaluate(model: GainAKT2, sequences: Sequences, flips: bool = True) -> Evide
                     "are damaged; train again with a smaller train.learning_rate"
                 )
             last = batch.valid.sum(1) - 1
-            ended_in[who] = states.filtered[torch.arange(len(last)), last].to(ended_in.dtype)
+            ended_in[who] = states.filtered[torch.arange(len(last)), last]
             values = _values(model, batch, states)
             if flips:
                 q, r = batch.skills, batch.responses
@@ -166,7 +172,8 @@ def _batches(sequences: Sequences, chosen: np.ndarray, C: int):
     begin = 0
     while begin < len(order):
         end = begin + 1
-        while end < len(order) and sizes[end] * (end - begin + 1) * C <= EVAL_STATES:
+        most = min(EVAL_STATES // C, EVAL_STEPS)
+        while end < len(order) and sizes[end] * (end - begin + 1) <= most:
             end += 1
         yield data[order[begin:end]]
         begin = end

@@ -61,6 +61,11 @@ class NextStep(L.LightningModule):
         """Validation loss and AUC."""
         logits, labels = (torch.cat(x) for x in zip(*self._scores, strict=True))
         self._scores.clear()
+        if not logits.isfinite().all():
+            raise KTError(
+                f"training has diverged: predictions of epoch {self.current_epoch + 1} are not "
+                "finite; choose a smaller train.learning_rate"
+            )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
         self.log("valid/loss", loss, batch_size=1)
         self.log("valid/auc", _auc(logits.numpy(), labels.numpy()), batch_size=1)

@@ -42,7 +42,7 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
     Returns
     -------
     One row per interaction: `learner`, `skill`, `correct`, `believed` (logit as believed at the
-    end), and the part of it due to gains before the step: `grown` as it is, `flat` (the mean over
+    end), and the part of it due to gains before the step: `grown` as it is, `flat` (its mean over
     the learner's steps on the skill) and `shuffled` (gains in random order of the steps).
 
     Raises
@@ -58,7 +58,8 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
     fold = _folds(whole, seed)
     generator = torch.Generator().manual_seed(seed)
     columns = {
-        name: np.full(whole.interactions, np.nan) for name in ("believed", "grown", "shuffled")
+        name: np.full(whole.interactions, np.nan)
+        for name in ("believed", "grown", "flat", "shuffled")
     }
     data = SequenceDataset(whole)
     for chosen in LengthBuckets(whole.lengths, TOKENS, shuffle=False):
@@ -73,7 +74,7 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
                 columns[name][rows] = value.cpu()[now].double().numpy()
     model.train(was_training)
     number = np.repeat(np.arange(len(whole)), whole.lengths)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "learner": whole.learner[number],
             "skill": whole.skill,
@@ -82,8 +83,6 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
             **columns,
         }
     )
-    frame["flat"] = frame.groupby(["learner", "skill"])["grown"].transform("mean")
-    return frame
 
 
 def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
@@ -185,8 +184,16 @@ def _read(
     return {
         "believed": model.believed_at(path, q, valid.sum(1) - 1),
         "grown": path.grown,
+        "flat": _mean_on_skill(path.grown, q, valid),
         "shuffled": model.heads.contributions(mixed, q).sum(-1),
     }
+
+
+def _mean_on_skill(values: Tensor, skills: Tensor, valid: Tensor) -> Tensor:
+    """[B, T], mean over the steps of the same sequence and skill."""
+    same = (skills.unsqueeze(2) == skills.unsqueeze(1)) & valid.unsqueeze(1)
+    same = same.to(values.dtype)
+    return (same @ values.unsqueeze(-1)).squeeze(-1) / same.sum(-1).clamp(min=1)
 
 
 def _breaks(frame: pd.DataFrame) -> pd.DataFrame:

@@ -102,6 +102,22 @@ class Difficulty(nn.Module):
         self.register_buffer("answers", ones, persistent=False)
         self.raw = nn.Parameter(torch.zeros(len(skill)))
 
+    def start_from(self, items: Int[Tensor, "N"], responses: Int[Tensor, "N"]) -> None:
+        """Begin at what training answers say of each item against its skill, shrunk by the prior
+        (one Newton step from 0 on its posterior), and note how many answers each has."""
+        size = len(self.raw) + 1
+        answers = torch.bincount(items, minlength=size)[1:]
+        right = torch.bincount(items, responses.double(), size)[1:]
+        n, r = (
+            torch.zeros(len(self.count)).double().index_add(0, self.skill.cpu(), x.double())
+            for x in (answers, right)
+        )
+        p = ((r + 1) / (n + 2))[self.skill.cpu()]
+        surprise, information = answers * p - right, answers * p * (1 - p)
+        with torch.no_grad():
+            self.raw.copy_(surprise / (information + 1))
+        self.answers.copy_(F.pad(answers.clamp(min=1), (1, 0), value=1))
+
     def table(self) -> Float[Tensor, "I1"]:
         """All difficulties, that of number 0 first."""
         total = self.raw.new_zeros(len(self.count)).index_add(0, self.skill, self.raw)
@@ -170,7 +186,7 @@ class MasteryPath(nn.Module):
     ) -> Float[Tensor, "B T C"]:
         """Gain of each step on every skill."""
         own = self.own_gains(value, skills).unsqueeze(-1)
-        return own * self.shares()[skills].to(own.dtype)
+        return _credible(own * self.shares()[skills].to(own.dtype))
 
     def read(
         self,
@@ -186,7 +202,7 @@ class MasteryPath(nn.Module):
         row = torch.arange(len(skills), device=skills.device)
         step = torch.arange(skills.shape[1], device=skills.device)
         known = (step <= horizon.unsqueeze(1)).unsqueeze(-1)
-        trajectory = retrospective_mastery(belief[row, horizon], gains * known)
+        trajectory = retrospective_mastery(belief[row, horizon], torch.where(known, gains, 0.0))
         return level, trajectory, gains
 
 

@@ -60,6 +60,16 @@ def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFra
     return result
 
 
+def check_target(path: str | Path) -> Path:
+    """Raise a KTError where no table could be written."""
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise KTError(f"{path}: name it .parquet or .csv")
+    if not path.absolute().parent.is_dir():
+        raise KTError(f"{path}: cannot be written, there is no folder {path.absolute().parent}")
+    return path
+
+
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
     """Write Parquet or CSV, by the file's name, whole or not at all.
 
@@ -68,9 +78,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> Path:
     KTError
         For another kind of file, or a place that cannot be written.
     """
-    path = Path(path)
-    if path.suffix not in (".parquet", ".csv"):
-        raise KTError(f"{path}: name it .parquet or .csv")
+    path = check_target(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         if path.suffix == ".csv":
@@ -125,17 +133,25 @@ class LiveLearner:
     def predict(self, skill: str, item: str = "") -> float:
         """P(right) were this asked next."""
         self._skill(skill)
-        q, r, i = self._tensors([*self.history, (skill, 0, item)])
         self._states()  # says so where there is no history yet
+        size = self.run.config.data.chunk
+        begin = 0 if self.run.model.on_path else (len(self.history) - 1) // size * size
+        q, r, i = self._tensors([*self.history[begin:], (skill, 0, item)])
         with torch.no_grad():
             return float(self.run.model(q, r, i)[0, -1].sigmoid())
 
     def _states(self):
         if not self.history:
             raise KTError("no answers yet: mastery is read from answers")
-        q, r, i = self._tensors(self.history)
-        with torch.no_grad():
-            return self.run.model.forward_with_states(q, r, i)
+        model, chunk = self.run.model, self.run.config.data.chunk
+        columns, start = self._tensors(self.history), None
+        size = len(self.history) if model.on_path else chunk  # as `evaluate` reads histories
+        for begin in range(0, len(self.history), size):
+            q, r, i = (x[:, begin : begin + size] for x in columns)
+            with torch.no_grad():
+                states = model.forward_with_states(q, r, i, start=start)
+            start = states.filtered[:, -1]
+        return states
 
     def _skill(self, name: str) -> int:
         return int(self.run.vocabulary.ids(pd.Series([name]))[0])

@@ -22,8 +22,6 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.stats import beta
 
-from kt_core.errors import KTError
-
 NEXT = 4  # answers on the skill, from the state on, that enter the likelihood
 FLOOR = 1e-4  # mastery is kept this far from 0 and 1
 BOUND = 12.0  # |log k| at most
@@ -51,21 +49,20 @@ class Spread:
         return np.minimum(low, mastery), np.maximum(high, mastery)
 
 
-def fit_spread(frame: pd.DataFrame) -> Spread:
+def fit_spread(frame: pd.DataFrame) -> Spread | None:
     """Fit the concentration on the evidence of learners who trained nothing.
 
     Parameters
     ----------
     frame : `Evidence.frame` with `mastery_pre`, predictions being that mastery (but for items).
 
-    Raises
-    ------
-    KTError
-        When no learner answers twice on any skill: nothing to learn from.
+    Returns
+    -------
+    None when no learner answers twice on any skill after a known state: nothing to learn from.
     """
     mastery, answers, state = _next_answers(frame)
-    if not (answers[:, 1] >= 0).any():
-        raise KTError("no learner answers twice on any skill: no spread can be learned")
+    if len(mastery) == 0:
+        return None
     features = np.column_stack([np.ones(len(state)), np.log1p(state)])
 
     def objective(w: np.ndarray) -> float:
@@ -89,7 +86,7 @@ def coverage(frame: pd.DataFrame, spread: Spread, level: float = 0.95) -> np.nda
     low, high = spread.interval(
         frame["mastery_post"].to_numpy(float),
         frame["opportunity"].to_numpy() + 1,
-        frame["step"].to_numpy() + 1,
+        _answers_before(frame) + 1,
         level,
     )
     truth = frame["true_mastery"].to_numpy()
@@ -104,4 +101,10 @@ def _next_answers(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarr
     answers = np.column_stack(columns).astype(int)
     known = frame["mastery_pre"].notna().to_numpy() & (answers[:, 1] >= 0)
     mastery = frame["mastery_pre"].to_numpy(float).clip(FLOOR, 1 - FLOOR)
-    return mastery[known], answers[known], frame[["opportunity", "step"]].to_numpy()[known]
+    state = np.column_stack([frame["opportunity"], _answers_before(frame)])
+    return mastery[known], answers[known], state[known]
+
+
+def _answers_before(frame: pd.DataFrame) -> np.ndarray:
+    """[N], answers of the learner before each step, over the whole history."""
+    return frame.groupby("learner").cumcount().to_numpy()

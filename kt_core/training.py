@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -162,7 +161,9 @@ def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
         fit(KTModule(model, config), splits, t, callbacks, track)
         run.finish(model, best.best_model_path, time.perf_counter() - started)
         if model.on_path:
-            run.write_spread(fit_spread(evaluate(model, splits.valid).frame))
+            spread = fit_spread(evaluate(model, splits.valid, flips=False).frame)
+            if spread is not None:
+                run.write_spread(spread)
     return Run.load(folder)
 
 
@@ -171,6 +172,6 @@ def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
     v = splits.vocabulary
     model = GainAKT2(config, len(v.skills), v.item_skill)
     if model.difficulty is not None:
-        answers = np.bincount(splits.train.item, minlength=len(v.items) + 1)
-        model.difficulty.answers.copy_(torch.from_numpy(answers).clamp(min=1))
+        answers = (torch.from_numpy(x) for x in (splits.train.item, splits.train.response))
+        model.difficulty.start_from(*answers)
     return model

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from kt_core.diagnostics import collapse_table, conduct_table, recovery_table, skill_table
+from kt_core.diagnostics import (
+    believed_last,
+    collapse_table,
+    conduct_table,
+    recovery_table,
+    skill_table,
+)
 from kt_core.evaluate import Evidence
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association
@@ -137,7 +143,8 @@ def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     if counts is None:
         counts, scope = _asked_counts(evidence.frame), "asked skill"
     by_learner = counts.groupby("learner").sum()
-    by_learner = by_learner.reindex(range(bootstrap.n), fill_value=0)
+    by_learner = by_learner.reindex(range(bootstrap.n), fill_value=0).astype(float)
+    pre = "mastery_pre" in evidence.frame and "mastery_post" not in evidence.frame
     rows = []
     for name, sees in CONSTRAINTS.items():
         if name not in by_learner:
@@ -147,7 +154,7 @@ def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         rows.append(
             {
                 "constraint": name,
-                "sees": sees,
+                "sees": "pre" if pre else sees,
                 "scope": scope,
                 "share": e.value,
                 "low": e.low,
@@ -162,27 +169,32 @@ def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 
 def _asked_counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Broken constraints on the mastery of the asked skill, from one opportunity on it to the next,
-    as `kt_core.metrics.invariants` counts them on all skills."""
-    counts = pd.DataFrame({"learner": frame["learner"]})
+    as `kt_core.metrics.invariants` counts them on all skills. Steps without a value are no places.
+    """
+    parts = []
     live = "mastery_post" if "mastery_post" in frame else "mastery_pre"
     for prefix, column in (("", "mastery_last"), ("filtered_", live)):
         if column not in frame:
             continue
-        mastery = frame[column]
-        before = frame.groupby(["learner", "skill"], sort=False)[column].shift()
-        counts[f"{prefix}monotonicity"] = before.notna() & ~(mastery >= before)
-        counts[f"{prefix}monotonicity_n"] = before.notna()
-        counts["bounds"] = ~mastery.between(0, 1)
-        counts["bounds_n"] = True
+        known = frame[frame[column].notna()]
+        mastery = known[column]
+        before = known.groupby(["learner", "skill"], sort=False)[column].shift()
+        falls = before.notna() & ~(mastery >= before)
+        counts = {"learner": known["learner"], f"{prefix}monotonicity": falls}
+        counts |= {f"{prefix}monotonicity_n": before.notna()}
+        if column == believed_last(frame):
+            counts |= {"bounds": ~mastery.between(0, 1), "bounds_n": True}
+        parts.append(pd.DataFrame(counts))
     if "mastery_pre" in frame and "mastery_post" in frame:
-        right = frame["mastery_pre"].notna() & (frame["correct"] == 1)
-        counts["filtered_fall_after_correct"] = right & (
-            ~(frame["mastery_post"] >= frame["mastery_pre"])
-        )
-        counts["filtered_fall_after_correct_n"] = right
+        known = frame[frame["mastery_pre"].notna() & frame["mastery_post"].notna()]
+        right = known["correct"] == 1
+        falls = right & (known["mastery_post"] < known["mastery_pre"])
+        columns = {"learner": known["learner"], "filtered_fall_after_correct": falls}
+        parts.append(pd.DataFrame(columns | {"filtered_fall_after_correct_n": right}))
     if "gain" in frame:
-        counts["negative_gains"], counts["negative_gains_n"] = ~(frame["gain"] >= 0), True
-    return counts
+        columns = {"learner": frame["learner"], "negative_gains": ~(frame["gain"] >= 0)}
+        parts.append(pd.DataFrame(columns | {"negative_gains_n": True}))
+    return pd.concat(parts).fillna(0) if parts else pd.DataFrame({"learner": []})
 
 
 def association_table(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
@@ -230,12 +242,15 @@ def _agreement(rows: pd.DataFrame, base: np.ndarray, bootstrap: Bootstrap) -> li
     if "item" in rows:
         keys["same opportunity and item"] = ["skill", "opportunity", "item"]
     table = []
+    everyone = rows
     for variant, columns in keys.items():
+        known = (everyone["item"] > 0 if "item" in columns else everyone["skill"] >= 0).to_numpy()
+        rows = everyone[known]
         group = rows.groupby(columns, sort=False).ngroup().to_numpy()
         own = None
         for name, (kind, x) in predictors.items():
             values, pairs = degree_of_agreement(
-                np.asarray(x), rows["correct"], rows["learner"], group, bootstrap
+                np.asarray(x)[known], rows["correct"], rows["learner"], group, bootstrap
             )
             own = values if own is None else own
             row = {"measure": "degree of agreement", "variant": variant, "sees": "pre"}
@@ -278,6 +293,7 @@ def _prospective(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> 
         step=("half", "first"),
     )
     pairs = pairs.reset_index()
+    pairs = pairs[pairs["state"].notna()].reset_index(drop=True)  # audits may know some skills only
     pairs["correct"] = 0  # unused: a pre-response null sees none of the later answers
     per_skill = pairs[pairs["attempts"] >= LATER_PER_SKILL]
     nulls = pd.DataFrame(step_nulls(pairs, base, post=False), index=pairs.index)

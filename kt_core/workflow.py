@@ -185,10 +185,10 @@ def examine(path: str | Path, split: str = "test") -> Examined:
         bootstrap = Bootstrap(len(evidence.learners), report.bootstrap, report.seed)
         measures.necessity = gain_necessity(answers, bootstrap)
         measures.forgetting = forgetting(answers, names)
-        if "true_mastery" in evidence.frame:
+        if "true_mastery" in evidence.frame and run.spread is not None:
             row = _coverage(evidence, run, bootstrap)
             measures.recovery = pd.concat([measures.recovery, row], ignore_index=True)
-    valid = evidence if split == "valid" else evaluate(run.model, splits.valid)
+    valid = evidence if split == "valid" else evaluate(run.model, splits.valid, flips=False)
     rows = valid.predicted
     nulls = step_nulls(rows, training_rates(splits), post=False)
     aucs = (_auc(valid, p, report) for p in (rows["predicted"], nulls["success counter"]))

@@ -162,8 +162,8 @@ def test_lstm_step_by_step_is_the_lstm():
 def test_attention_is_the_written_out_sum():
     network, seen = make(SAKTNetwork), torch.tensor([[4]])
     block, question = network.blocks[0], torch.randn(1, 1, 16)
-    past = network.remember(*random_batch(B=1, T=6, pad=False)[:2])
-    x, mixed = past.layers[0][0][:, :4], []
+    past, mixed = network.remember(*random_batch(B=1, T=6, pad=False)[:2]), []
+    x = past.layers[0][0][:, :4]
     q, k, v = block.query(question), block.key(x), block.value(x)
     for h in (slice(0, 8), slice(8, 16)):
         weight = (q[..., h] @ k[..., h].mT / 8**0.5).softmax(-1)
@@ -214,8 +214,7 @@ def test_fit_keeps_the_best_epoch_and_repeats_itself(cls, splits, tmp_path, monk
     for name, weight in again.network.state_dict().items():  # `again` has traced nothing
         assert torch.equal(weight, weights[name]), name
     scored = ~np.isnan(trace.predicted)
-    auc = roc_auc_score(label[scored], trace.predicted[scored])
-    assert auc == pytest.approx(best, abs=1e-6)
+    assert roc_auc_score(label[scored], trace.predicted[scored]) == pytest.approx(best, abs=1e-6)
     nn.init.constant_(next(first.network.parameters()), torch.nan)
     with pytest.raises(KTError, match="diverged"):
         first.trace(splits.valid)

@@ -23,7 +23,7 @@ def store(tmp_path_factory):
         for model, seed in (("retrospective", 0), ("retrospective", 1), ("PFA", 0), ("BKT", 0)):
             benchmark.run_cell(Cell("simulated", model, seed), folder / "store", folder / "runs")
         benchmark.run_cell(Cell("simulated", "PFA", fold=1), folder / "store")
-    return folder / "store"
+        yield folder / "store"
 
 
 def test_a_finished_cell_is_not_trained_again(store, monkeypatch):
@@ -33,6 +33,8 @@ def test_a_finished_cell_is_not_trained_again(store, monkeypatch):
     assert benchmark.run_cell(done, store) == store / f"{done.name}.parquet"
     new = Cell("simulated", "DKT")
     assert benchmark.missing([done, new], store) == [new]
+    monkeypatch.setattr(cells, "RESAMPLES", 41)  # other settings: what is there is out of date
+    assert benchmark.missing([done, new], store) == [done, new]
 
 
 def test_differences_are_paired_resample_by_resample(store):

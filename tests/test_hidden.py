@@ -35,7 +35,8 @@ def test_what_is_believed_of_an_answer_never_depends_on_it():
         other = s.response.copy()
         other[row] = 1 - other[row]
         changed = hidden_answers(net, Sequences(**vars(s) | {"response": other}))
-        assert changed["believed"][row] == pytest.approx(frame["believed"][row], abs=1e-5)
+        for name in ("believed", "grown", "flat", "shuffled"):
+            assert changed[name][row] == pytest.approx(frame[name][row], abs=1e-5), name
         moved = (changed["believed"] - frame["believed"]).abs()
         assert (moved > 1e-5).any()  # it is seen where others are hidden
 

@@ -133,6 +133,20 @@ def test_difficulties_are_centred_within_skills_and_unknown_items_have_none():
     torch.testing.assert_close(model(q, r, nobody), model(q, r))
 
 
+def test_difficulties_begin_where_training_answers_put_them():
+    model = make(items=True)
+    g = torch.Generator().manual_seed(0)
+    items = torch.randint(0, 8, (4000,), generator=g)
+    true = torch.tensor([0.0, 1.0, 0.0, -1.0, 0.5, -0.5, 2.0, 0.0])
+    p = torch.sigmoid(0.5 - true[items])
+    responses = (torch.rand(4000, generator=g) < p).long()
+    model.difficulty.start_from(items, responses)
+    table = model.difficulty.table().detach()
+    assert table[1] > table[2] > table[3] and table[4] > table[5]  # within their skills
+    assert table[0] == 0 and table[6] == table[7] == 0  # alone in a skill: nothing to compare
+    assert torch.equal(model.difficulty.answers[1:], torch.bincount(items, minlength=8)[1:])
+
+
 def test_the_prior_sums_to_that_of_a_standard_normal():
     model = make(items=True)
     answered = torch.tensor([3, 1, 2, 4, 1, 1, 5])

@@ -6,11 +6,12 @@ import pytest
 from scipy.stats import beta
 
 from kt_core.cli import main
-from kt_core.data import Dataset, Simulation, simulate
+from kt_core.data import Dataset, Simulation, make_splits, simulate
 from kt_core.errors import KTError
 from kt_core.explain import explain
 from kt_core.predict import LiveLearner, predict, write_table
 from kt_core.spread import Spread, coverage, fit_spread
+from kt_core.training import train
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def test_the_spread_of_beta_distributed_learners_is_found():
     frame = pd.DataFrame(
         {
             "sequence": np.repeat(np.arange(learners), steps),
+            "learner": np.repeat(np.arange(learners), steps),
             "skill": 0,
             "step": np.tile(np.arange(steps), learners),
             "opportunity": np.tile(np.arange(steps), learners),
@@ -118,12 +120,13 @@ def test_intervals_are_quantiles_that_hold_the_value():
     assert low[1] == 0 and high[2] == 1 and (low <= high).all()
 
 
-def test_one_answer_per_skill_teaches_no_spread():
-    frame = pd.DataFrame(
-        {"sequence": [0, 1], "skill": [0, 0], "step": 1, "opportunity": 0, "correct": [1, 0]}
-    ).assign(mastery_pre=0.5)
-    with pytest.raises(KTError, match="no learner answers twice"):
-        fit_spread(frame)
+def test_one_answer_per_skill_teaches_no_spread(smoke, tmp_path):
+    config, splits = smoke
+    once = splits.dataset.table.drop_duplicates(["user", "skill"]).reset_index(drop=True)
+    exam = make_splits(Dataset("exam", once), config.data)
+    run = train(config, exam, tmp_path / "exam")
+    assert run.spread is None and not (run.path / "spread.json").exists()
+    assert "low" not in predict(run, Dataset("exam", once))
 
 
 def test_predict_from_the_command_line(trained, histories, tmp_path, capsys):

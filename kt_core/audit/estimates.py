@@ -56,7 +56,8 @@ def read_mastery(path: str | Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, dtype={"learner": str, "skill": str})
+            kinds = {"learner": str, "skill": str}
+            table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
         raise KTError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
     absent = [c for c in COLUMNS if c not in table]

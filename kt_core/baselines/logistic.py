@@ -101,11 +101,13 @@ class CountRegression:
         before = counts_before(sequences, C)
         at = self._log_odds(before, skill)
         if_right, if_wrong = (expit(self._log_odds(before.plus(r), skill)) for r in (1, 0))
-        predicted = expit(at + w.item[self._known(sequences, len(w.item) - 1)])
+        easier = w.item[self._known(sequences, len(w.item) - 1)]
+        predicted = expit(at + easier)
         return Trace(
             predicted=unless_first(sequences, predicted),
             mastery_pre=unless_first(sequences, expit(at)),
             mastery_post=np.where(right == 1, if_right, if_wrong),
+            difficulty=-easier if easier.any() else None,
             flip=if_right - if_wrong,
             middle=self._everywhere(sequences, sequences.lengths // 2),
             final=self._everywhere(sequences, sequences.lengths),

@@ -28,7 +28,8 @@ from kt_core.errors import KTError
 from kt_core.fitting import NextStep, fit
 from kt_core.trace import Trace
 
-TRAINING = TrainConfig(patience=5, progress=False)
+TRAINING = TrainConfig(patience=5, progress=False)  # otherwise as our own model is trained
+FIELDS = ("predicted", "mastery_pre", "mastery_post", "flip")
 PLACES = 32768  # steps, or questions about all skills, that one batch without gradients may hold
 
 
@@ -50,11 +51,12 @@ class NeuralTracer:
 
     name = ""
     kind: type[Network]
+    default = Shape()
 
     def __init__(
         self, shape: Shape | None = None, training: TrainConfig = TRAINING, verbose: bool = False
     ):
-        self.shape, self.training, self.verbose = shape or Shape(), training, verbose
+        self.shape, self.training, self.verbose = shape or self.default, training, verbose
         self.network: Network | None = None
         self.skills: int | None = None
         self.history = pd.DataFrame()
@@ -117,9 +119,6 @@ class NeuralTracer:
                 "with a smaller learning_rate"
             )
         return Trace(**columns, **states)
-
-
-FIELDS = ("predicted", "mastery_pre", "mastery_post", "flip")
 
 
 class DKT(NeuralTracer):

@@ -9,6 +9,8 @@ compared in pairs afterwards, without data or models at hand.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import multiprocessing
 import os
 import time
@@ -28,12 +30,21 @@ from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Splits
 from kt_core.errors import KTError
-from kt_core.evaluate import Evidence
+from kt_core.evaluate import Evidence, evaluate
+from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.metrics.prediction import Prediction
 from kt_core.presets import preset
 from kt_core.runs import Run, git_commit
 from kt_core.training import train
 from kt_core.validation import Measures, measure
-from kt_core.workflow import add_ceiling, default_out, examine, read_splits, training_rates
+from kt_core.workflow import (
+    Examined,
+    add_ceiling,
+    default_out,
+    examine,
+    read_splits,
+    training_rates,
+)
 
 RESAMPLES = 500
 STORE = Path(__file__).resolve().parents[2] / "benchmarks" / "store"
@@ -85,6 +96,23 @@ class Cell:
             overrides["model.mode"] = self.model
         return with_overrides(preset("standard"), overrides)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all settings that the result depends on; a cell with another one is out of date."""
+        settings = self.config.to_dict()
+        if self.model not in OURS:
+            settings = {key: settings[key] for key in ("data", "report")}
+        text = json.dumps(settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def finished(self, store: Path) -> bool:
+        """Whether the store has it, with these settings."""
+        file = store / f"{self.name}.parquet"
+        if not file.is_file():
+            return False
+        kept = pd.read_parquet(file, columns=["fingerprint"])["fingerprint"]
+        return self.fingerprint == kept.iloc[0]
+
 
 def plan() -> list[Cell]:
     """All cells of docs/results.md, the most wanted first."""
@@ -103,8 +131,8 @@ def plan() -> list[Cell]:
 
 
 def missing(cells: Iterable[Cell], store: Path = STORE) -> list[Cell]:
-    """Those of `cells` that the store does not have."""
-    return [cell for cell in cells if not (store / f"{cell.name}.parquet").is_file()]
+    """Those of `cells` that the store does not have, or has from other settings."""
+    return [cell for cell in cells if not cell.finished(store)]
 
 
 def run_cell(cell: Cell, store: Path = STORE, runs: Path | None = None) -> Path:
@@ -116,7 +144,7 @@ def run_cell(cell: Cell, store: Path = STORE, runs: Path | None = None) -> Path:
         not trained again. Default: ``runs/benchmark``.
     """
     target = store / f"{cell.name}.parquet"
-    if target.is_file():
+    if cell.finished(store):
         return target
     started = time.perf_counter()
     if cell.model in OURS:
@@ -126,6 +154,7 @@ def run_cell(cell: Cell, store: Path = STORE, runs: Path | None = None) -> Path:
     for key, value in dataclasses.asdict(cell).items():
         table.insert(0, key, value)
     table["cell_seconds"], table["commit"] = time.perf_counter() - started, git_commit()
+    table["fingerprint"] = cell.fingerprint
     store.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
     table.to_parquet(temporary, compression="zstd")
@@ -141,6 +170,8 @@ def run_cells(cells: list[Cell], store: Path = STORE, jobs: int = 1) -> None:
     KTError
         After all others are done, when cells failed: with the first reason.
     """
+    if jobs < 1:
+        raise KTError(f"--jobs {jobs}: at least 1")
     failed = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as ex:
@@ -158,17 +189,31 @@ def run_cells(cells: list[Cell], store: Path = STORE, jobs: int = 1) -> None:
 
 
 def _ours(cell: Cell, runs: Path) -> pd.DataFrame:
-    folder = runs / cell.name
+    folder = runs / f"{cell.name}_{cell.fingerprint}"
     if not (folder / "model.safetensors").is_file():
         config = cell.config
         train(config, read_splits(config), folder)
     examined = examine(folder)
     auc = examined.valid_auc
-    table = pd.concat([_tidy(examined.measures), _valid_auc(auc.value, auc.draws)])
     run: Run = examined.run
+    table = pd.concat([_tidy(examined.measures), _valid_auc(auc.value, auc.draws)])
+    if run.model.on_path:
+        table = pd.concat([table, _cold_auc(examined)], ignore_index=True)
     return table.assign(
         fit_seconds=run.provenance["training_seconds"], parameters=run.provenance["parameters"]
     )
+
+
+def _cold_auc(examined: Examined) -> pd.DataFrame:
+    """AUC where each chunk starts cold, as it does for the baselines."""
+    sequences, report = getattr(examined.splits, examined.split), examined.run.config.report
+    evidence = evaluate(examined.run.model, sequences, flips=False, whole=False)
+    rows = evidence.predicted
+    bootstrap = Bootstrap(len(evidence.learners), report.bootstrap, report.seed)
+    columns = (rows[name].to_numpy() for name in ("predicted", "correct", "learner"))
+    draws = Prediction(*columns, bootstrap).auc()
+    row = {"split": examined.split, "measure": "AUC, chunks cold", "variant": "", "sees": "pre"}
+    return pd.DataFrame([row | {"value": draws[0], "draws": draws.astype(np.float32)}])
 
 
 def _baseline(cell: Cell) -> pd.DataFrame:

@@ -93,8 +93,12 @@ def _of_draws(draws: np.ndarray) -> Estimate:
 
 def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospective"):
     """AUC of every model on one data set, and its paired difference to the reference."""
-    rows = results[results["dataset"] == dataset]
+    rows = results[(results["dataset"] == dataset) & (results["fold"] == 0)]
+    if rows.empty:
+        return pd.DataFrame()
     test, valid = (summary(rows, "AUC", split=s).set_index("model") for s in ("test", "valid"))
+    cold = summary(rows, "AUC, chunks cold")
+    cold = cold.set_index("model") if len(cold) else cold
     table = []
     for model in _ordered(test.index):
         row = test.loc[model]
@@ -105,6 +109,8 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
             "test": _with_interval(row["mean"], row["low"], row["high"], 4),
             "spread over seeds": "" if np.isnan(row["spread"]) else f"{row['spread']:.4f}",
         }
+        if len(cold) and model in cold.index:
+            line["test, chunks cold"] = f"{cold.loc[model, 'mean']:.4f}"
         if reference in test.index and model != reference:
             gap = paired(rows, dataset, "AUC", model, reference)
             line[f"minus {reference}"] = _with_interval(gap.value, gap.low, gap.high, 4, sign="+")

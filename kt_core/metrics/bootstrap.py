@@ -19,8 +19,9 @@ class Estimate:
     """A measured value with its 95 % percentile interval over learners.
 
     `value` is NaN where the measure is not defined (one class, no spread, nobody qualifies); the
-    interval is NaN too where fewer than 95 % of the resamples define it. `draws`, [R+1], are the
-    measure on every row of the weights: those of two models on the same learners are paired.
+    interval is NaN too where fewer than 95 % of the resamples define it, or with one learner.
+    `draws`, [R+1], are the measure on every row of the weights: those of two models on the same
+    learners are paired.
     """
 
     value: float
@@ -48,7 +49,8 @@ class Bootstrap:
     def estimate(self, values: np.ndarray, entries: int, learners: int) -> Estimate:
         """An `Estimate` from a measure's values on all rows of `weights`, [R+1]."""
         value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
-        if not np.isfinite(value) or len(draws) < 0.95 * self.resamples:
+        few = self.n == 1 or learners == 1  # resampling one learner draws the same one again
+        if few or not np.isfinite(value) or len(draws) < 0.95 * self.resamples:
             return Estimate(value, entries=entries, learners=learners, draws=values)
         low, high = np.quantile(draws, (0.025, 0.975))
         return Estimate(value, float(low), float(high), entries, learners, values)

@@ -87,9 +87,10 @@ def calibration_curve(prediction: Prediction, points: int = 101, resamples: int 
     grid = np.linspace(*np.quantile(p, (0.005, 0.995)), points)
     fit = IsotonicRegression(out_of_bounds="clip", y_min=0, y_max=1)
     weights = prediction.bootstrap.weights[: resamples + 1]
+    weights = [w for w in weights if w[learner].sum() > 0]
     curves = np.array([fit.fit(p, y, sample_weight=w[learner]).predict(grid) for w in weights])
     recalibrated = fit.fit(p, y).predict(p)
     miscalibration = float(((p - y) ** 2 - (recalibrated - y) ** 2).mean())
-    low, high = np.quantile(curves[1:], (0.025, 0.975), axis=0)
+    low, high = np.quantile(curves[1:] if len(curves) > 1 else curves, (0.025, 0.975), axis=0)
     frame = {"predicted": grid, "observed": curves[0], "low": low, "high": high}
     return pd.DataFrame(frame), miscalibration
