@@ -10,159 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kt_core.config import TargetConfig
 from kt_core.errors import KTError
 from kt_core.plots.style import VARIANTS
 from kt_core.runs import write_text
 from kt_core.validation import Measures
+from kt_core.verdicts import JUDGED, NAMES, PROSPECTIVE, interval, number, verdicts, with_interval
 from kt_core.workflow import Examined, paired_aucs
-
-NAMES = {
-    "monotonicity": "Mastery falls between steps",
-    "negative_gains": "Negative gains",
-    "bounds": "Mastery outside [0, 1]",
-    "fall_after_correct": "Mastery falls at a right answer on its skill",
-    "filtered_monotonicity": "Filtered mastery (what a live user sees) falls between steps",
-    "filtered_fall_after_correct": "Filtered mastery falls at a right answer on its skill",
-}
-JUDGED = ("monotonicity", "negative_gains", "bounds")
-PROSPECTIVE = "prospective validity, learner x skill"
-
-
-def verdicts(examined: Examined) -> pd.DataFrame:
-    """One row per target: what was measured, what it saw, its interval, its best null, the word.
-
-    Post-response correlations are printed as what they are: gain-correctness has a target of its
-    own, mastery-prediction (the original monitor's number) has none.
-    """
-    m, targets = examined.measures, examined.run.config.targets
-    guaranteed = examined.run.model.guaranteed
-    wanted = targets.mastery_performance
-    gain = (targets.gain_correctness, targets.gain_correctness_minimum)
-    return pd.DataFrame(
-        [
-            *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
-            _auc(examined, targets),
-            _correlation(m, "mastery-response", "pooled", wanted),
-            _correlation(m, PROSPECTIVE, "pooled", wanted),
-            _correlation(m, "gain-correctness", "pooled", *gain),
-            _correlation(m, "mastery-prediction", "skill_average"),
-            *_necessity(m),
-            *_forgetting(m),
-        ]
-    )
-
-
-def _necessity(m: Measures) -> list[dict[str, Any]]:
-    if m.necessity.empty:
-        return []
-    flat = m.necessity.set_index("quantity").loc["flat at the same level, minus as they are"]
-    needed = flat["low"] > 0
-    return [
-        {
-            "measure": "Loss of hidden answers if the trajectory were flat",
-            "sees": flat["sees"],
-            "value": f"{flat['value']:+.4f}",
-            "interval": _interval(flat["low"], flat["high"], 4),
-            "target": "> 0",
-            "best null": "0 (gains say nothing)",
-            "verdict": "gains are needed" if needed else "no evidence that gains are needed",
-        }
-    ]
-
-
-def _forgetting(m: Measures) -> list[dict[str, Any]]:
-    if m.necessity.empty:
-        return []
-    table = m.forgetting
-    against = table[table["contradicted"]]
-    names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
-    if table.empty:
-        word = "not defined on this data: too few learners come back to a skill"
-    elif against.empty:
-        word = "not contradicted"
-    else:
-        word = f"contradicted for {names}"
-    return [
-        {
-            "measure": "No forgetting: skills whose hidden answers say otherwise",
-            "sees": "retrospective, answer hidden",
-            "value": f"{len(against)} of {len(table)} skills",
-            "interval": "",
-            "target": "none",
-            "best null": "5 % of them false, if any",
-            "verdict": word,
-        }
-    ]
-
-
-def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
-    v = m.violations.set_index("constraint").loc[name]
-    limit = 0.0 if guaranteed else limit
-    ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
-    word = "meets the target" if ok else f"misses the target by {v['share'] - limit:.2%}"
-    return {
-        "measure": NAMES[name],
-        "sees": v["sees"],
-        "value": f"{v['share']:.2%} ({v['broken']:,} of {v['places']:,})",
-        "interval": _interval(v["low"], v["high"], 2, percent=True),
-        "target": "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}"),
-        "best null": "0.00% (constant mastery)",
-        "verdict": word,
-    }
-
-
-def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
-    e, null = examined.valid_auc, examined.valid_null_auc
-    return {
-        "measure": "AUC on validation learners (on whom the epoch was chosen)",
-        "sees": "pre",
-        "value": _number(e.value, 4),
-        "interval": _interval(e.low, e.high, 4),
-        "target": f">= {targets.auc:g} (minimum {targets.auc_minimum:g})",
-        "best null": f"{_number(null.value)} (success counter)",
-        "verdict": _word(e.value, targets.auc, targets.auc_minimum),
-    }
-
-
-def _correlation(
-    m: Measures,
-    measure: str,
-    variant: str,
-    target: float | None = None,
-    minimum: float | None = None,
-) -> dict[str, Any]:
-    row, null = m.association(measure, variant), m.best_null(measure, variant)
-    word = "no target: compares two outputs of the model" if target is None else ""
-    word = word or _word(row["value"], target, minimum)
-    if null is not None and np.isfinite(null["gap_low"]):
-        word += "; " + _beside(null)
-    wanted = "none" if target is None else f"> {target:g}"
-    return {
-        "measure": f"{measure} r, {VARIANTS[variant]}",
-        "sees": row["sees"],
-        "value": _number(row["value"]),
-        "interval": _interval(row["low"], row["high"]),
-        "target": wanted + ("" if minimum is None else f" (minimum {minimum:g})"),
-        "best null": "none" if null is None else f"{null['value']:.3f} ({null['predictor']})",
-        "verdict": word,
-    }
-
-
-def _word(value: float, target: float, minimum: float | None) -> str:
-    if not np.isfinite(value):
-        return "not defined on this data"
-    if value >= target:
-        return "meets the target"
-    if minimum is not None and value >= minimum:
-        return f"meets the minimum, misses the target by {target - value:.3f}"
-    return f"misses the target by {target - value:.3f}"
-
-
-def _beside(null: pd.Series) -> str:
-    if null["gap_low"] > 0:
-        return "better than the best null"
-    return "worse than the best null" if null["gap_high"] < 0 else "no better than the best null"
 
 
 def association_text(m: Measures) -> pd.DataFrame:
@@ -172,7 +25,7 @@ def association_text(m: Measures) -> pd.DataFrame:
     table = m.associations.copy()
     table["variant"] = table["variant"].map(VARIANTS)
     table["text"] = [
-        _with_interval(row) if row["kind"] == "model" else _number(row["value"])
+        with_interval(row) if row["kind"] == "model" else number(row["value"])
         for row in table.to_dict("records")
     ]
     keys = ["measure", "variant", "sees"]
@@ -186,7 +39,7 @@ def prediction_text(m: Measures) -> pd.DataFrame:
     if m.prediction.empty:
         return m.prediction
     p = m.prediction.copy()
-    p["text"] = [_with_interval(row, 4) for row in p.to_dict("records")]
+    p["text"] = [with_interval(row, 4) for row in p.to_dict("records")]
     wide = p.pivot_table("text", "quality", "predictor", aggfunc="first", sort=False)
     return wide.reset_index().rename_axis(columns=None)
 
@@ -202,7 +55,7 @@ def violation_text(m: Measures) -> pd.DataFrame:
             "sees": v["sees"],
             "counted on": v["scope"],
             "share": v["share"].map("{:.2%}".format),
-            "interval": [_interval(r.low, r.high, 2, percent=True) for r in v.itertuples()],
+            "interval": [interval(r.low, r.high, 2, percent=True) for r in v.itertuples()],
             "broken": v["broken"].map("{:,}".format),
             "places": v["places"].map("{:,}".format),
         }
@@ -213,14 +66,14 @@ def quantities_text(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     """`Measures.conduct` or `necessity` for people."""
     if table.empty:
         return table
-    text = [_with_interval(row, digits) for row in table.to_dict("records")]
+    text = [with_interval(row, digits) for row in table.to_dict("records")]
     return table[["quantity", "sees"]].assign(value=text)
 
 
 def recovery_text(m: Measures) -> pd.DataFrame:
     """Recovery of the truth, the model beside its ceiling and its share of it."""
     table = m.recovery.copy()
-    table["text"] = [_with_interval(row) for row in table.to_dict("records")]
+    table["text"] = [with_interval(row) for row in table.to_dict("records")]
     keys = ["quantity", "sees"]
     wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
     if "ceiling" in wide:
@@ -253,9 +106,9 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "mode": config.model.mode,
                 "auxiliary losses": ", ".join(config.loss.active) or "none (BCE alone)",
                 **{NAMES[key]: f"{v.loc[key, 'share']:.2%}" for key in JUDGED},
-                "AUC, validation": _with_interval(dataclasses.asdict(e.valid_auc), 4),
-                f"AUC, {e.split}": _with_interval(auc, 4),
-                "AUC minus the first run's": _with_interval(dataclasses.asdict(gap), 4),
+                "AUC, validation": with_interval(dataclasses.asdict(e.valid_auc), 4),
+                f"AUC, {e.split}": with_interval(auc, 4),
+                "AUC minus the first run's": with_interval(dataclasses.asdict(gap), 4),
                 **_correlations(e.measures),
             }
         )
@@ -280,7 +133,7 @@ def _correlations(m: Measures) -> dict[str, str]:
         "gain-correctness (post)": ("gain-correctness", "pooled"),
         "mastery-prediction (post)": ("mastery-prediction", "skill_average"),
     }
-    return {name: _with_interval(m.association(*key)) for name, key in wanted.items()}
+    return {name: with_interval(m.association(*key)) for name, key in wanted.items()}
 
 
 def metrics_dict(examined: Examined) -> dict[str, Any]:
@@ -303,7 +156,7 @@ def metrics_dict(examined: Examined) -> dict[str, Any]:
 def headline(metrics: dict[str, Any]) -> str:
     """A few lines for the terminal."""
     auc = next(row for row in metrics["prediction"] if row["quality"] == "AUC")  # the model's
-    lines = [f"AUC on {metrics['split']} learners\n    {_with_interval(auc, 4)} [pre]"]
+    lines = [f"AUC on {metrics['split']} learners\n    {with_interval(auc, 4)} [pre]"]
     for row in metrics["verdicts"]:
         value = f"{row['value']} {row['interval']}".strip()
         lines.append(f"{row['measure']}\n    {value} [{row['sees']}]: {row['verdict']}")
@@ -364,21 +217,6 @@ def export_html(notebook: str | Path, target: str | Path, title: str) -> Path:
     target = Path(target)
     write_text(target, body)
     return target
-
-
-def _interval(low: float | None, high: float | None, digits: int = 3, percent: bool = False) -> str:
-    if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
-        return ""
-    kind = f".{digits}{'%' if percent else 'f'}"
-    return f"[{low:{kind}}, {high:{kind}}]"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "not defined" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _with_interval(row: Any, digits: int = 3) -> str:
-    return f"{_number(row['value'], digits)} {_interval(row['low'], row['high'], digits)}".strip()
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from kt_core import cohort, reporting, workflow
+from kt_core import cohort, reporting, verdicts, workflow
 from kt_core.config import ModelConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
 from kt_core.diagnostics import conduct_table, recovery_table
@@ -201,15 +201,13 @@ def test_recovery_of_the_truth_itself(smoke):
 
 
 def test_verdict_words(examined):
-    table = reporting.verdicts(examined).set_index("measure")
+    table = verdicts.verdicts(examined).set_index("measure")
     assert table.loc["Mastery falls between steps", "verdict"] == "meets the target"
     assert table.loc["Mastery falls between steps", "target"] == "0, guaranteed"
-    assert reporting._word(0.41, 0.4, None) == "meets the target"
-    assert reporting._word(0.35, 0.4, 0.3).startswith(
-        "meets the minimum, misses the target by 0.05"
-    )
-    assert reporting._word(0.25, 0.4, 0.3) == "misses the target by 0.150"
-    assert reporting._word(float("nan"), 0.4, None) == "not defined on this data"
+    assert verdicts._word(0.41, 0.4, None) == "meets the target"
+    assert verdicts._word(0.35, 0.4, 0.3).startswith("meets the minimum, misses the target by 0.05")
+    assert verdicts._word(0.25, 0.4, 0.3) == "misses the target by 0.150"
+    assert verdicts._word(float("nan"), 0.4, None) == "not defined on this data"
     sees = table["sees"].to_dict()
     assert table.loc["mastery-prediction r, mean over skills", "target"] == "none"
     assert sees["gain-correctness r, pooled"] == "post"
