@@ -37,8 +37,9 @@ lab: $(VENV)/.installed
 
 gallery: $(VENV)/.installed
 	$(PY) -m kt_core run --preset quick --name gallery --out $(VENV)/gallery-runs
+	$(PY) -m kt_core benchmark --print --out $(VENV)/gallery-runs/benchmark
 	rm -rf figures && mkdir figures
-	cp $(VENV)/gallery-runs/gallery/figures/*.png figures/
+	cp $(VENV)/gallery-runs/*/figures/*.png figures/
 	rm -rf $(VENV)/gallery-runs
 
 clean:

@@ -11,6 +11,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from kt_core.metrics import Association, Bootstrap, Prediction, calibration_curve
+from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.batch import batch_metrics, pearson, skill_average_pearson
 from kt_core.metrics.invariants import saturation, shares, violations
 from kt_core.metrics.nulls import base_rates, gain_nulls, running_counts, step_nulls
@@ -184,6 +185,34 @@ def test_batch_correlations_against_scipy(seed):
     assert pearson(*tensors[:2]).item() == pytest.approx(pearsonr(x, y)[0])
     want = slow_average(x, y, skill)
     assert skill_average_pearson(*tensors, 9).item() == pytest.approx(want)
+
+
+def test_a_ratio_to_nothing_is_not_defined():
+    e = Bootstrap(3, 20).ratio(np.ones(3), np.zeros(3))
+    assert np.isnan([e.value, e.low, e.high]).all()
+
+
+def test_one_learner_has_no_interval():
+    e = Bootstrap(1, 50).ratio(np.array([1.0]), np.array([2.0]))
+    assert e.value == 0.5 and np.isnan([e.low, e.high]).all()
+
+
+def test_agreement_is_the_share_of_pairs_by_hand():
+    rng = np.random.default_rng(0)
+    n = 120
+    mastery, correct = rng.integers(0, 5, n) / 4, rng.integers(0, 2, n)
+    group, learner = rng.integers(0, 12, n) * 3, np.arange(n) % 30
+    bootstrap = Bootstrap(30, 10)
+    values, pairs = degree_of_agreement(mastery, correct, learner, group, bootstrap)
+    same = group[:, None] == group
+    both = same & (correct[:, None] == 1) & (correct == 0)
+    higher = (mastery[:, None] > mastery) + 0.5 * (mastery[:, None] == mastery)
+    for weights, value in zip(bootstrap.weights, values, strict=True):
+        w = both * weights[learner][:, None] * weights[learner]
+        assert value == pytest.approx((w * higher).sum() / w.sum())
+    assert pairs == both.sum()
+    nobody = degree_of_agreement(mastery, np.ones(n), learner, group, bootstrap)
+    assert np.isnan(nobody[0]).all() and nobody[1] == 0
 
 
 def test_batch_metrics_read_each_field_at_the_right_step():

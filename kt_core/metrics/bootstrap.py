@@ -59,7 +59,7 @@ class Bootstrap:
         """Sum over learners of `numerator` by that of `denominator`, each [n]."""
         total = self.weights @ denominator
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = (self.weights @ numerator) / total
+            values = np.where(total == 0, np.nan, (self.weights @ numerator) / total)
         return self.estimate(values, int(denominator.sum()), int((denominator > 0).sum()))
 
     def mean(self, per_learner: np.ndarray) -> Estimate:
