@@ -48,6 +48,7 @@ VARIANTS = {
     "transfer between skills": {"model.transfer": True, "loss.transfer": 0.1},
     "no average of the weights": {"train.average": 0},
     "no direct view of recent steps": {"model.recent": 0},
+    "no fading sums": {"model.fading": 0},
     "no start token": {"model.start_token": False},
 }
 

@@ -66,6 +66,7 @@ class ModelConfig:
     dropout: float = 0.2
     position: Literal["decay", "absolute"] = "decay"
     recent: int = 3  # how many steps back each stream also sees directly; 0 for none
+    fading: int = 8  # groups of features with a fading sum of all earlier steps; 0 for none
     start_token: bool = True  # a learnable step before the first: lets attention count
     max_steps: int = 512  # only for absolute positions
     transfer: bool = False  # retrospective: gains may also reach skills that were not asked
@@ -74,6 +75,9 @@ class ModelConfig:
         for name in ("d_model", "heads", "blocks", "d_ff", "max_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         _check(self, "recent", self.recent >= 0, "at least 0")
+        _check(self, "fading", self.fading >= 0, "at least 0")
+        fits = self.fading == 0 or self.d_model % self.fading == 0
+        _check(self, "fading", fits, "0 or a divisor of model.d_model")
         _check(self, "heads", self.d_model % self.heads == 0, "a divisor of model.d_model")
         _check(self, "dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
 

@@ -7,6 +7,7 @@ start token, D = d_model, H heads of width W.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -139,20 +140,39 @@ class Block(nn.Module):
 
 
 class Recent(nn.Module):
-    """Adds learnable shares of the last few inputs, feature by feature (a causal convolution).
+    """Adds what came just before, and fading sums of all that came before.
 
-    Attention averages; a streak of right answers on one skill is easier to read off directly.
+    Attention averages; a streak of right answers on one skill, or a count of them, is easier to
+    read off directly. Feature by feature, learnable shares of the last few inputs; and, through a
+    linear map, for each group of features the sum of all earlier inputs, faded by a learnable rate
+    (compare Ma et al. 2023, who put a moving average before attention).
     """
 
-    def __init__(self, d_model: int, steps: int):
+    def __init__(self, d_model: int, steps: int, groups: int):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(steps, d_model))
+        self.groups = groups
+        if groups:
+            half_lives = torch.logspace(0, 2, groups)  # 1 to 100 steps
+            self.log_rate = nn.Parameter((math.log(2) / half_lives).log())
+            self.mix = nn.Linear(d_model, d_model)
+            nn.init.zeros_(self.mix.weight)
+            nn.init.zeros_(self.mix.bias)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         out = x
         for lag, weight in enumerate(self.weight, start=1):
             out = out + weight * F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]]
-        return out
+        return out + self.mix(self._faded(x)) if self.groups else out
+
+    def _faded(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Sum over s < t of x_s exp(-rate (t - 1 - s)), times the root of the rate: of one size."""
+        rate = self.log_rate.exp().view(-1, 1, 1)
+        step = torch.arange(x.shape[1], device=x.device)
+        since = step[:, None] - step - 1
+        kernel = rate.sqrt() * torch.exp(-rate * since.clamp(min=0)) * (since >= 0)
+        parts = x.unflatten(-1, (self.groups, -1)).transpose(1, 2)
+        return (kernel.to(x.dtype) @ parts).transpose(1, 2).flatten(2)
 
 
 class Stream(nn.Module):
@@ -169,7 +189,7 @@ class Stream(nn.Module):
         D = config.d_model
         self.embed = nn.Embedding(tokens, D)
         self.vary = nn.Embedding(tokens, D) if items else None
-        self.recent = Recent(D, config.recent)
+        self.recent = Recent(D, config.recent, config.fading)
         absolute = config.position == "absolute"
         self.positions = nn.Embedding(config.max_steps, D) if absolute else None
         self.start = nn.Parameter(0.1 * torch.randn(1, 1, D)) if config.start_token else None

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kt_core.config import ModelConfig
+from kt_core.encoder import Recent
 from kt_core.errors import KTError
 from kt_core.mastery import GAIN_STEP, at_skill, cumulative_mastery
 from kt_core.metrics.invariants import shares, violations
@@ -94,6 +95,19 @@ def test_decay_is_the_additive_bias_it_stands_for():
     weight = score.masked_fill(distance < 0, -torch.inf).softmax(-1)
     want = attention.out((weight @ value).transpose(1, 2).flatten(2))
     torch.testing.assert_close(attention(c, v), want, rtol=1e-4, atol=1e-5)
+
+
+def test_fading_sums_equal_the_recursion():
+    torch.manual_seed(0)
+    recent = Recent(16, steps=0, groups=4).double()
+    x = torch.randn(2, 9, 16, dtype=torch.float64)
+    rate = recent.log_rate.exp().repeat_interleave(4)
+    state, want = torch.zeros(2, 16, dtype=torch.float64), []
+    for t in range(9):
+        want.append(rate.sqrt() * state)
+        state = torch.exp(-rate) * state + x[:, t]
+    torch.testing.assert_close(recent._faded(x), torch.stack(want, dim=1))
+    assert torch.equal(recent(x), x)  # as it begins, it adds nothing
 
 
 @given(seed=st.integers(0, 10_000), T=st.integers(1, 40), scale=st.floats(0, 30))
