@@ -31,7 +31,8 @@ from kt_core.model import HIDDEN, GainAKT2
 FOLDS = 5  # each pass hides one answer in five
 TOKENS = 16384  # padded steps in a batch
 RUN_END = 3  # places before a run of practice ends that have an offset of their own
-RIDGE = 1.0  # standard normal prior on every coefficient of the forgetting test
+APART = 0.1  # how far skills' slopes lie from the common one (sd) in the forgetting test
+TOGETHER = "all skills together"
 MINIMUM = 20  # learners who came back to a skill before it is judged
 
 
@@ -114,10 +115,10 @@ def forgetting(
     """Per skill: do hidden answers come out better when the trajectory may sink during breaks?
 
     The trajectory's logit is an offset. To it comes, per skill, a slope on log(1 + steps since the
-    skill was last practised). With the constraint the slope is 0; without it, it is fitted on one
-    half of the learners and judged on the other, and the other way round. As practice often stops
-    *because* answers were right, the last places of a run of practice have offsets of their own in
-    both.
+    skill was last practised); slopes are drawn towards a common one. With the constraint they are
+    0; without it, they are fitted on one half of the learners and judged on the other, and the
+    other way round. As practice often stops *because* answers were right, the last places of a run
+    of practice have offsets of their own in both.
 
     Parameters
     ----------
@@ -125,38 +126,52 @@ def forgetting(
 
     Returns
     -------
-    A row per skill with at least 20 learners who came back to it: `slope` (negative: sinking),
-    `saved` (log loss per answer after a break, with minus without the constraint), `p` (one-sided t
-    test over learners), `q` (Benjamini and Hochberg 1995), `contradicted`.
+    A first row for all skills together, then one per skill with at least 20 learners who came back
+    to it: `slope` (negative: sinking), `saved` (log loss per answer after a break, with minus
+    without the constraint), `p` (one-sided t test over learners), `q` (Benjamini and Hochberg 1995,
+    over the skills), `contradicted`. Empty where no skill has that many.
     """
     frame = _breaks(frame)
     half = np.random.default_rng(seed).permutation(frame["learner"].max() + 1)[frame["learner"]] % 2
     parts, slopes = [], []
     for judged in (0, 1):
-        places, slope = _fit_slopes(frame[half != judged], len(names))
-        part = frame[half == judged]
-        offset = part["believed"].to_numpy() + _end_effect(part, places)
-        sunk = offset + slope[part["skill"]] * part["away"].to_numpy()
-        saved = _loss(offset, part["correct"]) - _loss(sunk, part["correct"])
+        fit, part = frame[half != judged], frame[half == judged]
+        bound, _ = _fit_slopes(fit.assign(away=0.0), len(names))
+        places, slope = _fit_slopes(fit, len(names))
+        kept = part["believed"].to_numpy() + _end_effect(part, bound)
+        sunk = part["believed"].to_numpy() + _end_effect(part, places)
+        sunk = sunk + slope[part["skill"]] * part["away"].to_numpy()
+        saved = _loss(kept, part["correct"]) - _loss(sunk, part["correct"])
         parts.append(part.assign(saved=saved))
         slopes.append(slope)
-    after = pd.concat(parts)
-    after = after[after["away"] > 0]
-    slope, table = np.mean(slopes, axis=0), []
-    for skill, part in after.groupby("skill"):
-        per_learner = part.groupby("learner")["saved"].mean()
-        if len(per_learner) < MINIMUM:
-            continue
-        test = ttest_1samp(per_learner, 0.0, alternative="greater")
-        sinks = all(s[skill] < 0 for s in slopes) and np.isfinite(test.pvalue)
-        row = {"skill": skill, "name": names[skill], "learners": len(per_learner)}
-        row |= {"slope": slope[skill], "saved": part["saved"].mean()}
-        table.append(row | {"p": float(test.pvalue) if sinks else 1.0})
+    every = pd.concat(parts)
+    came_back = every.groupby(["learner", "skill"])["away"].transform("max") > 0
+    table = []
+    for skill, part in every[came_back].groupby("skill"):
+        if part["learner"].nunique() >= MINIMUM:
+            own = [s[skill] for s in slopes]
+            table.append({"skill": skill, "name": names[skill]} | _judge(part, own))
     columns = ["skill", "name", "learners", "slope", "saved", "p"]
     result = pd.DataFrame(table, columns=columns)
-    result["q"] = false_discovery_control(result["p"]) if len(result) else []
+    if result.empty:
+        return result.assign(q=[], contradicted=[])
+    result["q"] = false_discovery_control(result["p"])
+    result = result.sort_values("p", ignore_index=True)
+    together = _judge(every[came_back], [s.mean() for s in slopes])
+    first = pd.DataFrame([{"skill": -1, "name": TOGETHER} | together]).assign(q=together["p"])
+    result = pd.concat([first, result], ignore_index=True)
     result["contradicted"] = result["q"] < level
-    return result.sort_values("p", ignore_index=True)
+    return result
+
+
+def _judge(part: pd.DataFrame, slopes: list[float]) -> dict[str, float]:
+    """Whether learners' losses fall, on the whole, where the trajectory may sink."""
+    per_learner = part.groupby("learner")["saved"].sum()
+    test = ttest_1samp(per_learner, 0.0, alternative="greater")
+    sinks = max(slopes) < 0 and np.isfinite(test.pvalue)
+    after = part.loc[part["away"] > 0, "saved"]
+    row = {"learners": len(per_learner), "slope": float(np.mean(slopes)), "saved": after.mean()}
+    return row | {"p": float(test.pvalue) if sinks else 1.0}
 
 
 def _folds(whole: Sequences, seed: int) -> np.ndarray:
@@ -216,22 +231,26 @@ def _end_effect(frame: pd.DataFrame, places: np.ndarray) -> np.ndarray:
 
 
 def _fit_slopes(frame: pd.DataFrame, skills: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets of the places before a run ends, [3], and slopes per skill, [C], by ridge-penalised
-    logistic regression on the trajectory's logit."""
+    """Offsets of the places before a run ends, [3], and slopes per skill, [C]: logistic regression
+    on the trajectory's logit, with normal priors on the offsets, on a slope common to all skills
+    and, narrower, on each skill's distance from it."""
     y, offset = frame["correct"].to_numpy(float), frame["believed"].to_numpy()
     away, skill = frame["away"].to_numpy(), frame["skill"].to_numpy()
     place = frame["left"].clip(upper=RUN_END).astype(int).to_numpy()
+    prior = np.append(np.ones(RUN_END + 1), np.full(skills, APART**-2.0))
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = offset + np.append(x[:RUN_END], 0.0)[place] + x[RUN_END + skill] * away
+        slope = x[RUN_END] + x[RUN_END + 1 :]
+        logits = offset + np.append(x[:RUN_END], 0.0)[place] + slope[skill] * away
         residual = expit(logits) - y
-        slope = np.bincount(skill, residual * away, skills)
+        steep = np.bincount(skill, residual * away, skills)
         ends = np.bincount(place, residual, RUN_END + 1)[:RUN_END]
-        loss = _loss(logits, y).sum() + 0.5 * RIDGE * (x @ x)
-        return loss, np.append(ends, slope) + RIDGE * x
+        loss = _loss(logits, y).sum() + 0.5 * (prior * x * x).sum()
+        return loss, np.concatenate([ends, [steep.sum()], steep]) + prior * x
 
-    found = minimize(objective, np.zeros(RUN_END + skills), jac=True, method="L-BFGS-B")
-    return found.x[:RUN_END], found.x[RUN_END:]
+    start = np.zeros(RUN_END + 1 + skills)
+    x = minimize(objective, start, jac=True, method="L-BFGS-B").x
+    return x[:RUN_END], x[RUN_END] + x[RUN_END + 1 :]
 
 
 def _loss(logits: np.ndarray, correct: np.ndarray) -> np.ndarray:

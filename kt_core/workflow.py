@@ -184,6 +184,10 @@ def examine(path: str | Path, split: str = "test") -> Examined:
         answers = hidden_answers(run.model, getattr(splits, split))
         bootstrap = Bootstrap(len(evidence.learners), report.bootstrap, report.seed)
         measures.necessity = gain_necessity(answers, bootstrap)
+        if split == "test":  # neither split has trained anything; together they see more
+            more = hidden_answers(run.model, splits.valid)
+            more["learner"] += len(evidence.learners)
+            answers = pd.concat([answers, more], ignore_index=True)
         measures.forgetting = forgetting(answers, names)
         if "true_mastery" in evidence.frame and run.spread is not None:
             row = _coverage(evidence, run, bootstrap)

@@ -8,7 +8,7 @@ import torch
 from kt_core.config import ModelConfig
 from kt_core.data import Sequences, Vocabulary
 from kt_core.errors import KTError
-from kt_core.hidden import FOLDS, forgetting, gain_necessity, hidden_answers
+from kt_core.hidden import FOLDS, TOGETHER, forgetting, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import HIDDEN, GainAKT2
 
@@ -93,8 +93,9 @@ def test_forgetting_is_found_where_it_is_and_only_there():
     truth = frame["believed"] - 1.0 * np.log1p(last) * forgets
     frame["correct"] = (rng.random(len(frame)) < 1 / (1 + np.exp(-truth))).astype(int)
     result = forgetting(frame, ("a", "b", "c")).set_index("name")
-    assert result["contradicted"].to_dict() == {"a": False, "b": False, "c": True}
-    assert result.loc["c", "slope"] == pytest.approx(-1, abs=0.25)
+    found = result["contradicted"].to_dict()
+    assert found == {TOGETHER: True, "a": False, "b": False, "c": True}
+    assert result.loc["c", "slope"] < -0.5 < result.loc["a", "slope"]
     assert result.loc["c", "saved"] > 0
 
 

@@ -285,9 +285,10 @@ def _tidy(m: Measures) -> pd.DataFrame:
         for draws, keep in zip(table["draws"], kept, strict=True)
     ]
     if not m.forgetting.empty:
-        share = m.forgetting["contradicted"].mean()
-        row = {"measure": "skills whose no-forgetting is contradicted (share)", "variant": ""}
-        row |= {"sees": "retrospective", "value": share, "split": "test"}
-        row["draws"] = nothing
-        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+        skills = m.forgetting[m.forgetting["skill"] >= 0]
+        found = {"skills that contradict no forgetting (share)": skills["contradicted"].mean()}
+        found["no forgetting, all skills together (p)"] = m.forgetting["p"].iloc[0]
+        rows = pd.DataFrame({"measure": list(found), "value": list(found.values())})
+        rows = rows.assign(variant="", sees="retrospective", split="test", draws=[nothing] * 2)
+        table = pd.concat([table, rows], ignore_index=True)
     return table
