@@ -154,7 +154,7 @@ def forgetting(
     columns = ["skill", "name", "learners", "slope", "saved", "p"]
     result = pd.DataFrame(table, columns=columns)
     if result.empty:
-        return result.assign(q=[], contradicted=[])
+        return result.assign(q=[], contradicted=pd.Series(dtype=bool))
     result["q"] = false_discovery_control(result["p"])
     result = result.sort_values("p", ignore_index=True)
     together = _judge(every[came_back], [s.mean() for s in slopes])

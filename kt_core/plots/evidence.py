@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, GREY, LABELS, MODES, ORANGE, OTHERS, VARIANTS
+from kt_core.plots.style import BLUE, GREY, LABELS, MODELS, MODES, ORANGE, VARIANTS
 
 
 def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -130,8 +130,8 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
     table : columns `model`, `auc`, `auc_low`, `auc_high`, `validity`, `validity_low`,
         `validity_high`.
     """
-    for i, row in enumerate(table.to_dict("records")):
-        color = MODES.get(row["model"], OTHERS[i % len(OTHERS)])
+    for row in table.to_dict("records"):
+        color = MODELS.get(row["model"], GREY)
         ours = row["model"] in MODES
         ax.errorbar(
             row["validity"],

@@ -19,7 +19,14 @@ MODES = {
     "cumulative": BLUE,
     "projection": RED,
 }  # the same model has the same colour everywhere
-OTHERS = (SKY, ORANGE, PURPLE, GREY, "black")
+MODELS = MODES | {
+    "DKT": ORANGE,
+    "SAKT": SKY,
+    "simpleKT": YELLOW,
+    "BKT": PURPLE,
+    "PFA": GREY,
+    "Best-LR": "black",
+}
 RIGHT, WRONG = BLUE, RED
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
 VARIANTS = {
