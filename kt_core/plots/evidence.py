@@ -146,7 +146,7 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.annotate(
             row["model"],
             (row["validity"], row["auc"]),
-            (5, 4),
+            (5, 4) if ours else (5, -9),
             color=color,
             fontsize=7,
             textcoords="offset points",
