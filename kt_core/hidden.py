@@ -126,7 +126,8 @@ def forgetting(
 
     Returns
     -------
-    A first row for all skills together, then one per skill with at least 20 learners who came back
+    A first row for all skills together, which describes and is not judged (with that many answers,
+    what a stopping rule leaves behind is enough for a small p), then one per skill with at least 20 learners who came back
     to it: `slope` (negative: sinking), `saved` (log loss per answer after a break, with minus
     without the constraint), `p` (one-sided t test over learners), `q` (Benjamini and Hochberg 1995,
     over the skills), `contradicted`. Empty where no skill has that many.
@@ -160,7 +161,7 @@ def forgetting(
     together = _judge(every[came_back], [s.mean() for s in slopes])
     first = pd.DataFrame([{"skill": -1, "name": TOGETHER} | together]).assign(q=together["p"])
     result = pd.concat([first, result], ignore_index=True)
-    result["contradicted"] = result["q"] < level
+    result["contradicted"] = (result["q"] < level) & (result["skill"] >= 0)
     return result
 
 

@@ -70,16 +70,15 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
     if m.necessity.empty:
         return []
     single = (m.forgetting["skill"] >= 0).astype(bool)
-    table, together = m.forgetting[single], m.forgetting[~single]
+    table = m.forgetting[single]
     against = table[table["contradicted"]]
     names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
     if table.empty:
         word = "not defined on this data: too few learners come back to a skill"
-    elif against.empty and not together["contradicted"].any():
+    elif against.empty:
         word = "not contradicted"
     else:
-        word = "contradicted" + (" on the whole" if together["contradicted"].any() else "")
-        word += f", and for {names}" if len(against) else ", for no single skill by itself"
+        word = f"contradicted for {names}"
     return [
         {
             "measure": "No forgetting: skills whose hidden answers say otherwise",
