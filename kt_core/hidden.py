@@ -130,7 +130,8 @@ def forgetting(
     what a stopping rule leaves behind is enough for a small p). Then one per skill with at least 20
     learners who came back to it: `slope` (negative: sinking), `saved` (log loss per answer after a
     break, with minus without the constraint), `p` (one-sided t test over learners), `q`
-    (Benjamini and Hochberg 1995, over the skills), `contradicted`. Empty where no skill has that many.
+    (Benjamini and Hochberg 1995, over the skills), `contradicted`. Empty where no skill has that
+    many.
     """
     frame = _breaks(frame)
     half = np.random.default_rng(seed).permutation(frame["learner"].max() + 1)[frame["learner"]] % 2
