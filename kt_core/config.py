@@ -93,6 +93,7 @@ class LossConfig:
     sparsity: float = 0.0
     consistency: float = 0.0
     retrospective: float = 0.0
+    forecast: float = 0.0
     revision: float = 0.0
     drift: float = 0.0
     price: float = 0.0
@@ -120,8 +121,8 @@ ENHANCED = LossConfig(
 )
 
 
-MASTERY_PATH = LossConfig(retrospective=0.3, difficulty=1.0)
-PATH_TERMS = ("retrospective", "revision", "drift", "price", "difficulty", "transfer")
+MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.1, difficulty=1.0)
+PATH_TERMS = ("retrospective", "forecast", "revision", "drift", "price", "difficulty", "transfer")
 
 
 @dataclass(frozen=True)

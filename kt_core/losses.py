@@ -105,6 +105,25 @@ def retrospective(
     return masked_mean(terms, scored)
 
 
+def forecast(
+    logits: Float[Tensor, "B T T"], responses: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of every later answer given the belief at each step.
+
+    Parameters
+    ----------
+    logits : entry [s, t] is of the answer of step t as believed at step s < t.
+    """
+    T = responses.shape[1]
+    later = torch.ones(T, T, dtype=torch.bool, device=valid.device).triu(1)
+    keep = later & valid.unsqueeze(1)
+    target = responses.unsqueeze(1).expand_as(logits).to(logits.dtype)
+    terms = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    left = keep.sum(-1)
+    each = torch.where(keep, terms, 0.0).sum(-1) / left.clamp(min=1)
+    return masked_mean(each, left > 0)
+
+
 def revision(
     before: Float[Tensor, "B P"], after: Float[Tensor, "B P"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
@@ -140,6 +159,9 @@ def path_terms(
         scored = scored & hidden if hidden.any() else scored
         believed = model.believed_at(path, q, horizon)
         terms["retrospective"] = retrospective(believed, batch.responses, scored)
+    if weights.forecast:
+        logits = model.forecasts(path, q)
+        terms["forecast"] = forecast(logits, batch.responses, valid)
     if weights.revision or weights.drift:
         before = model.heads.start(path.context[:, :-1], q[:, 1:])
         after = model.heads.start(path.context[:, 1:], q[:, 1:])

@@ -191,6 +191,16 @@ class GainAKT2(nn.Module):
         context = path.context[row, horizon].unsqueeze(1).expand_as(path.context)
         return self.heads.start(context, skills) + path.grown - path.difficulty
 
+    def forecasts(self, path: Path, skills: Int[Tensor, "B T"]) -> Float[Tensor, "B T T"]:
+        """Logits of every response as believed at every step; entry [s, t] at step s of step t.
+
+        Gains enter as they are and take no gradient from here: they have seen the answers between.
+        """
+        head = self.heads.belief
+        start = path.context @ head.weight[skills].transpose(1, 2)
+        known = head.bias[skills] + path.grown.detach() - path.difficulty
+        return start + known.unsqueeze(1)
+
     def read(
         self,
         context: Float[Tensor, "B T D"],

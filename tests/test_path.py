@@ -184,6 +184,10 @@ def path_of(model, batch, hidden):
     return model.path(context, value, batch.skills, d)
 
 
+def bce(level, response):
+    return float(np.log1p(np.exp(float(level))) - float(response) * float(level))
+
+
 @given(seed=st.integers(0, 200), which=st.sampled_from(["none", "some"]))
 def test_path_terms_against_loops(seed, which):
     model = make(seed % 3, items=True, transfer=True)
@@ -192,26 +196,34 @@ def test_path_terms_against_loops(seed, which):
     torch.manual_seed(seed)
     hidden = hide(valid, 0.4, 0.9) if which == "some" else torch.zeros_like(valid)
     horizon = (torch.rand(4) * valid.sum(1)).long()
-    names = ("retrospective", "revision", "drift", "price", "difficulty", "transfer")
+    names = ("retrospective", "forecast", "revision", "drift", "price", "difficulty", "transfer")
     weights = LossConfig(**dict.fromkeys(names, 1.0))
     with torch.no_grad():
         path = path_of(model, batch, hidden)
         terms = losses.path_terms(weights, model, path, batch, hidden, horizon)
         belief = model.heads.belief(path.context)
         table = model.difficulty.table()
-    scored, moved, price = [], [], []
+    scored, moved, price, ahead = [], [], [], []
     for b in range(4):
-        for t in range(int(valid[b].sum())):
+        steps = int(valid[b].sum())
+        for s in range(steps - 1):
+            later = [
+                bce(belief[b, s, q[b, t]] + path.grown[b, t] - table[batch.items[b, t]], r[b, t])
+                for t in range(s + 1, steps)
+            ]
+            ahead.append(np.mean(later))
+        for t in range(steps):
             k = q[b, t]
             price.append(float(path.gains[b, t]))
             if t <= horizon[b] and (hidden[b, t] or not hidden.any()):
                 level = belief[b, horizon[b], k] + path.grown[b, t] - table[batch.items[b, t]]
-                scored.append(float(np.log1p(np.exp(float(level))) - float(r[b, t]) * float(level)))
+                scored.append(bce(level, r[b, t]))
             if t and not hidden[b, t]:
                 moved.append((float(belief[b, t - 1, k]), float(belief[b, t, k])))
     before, after = np.array(moved or [(0.0, 0.0)]).T
     expected = {
         "retrospective": np.mean(scored) if scored else 0.0,
+        "forecast": np.mean(ahead) if ahead else 0.0,
         "revision": np.mean((after - before) ** 2),
         "drift": np.mean(1 / (1 + np.exp(-after)) - 1 / (1 + np.exp(-before))) ** 2,
         "price": np.mean(price),
@@ -225,7 +237,7 @@ def test_padding_enters_no_path_term():
     model = make(items=True)
     q, r, valid = random_batch(B=4, T=9)
     none, last = torch.zeros_like(valid), valid.sum(1) - 1
-    weights = LossConfig(retrospective=1, revision=1, drift=1, price=1, difficulty=1)
+    weights = LossConfig(retrospective=1, forecast=1, revision=1, drift=1, price=1, difficulty=1)
     batch = batch_of(q, r, valid, items_for(q))
     noise = torch.where(valid, q, (q + 3) % C), torch.where(valid, r, 1 - r)
     other = batch_of(*noise, valid, torch.where(valid, batch.items, 1))
@@ -235,6 +247,19 @@ def test_padding_enters_no_path_term():
         results.append(losses.path_terms(weights, model, path, b, none, last))
     for name, value in results[0].items():
         torch.testing.assert_close(value, results[1][name], msg=name)
+
+
+def test_forecasts_teach_the_belief_and_not_the_gains():
+    model = make(items=True)
+    q, r, valid = random_batch(B=4, T=9)
+    batch, none = batch_of(q, r, valid, items_for(q)), torch.zeros_like(valid)
+    path = path_of(model, batch, none)
+    terms = losses.path_terms(LossConfig(forecast=1), model, path, batch, none, valid.sum(1) - 1)
+    model.zero_grad()
+    terms["forecast"].backward()
+    assert model.heads.belief.weight.grad.abs().sum() > 0
+    assert model.difficulty.raw.grad.abs().sum() > 0
+    assert model.heads.gain.weight.grad is None
 
 
 def test_hiding_hides_the_share_asked_for_and_no_padding():
