@@ -23,12 +23,20 @@ class Monitor(L.Callback):
 
     Attributes
     ----------
-    rows : one flat dict of floats per look, with `step` and `epoch`.
+    rows : one flat dict of floats per look, with `step`, `epoch`, `learning_rate`, `loss` (of this
+        batch) and `gradient_norm` (before clipping).
     """
 
     def __init__(self, every: int = 25):
         self.every = every
         self.rows: list[dict[str, float]] = []
+        self._gradient_norm = torch.tensor(torch.nan)
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: Any) -> None:
+        """Keep the gradients' norm of the steps that are looked at."""
+        if trainer.global_step % self.every == 0:
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -44,6 +52,11 @@ class Monitor(L.Callback):
             states = module.model.read(kept.context, kept.value, batch.skills, batch.valid)
         values = batch_metrics(*states, kept.logits, batch.skills, batch.responses, batch.valid)
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
-        self.rows.append({"step": step, "epoch": trainer.current_epoch, **floats})
+        pace = {
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "loss": float(outputs["loss"]),
+            "gradient_norm": float(self._gradient_norm),
+        }
+        self.rows.append({"step": step, "epoch": trainer.current_epoch, **pace, **floats})
         for logger in trainer.loggers:
             logger.log_metrics(floats, step=step)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kt_core import losses
 from kt_core.config import ModelConfig, RunConfig
+from kt_core.dashboard import Dashboard
 from kt_core.data import Batch, Splits
 from kt_core.evaluate import evaluate
 from kt_core.fitting import NextStep, fit
@@ -132,11 +133,18 @@ class History(L.Callback):
             )
 
 
-def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
+def train(
+    config: RunConfig, splits: Splits, folder: str | Path, dashboard: Dashboard | None = None
+) -> Run:
     """Train a model and write its run folder.
 
     The run appears under `folder` when it is complete; until then it lies beside it under a
     name that begins with ``.partial-``.
+
+    Parameters
+    ----------
+    dashboard : shown while training goes on; its stop button ends training after the next
+        validation, and the run is kept. It changes no weight.
 
     Returns
     -------
@@ -154,17 +162,29 @@ def train(config: RunConfig, splits: Splits, folder: str | Path) -> Run:
     with new_run(folder, config, splits) as run:
         monitor = Monitor(config.train.monitor_every) if config.train.monitor else None
         best = ModelCheckpoint(run.path / "checkpoints", monitor="valid/auc", mode="max")
-        callbacks = [best, EarlyStopping("valid/auc", mode="max", patience=t.patience)]
-        callbacks += [monitor] if monitor else []
-        callbacks += [History(run, monitor, verbose=not sys.stderr.isatty())]
+        early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
+        verbose = dashboard is None and not sys.stderr.isatty()
+        history = History(run, monitor, verbose)
+        callbacks = [best, early, *([monitor] if monitor else []), history]
+        if dashboard is not None:
+            dashboard.follow(history.rows, monitor.rows if monitor else [])
+            callbacks.append(dashboard)
         started = time.perf_counter()
         fit(KTModule(model, config), splits, t, callbacks, track)
+        by_hand = dashboard is not None and dashboard.stopping
+        run.provenance["ended"] = _why(by_hand, early, len(history.rows))
         run.finish(model, best.best_model_path, time.perf_counter() - started)
         if model.on_path:
             spread = fit_spread(evaluate(model, splits.valid, flips=False).frame)
             if spread is not None:
                 run.write_spread(spread)
     return Run.load(folder)
+
+
+def _why(by_hand: bool, early: EarlyStopping, epochs: int) -> str:
+    if by_hand:
+        return f"stopped by hand in epoch {epochs}"
+    return f"early stopping after epoch {epochs}" if early.stopped_epoch else "all epochs"
 
 
 def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:

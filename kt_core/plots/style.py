@@ -43,6 +43,8 @@ LABELS = {
     "bounds": "mastery outside [0, 1]",
     "filtered_monotonicity": "filtered mastery falls",
     "fall_after_correct": "falls after a right answer",
+    "share_at_bounds": "mastery at 0 or 1",
+    "share_zero_gains": "gains of 0",
     "mastery_response_pre": "mastery-response (pre)",
     "prediction_response_pre": "prediction-response (pre)",
     "gain_correctness_post": "gain-correctness (post)",

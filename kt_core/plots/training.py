@@ -1,12 +1,19 @@
-"""How training went: losses, validation AUC, and the monitor's curves."""
+"""How training goes: losses, validation AUC, pace, and the monitor's curves."""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from kt_core.plots.style import BLUE, CYCLE, GREY, LABELS, whole_numbers
+from kt_core.config import TargetConfig
+from kt_core.plots.style import BLUE, CYCLE, GREY, LABELS, RED, whole_numbers
 
+GROUPS = {
+    "violations": "Broken constraints",
+    "correlation": "Correlations",
+    "collapse": "Signs of collapse",
+}
 BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
 
 
@@ -54,7 +61,7 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
 def plot_monitor(
     monitor: pd.DataFrame, group: str, ax: Axes, targets: dict[str, float] | None = None
 ) -> Axes:
-    """One group of the monitor's curves (`violations` or `correlation`) over training steps.
+    """One group of the monitor's curves (`violations`, `correlation` or `collapse`) over steps.
 
     Batch values are faint, their running mean over nine looks is drawn on top.
     """
@@ -66,12 +73,54 @@ def plot_monitor(
         ax.plot(monitor["step"], smooth, color=color, label=LABELS.get(short, short))
     for value in set((targets or {}).values()):
         ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9)
-    if group == "violations":
+    if group != "correlation":
         ax.set_ylim(-0.02, max(0.5, ax.get_ylim()[1]))
-    ax.set(
-        xlabel="training step",
-        ylabel="share of places" if group == "violations" else "Pearson r in the batch",
-        title="Broken constraints" if group == "violations" else "Correlations",
-    )
+    ylabel = "Pearson r in the batch" if group == "correlation" else "share of places"
+    ax.set(xlabel="training step", ylabel=ylabel, title=GROUPS[group])
     ax.legend(fontsize=6.5, **BELOW)
     return ax
+
+
+def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
+    """Norm of the gradients before clipping, and the learning rate on a second axis."""
+    ax.plot(monitor["step"], monitor["gradient_norm"], color=BLUE, linewidth=0.7)
+    ax.set_yscale("log")
+    ax.set(xlabel="training step", title="Gradients and learning rate")
+    ax.set_ylabel("norm of the gradients", color=BLUE)
+    rate = ax.twinx()
+    rate.plot(monitor["step"], monitor["learning_rate"], color=RED, linestyle="--", linewidth=1)
+    rate.set_ylim(0, 1.1 * monitor["learning_rate"].max())
+    rate.spines["right"].set_visible(True)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    rate.set_ylabel("learning rate", color=RED)
+    return ax
+
+
+def draw_training(
+    history: pd.DataFrame, monitor: pd.DataFrame, targets: TargetConfig, figure: Figure
+) -> Figure:
+    """All of a training in one figure; what is not known yet is left empty.
+
+    Parameters
+    ----------
+    history, monitor : the rows of `history.csv` and `monitor.csv` so far; either may be empty.
+    """
+    axes = figure.subplots(2, 3).ravel()
+    if history.empty:
+        for ax, title in zip(axes, ("Validation AUC", "Loss terms (unweighted)"), strict=False):
+            ax.set(title=title, xlabel="epoch")
+            ax.text(0.5, 0.5, "after the first epoch", transform=ax.transAxes, ha="center")
+    else:
+        plot_history(history, targets.auc, axes[0])
+        plot_losses(history, axes[1])
+    if monitor.empty:
+        for ax in axes[2:]:
+            ax.set_axis_off()
+        return figure
+    wanted = {"mastery_performance": targets.mastery_performance}
+    wanted["gain_correctness"] = targets.gain_correctness
+    plot_pace(monitor, axes[2])
+    plot_monitor(monitor, "violations", axes[3])
+    plot_monitor(monitor, "correlation", axes[4], wanted)
+    plot_monitor(monitor, "collapse", axes[5])
+    return figure

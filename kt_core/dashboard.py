@@ -1,0 +1,143 @@
+"""A live dashboard for JupyterLab while a model trains, with a stop button that works meanwhile.
+
+One figure behind one display handle, drawn in the training thread between two batches and so
+seldom that it costs at most `SHARE` of the time. JupyterLab (4.4 and later, ipykernel 7) answers
+widgets in a thread of their own, so that the button needs no free kernel.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from typing import Any
+
+import ipywidgets as widgets
+import lightning as L
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import DisplayHandle, Image, display
+from matplotlib.figure import Figure
+
+from kt_core.config import RunConfig
+from kt_core.plots.style import PAGE
+from kt_core.plots.training import draw_training
+
+SHARE = 0.02  # of training time that drawing may take
+SECONDS = 1.0  # between two updates of the progress line, at least
+
+
+def at_screen() -> bool:
+    """Whether this is a kernel of a Jupyter server, where someone may look: not so under papermill
+    and in plain Python."""
+    shell = get_ipython()
+    return hasattr(shell, "kernel") and "JPY_SESSION_NAME" in os.environ
+
+
+class Dashboard(L.Callback):
+    """Lightning callback that shows how training goes; it draws no random numbers.
+
+    Attributes
+    ----------
+    stopping : whether somebody has asked training to end.
+    seconds_drawing : spent on the display so far.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        self.history: list[dict[str, float]] = []
+        self.monitor: list[dict[str, float]] = []
+        self.seconds_drawing = 0.0
+        self._stop = threading.Event()
+        self._started = self._told = self._drawn = self._cost = 0.0
+        self._button = widgets.Button(
+            description="Stop and keep the best", icon="stop", button_style="warning"
+        )
+        self._button.layout.width = "14em"
+        self._button.on_click(lambda _: self.stop())
+        self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
+        self._line = widgets.Label("starting ...")
+        self._handle = DisplayHandle()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End training after the batch in hand and one last validation."""
+        self._stop.set()
+        self._button.disabled = True
+        self._button.description = "Stopping ..."
+
+    def follow(self, history: list[dict[str, float]], monitor: list[dict[str, float]]) -> None:
+        """The rows that training appends to: one an epoch, and one each time the monitor looks."""
+        self.history, self.monitor = history, monitor
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Show the controls and an empty figure."""
+        self._started = time.perf_counter()
+        display(widgets.HBox([self._button, self._bar, self._line]))
+        self._handle.display(Image(self._png()))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell the time left, draw where that is due, and obey the stop button."""
+        now = time.perf_counter()
+        if self.stopping:
+            trainer.should_stop = True
+        if now - self._told > SECONDS:
+            self._tell(trainer, now)
+        if self.monitor and now - self._drawn > max(self._cost / SHARE, 2 * SECONDS):
+            self._draw()
+
+    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
+        """The last figure stays."""
+        self._draw()
+        self._bar.value = 1.0
+        self._button.layout.display = "none"
+        best = max(row["valid/auc"] for row in self.history)
+        ended = "stopped by hand" if self.stopping else "done"
+        minutes = (time.perf_counter() - self._started) / 60
+        self._line.value = (
+            f"{ended} after {len(self.history)} epochs, {minutes:.1f} min; "
+            f"best validation AUC {best:.4f}"
+        )
+
+    def _tell(self, trainer: L.Trainer, now: float) -> None:
+        total = max(int(trainer.estimated_stepping_batches), 1)
+        done = trainer.global_step
+        left = (now - self._started) * (total - done) / max(done, 1)
+        self._bar.value = done / total
+        best = max((row["valid/auc"] for row in self.history), default=float("nan"))
+        auc = f"best validation AUC {best:.4f}, " if self.history else ""
+        self._line.value = (
+            f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, {auc}"
+            f"at most {clock(left)} left"
+        )
+        self._told = time.perf_counter()
+        self.seconds_drawing += self._told - now
+
+    def _draw(self) -> None:
+        begun = time.perf_counter()
+        self._handle.update(Image(self._png()))
+        self._drawn = time.perf_counter()
+        self._cost = self._drawn - begun
+        self.seconds_drawing += self._cost
+
+    def _png(self) -> bytes:
+        figure = Figure(figsize=(PAGE * 1.35, 5.2), layout="constrained")
+        history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
+        draw_training(history, monitor, self.config.targets, figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def clock(seconds: float) -> str:
+    """A duration for people: 50 s, 3 min, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
