@@ -1,16 +1,19 @@
 """A live dashboard for JupyterLab while a model trains, with a stop button that works meanwhile.
 
-One figure behind one display handle, drawn in the training thread between two batches and so
-seldom that it costs at most `SHARE` of the time. JupyterLab (4.4 and later, ipykernel 7) answers
-widgets in a thread of their own, so that the button needs no free kernel.
+One figure behind one display handle, drawn between two batches and so seldom that it costs at
+most `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the kernel
+is free to hear the button (ipykernel 7.4 answers widgets while a cell awaits, 7.0 to 7.3 in a
+thread of their own).
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -70,6 +73,17 @@ class Dashboard(L.Callback):
         self._button.disabled = True
         self._button.description = "Stopping ..."
 
+    async def watch(self, work: Callable[..., Any], *args: Any) -> Any:
+        """`work` with these arguments and this dashboard, in a thread; an interrupt of the cell
+        stops training as the button does, and the cell ends as interrupted."""
+        running = asyncio.ensure_future(asyncio.to_thread(work, *args, self))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self.stop()
+            await running
+            raise
+
     def follow(self, history: list[dict[str, float]], monitor: list[dict[str, float]]) -> None:
         """The rows that training appends to: one an epoch, and one each time the monitor looks."""
         self.history, self.monitor = history, monitor
@@ -127,7 +141,7 @@ class Dashboard(L.Callback):
         self.seconds_drawing += self._cost
 
     def _png(self) -> bytes:
-        figure = Figure(figsize=(PAGE * 1.35, 5.2), layout="constrained")
+        figure = Figure(figsize=(PAGE * 1.35, 6), layout="constrained")
         history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
         draw_training(history, monitor, self.config.targets, figure)
         buffer = io.BytesIO()

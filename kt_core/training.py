@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from dataclasses import dataclass
@@ -169,6 +170,7 @@ def train(
         if dashboard is not None:
             dashboard.follow(history.rows, monitor.rows if monitor else [])
             callbacks.append(dashboard)
+            t = dataclasses.replace(t, progress=False)  # one display is enough
         started = time.perf_counter()
         fit(KTModule(model, config), splits, t, callbacks, track)
         by_hand = dashboard is not None and dashboard.stopping

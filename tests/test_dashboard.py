@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,6 +13,7 @@ from kt_core import dashboard as live
 from kt_core.config import TargetConfig, with_overrides
 from kt_core.dashboard import Dashboard, clock
 from kt_core.plots.training import draw_training
+from kt_core.runs import Run
 from kt_core.training import train
 
 
@@ -36,7 +38,7 @@ def screen(monkeypatch):
 
 def test_it_changes_no_weight(smoke, trained, screen, tmp_path):
     config, splits = smoke
-    run = train(config, splits, tmp_path / "watched", Dashboard(config))
+    run = asyncio.run(Dashboard(config).watch(train, config, splits, tmp_path / "watched"))
     weights = (run.path / "model.safetensors").read_bytes()
     assert weights == (trained.path / "model.safetensors").read_bytes()
     assert run.provenance["ended"] == "all epochs"
@@ -72,6 +74,23 @@ def test_stop_keeps_the_best_so_far(smoke, screen, tmp_path, after):
     assert len(run.table("history.csv")) < 50
     assert run.table("history.csv")["valid/auc"].notna().all()
     assert run.provenance["ended"].startswith("stopped by hand in epoch")
+
+
+def test_an_interrupted_cell_stops_training_and_keeps_the_best(smoke, screen, tmp_path):
+    config, splits = smoke
+    config = with_overrides(config, {"train.epochs": 5000, "train.patience": 5000})
+    board = Dashboard(config)
+
+    async def cell():
+        task = asyncio.ensure_future(board.watch(train, config, splits, tmp_path / "run"))
+        while len(board.history) < 2:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cell())
+    assert Run.load(tmp_path / "run").provenance["ended"].startswith("stopped by hand")
 
 
 def test_drawing_takes_its_share_and_no_more(smoke, screen, tmp_path, monkeypatch):

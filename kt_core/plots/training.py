@@ -123,4 +123,7 @@ def draw_training(
     plot_monitor(monitor, "violations", axes[3])
     plot_monitor(monitor, "correlation", axes[4], wanted)
     plot_monitor(monitor, "collapse", axes[5])
+    for ax in axes:
+        if ax.get_legend():
+            ax.legend(fontsize=6.5, **BELOW | {"ncols": 1})  # panels are narrow here
     return figure

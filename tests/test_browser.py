@@ -1,0 +1,139 @@
+"""The notebooks in a real JupyterLab, in a real browser: run, choose, move, stop, and look."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)"
+)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+MINUTE = 60_000
+ERROR = '[data-mime-type="application/vnd.jupyter.error"]'
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab of its own: its address, its folder and its token."""
+    root, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(8)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(root / ".config"),
+        "JUPYTER_DATA_DIR": str(root / ".data"),
+        "JUPYTERLAB_SETTINGS_DIR": str(root / ".settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(root / ".workspaces"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--port={port}", f"--IdentityProvider.token={token}", f"--notebook-dir={root}"]
+    command += [
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with (root / "server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(f"{address}/api?token={token}", server, root / "server.log")
+            yield address, root, token
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, request):
+    page = browser.new_page(viewport={"width": 1300, "height": 1600})
+    yield page
+    if os.environ.get("KT_SCREENSHOTS"):
+        name = request.node.name.replace("[", "-").replace("]", "")
+        page.screenshot(path=Path(os.environ["KT_SCREENSHOTS"]) / f"{name}.png")
+    page.close()
+
+
+def _wait_for(url, server, log):
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=2)
+            return
+        except OSError:
+            time.sleep(0.25)
+    raise RuntimeError(f"JupyterLab does not start:\n{log.read_text()[-2000:]}")
+
+
+def open_notebook(lab, page, name, parameters):
+    """Open a copy with these parameters and run all its cells."""
+    address, root, token = lab
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    cell.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
+    copy = f"{name}-{secrets.token_hex(3)}.ipynb"
+    nbformat.write(notebook, root / copy)
+    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(3)}/tree/{copy}?token={token}")
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=MINUTE)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=MINUTE)
+    page.get_by_text("Run", exact=True).first.click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
+def wait_until_done(page, timeout=3 * MINUTE):
+    """Until the last code cell has run; no cell may have failed."""
+    page.wait_for_function(
+        r"""() => {
+            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+            return document.querySelector('[data-mime-type="application/vnd.jupyter.error"]')
+                || prompts.every(p => /^\[\d+\]:$/.test(p.textContent.trim()));
+        }""",
+        timeout=timeout,
+    )
+    failed = page.locator(ERROR)
+    assert failed.count() == 0, failed.first.inner_text()
+
+
+TINY = {"preset": "smoke", "name": "tiny"}
+
+
+def test_train_with_the_dashboard(lab, page):
+    open_notebook(lab, page, "01_train", TINY | {"out": str(lab[1] / "runs")})
+    wait_until_done(page)
+    page.get_by_text("done after 2 epochs").wait_for()
+    assert page.locator(".jp-OutputArea-output img").count() >= 3
+    assert (lab[1] / "runs" / "tiny" / "model.safetensors").is_file()
+
+
+def test_the_stop_button_works_while_the_cell_trains(lab, page):
+    parameters = {"preset": "smoke", "name": "stopped", "out": str(lab[1] / "runs")}
+    parameters["overrides"] = {"train.epochs": 5000, "train.patience": 5000}
+    open_notebook(lab, page, "01_train", parameters)
+    page.get_by_text(re.compile(r"epoch \d\d+ of 5000")).wait_for(timeout=MINUTE)
+    page.get_by_role("button", name="Stop and keep the best").click()
+    page.get_by_text("stopped by hand after").wait_for(timeout=MINUTE)
+    wait_until_done(page)
+    assert (lab[1] / "runs" / "stopped" / "model.safetensors").is_file()
