@@ -12,31 +12,55 @@ from kt_core.errors import KTError
 from kt_core.evaluate import Evidence
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
+from kt_core.spread import Spread
+
+RULES = ("growth quartiles", "steepest", "flattest", "stuck", "most revised", "longest")
+STUCK_ANSWERS = 8  # on one skill, before anybody is looked at as stuck
 
 
-def choose_learners(evidence: Evidence, rule: str = "growth quartiles", minimum: int = 20):
-    """Sequences of learners to show, by a rule and not by luck.
+def rank_learners(evidence: Evidence, rule: str, minimum: int = 20) -> list[int]:
+    """First sequences of learners in the order of a rule, not of luck.
 
-    Among first sequences of at least `minimum` steps (of at least 3 where none is that long),
-    learners are sorted by mean growth of mastery on the skills they practised:
-    ``growth quartiles`` takes those at 25, 50 and 75 %, ``steepest`` the top three, ``flattest``
-    the last three, ``longest`` the three with most steps (ties: the first in the data).
+    Only sequences of at least `minimum` steps are ranked (of at least 3 where none is that long).
+    ``steepest`` and ``flattest`` go by mean growth of mastery on the skills practised, ``stuck`` by
+    the lowest mastery at the end on a skill with at least 8 answers (others are left out),
+    ``most revised`` by how far what was believed then was from what is believed at the end, and
+    ``longest`` by steps. Ties: the first in the data.
+
+    Raises
+    ------
+    KTError
+        For a rule that does not exist.
     """
     frame = evidence.frame[evidence.frame["chunk"] == 0]
     size = frame.groupby("sequence").size()
-    pairs = frame.groupby(["sequence", "skill"])[believed_last(frame)]
-    growth = (pairs.last() - pairs.first()).groupby("sequence").mean()
     long = size.index[size >= minimum] if (size >= minimum).any() else size.index
-    ranked = growth[long].sort_values(kind="stable").index
-    if rule == "growth quartiles":
-        chosen = [ranked[round(q * (len(ranked) - 1))] for q in (0.25, 0.5, 0.75)]
-    elif rule in ("steepest", "flattest"):
-        chosen = list(ranked[::-1][:3] if rule == "steepest" else ranked[:3])
+    frame = frame[frame["sequence"].isin(long)]
+    last = believed_last(frame)
+    pairs = frame.groupby(["sequence", "skill"])[last]
+    by = "sequence"
+    if rule in ("steepest", "flattest", "growth quartiles"):
+        score = (pairs.last() - pairs.first()).groupby(by).mean()
+    elif rule == "stuck":
+        score = -pairs.last()[pairs.size() >= STUCK_ANSWERS].groupby(by).min()
+    elif rule == "most revised":
+        score = (frame["mastery_post"] - frame[last]).abs().groupby(frame[by]).mean()
     elif rule == "longest":
-        chosen = list(size[long].sort_values(ascending=False, kind="stable").index[:3])
+        score = size[long]
     else:
-        raise KTError(f"rule {rule!r}: choose growth quartiles, steepest, flattest or longest")
-    return list(dict.fromkeys(int(i) for i in chosen))
+        raise KTError(f"rule {rule!r}: choose one of {', '.join(RULES)}")
+    ascending = rule in ("flattest", "growth quartiles")
+    return [int(i) for i in score.sort_values(ascending=ascending, kind="stable").index]
+
+
+def choose_learners(evidence: Evidence, rule: str = "growth quartiles", minimum: int = 20):
+    """Sequences of three learners to show: the first of `rank_learners`, or for
+    ``growth quartiles`` those at 25, 50 and 75 % of mean growth."""
+    ranked = rank_learners(evidence, rule, minimum)
+    if rule != "growth quartiles":
+        return ranked[:3]
+    chosen = [ranked[round(q * (len(ranked) - 1))] for q in (0.25, 0.5, 0.75)]
+    return list(dict.fromkeys(chosen))
 
 
 def sequences_of(splits: Splits, split: str, learners: list[str]) -> list[int]:
@@ -64,14 +88,32 @@ def learner_name(splits: Splits, split: str, sequence: int) -> str:
     return str(s.learners[s.learner[sequence]])
 
 
-def learner_frame(model: GainAKT2, splits: Splits, split: str, sequence: int) -> pd.DataFrame:
+def learner_frame(
+    model: GainAKT2,
+    splits: Splits,
+    split: str,
+    sequence: int,
+    horizon: int = 0,
+    spread: Spread | None = None,
+) -> pd.DataFrame:
     """Every practised skill at every step of one sequence, for the trajectory figures.
+
+    Parameters
+    ----------
+    horizon : step, from 1, after which the trajectory is believed; 0 for the last.
+    spread : of the run, for the intervals.
 
     Returns
     -------
-    Columns `step` (from 1), `skill` (name), `mastery` (as believed at the last step), `filtered`
-    (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was not asked).
+    Columns `step` (from 1), `skill` (name), `mastery` (as believed at the horizon, NaN after it),
+    `filtered` (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was
+    not asked), `low` and `high` (95 % around `filtered`; NaN without a spread).
     In `retrospective` all of the learner's history is shown, in the other modes the sequence.
+
+    Raises
+    ------
+    KTError
+        For a horizon that the history does not have.
     """
     s = getattr(splits, split)
     if model.on_path:
@@ -80,19 +122,31 @@ def learner_frame(model: GainAKT2, splits: Splits, split: str, sequence: int) ->
         s = whole
     at = slice(s.starts[sequence], s.starts[sequence] + s.lengths[sequence])
     skills, responses, items = s.skill[at], s.response[at], s.item[at]
-    with torch.no_grad():
-        states = model.forward_with_states(
-            *(torch.from_numpy(x)[None] for x in (skills, responses, items))
-        )
-    practised = np.unique(skills)
     T = len(skills)
+    if not 0 <= horizon <= T:
+        raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
+    horizon = horizon or T
+    asked_ids, *inputs = (torch.from_numpy(x)[None] for x in (skills, responses, items))
+    with torch.no_grad():
+        states = model.forward_with_states(asked_ids, *inputs)
+        believed = model.trajectory_at(states, asked_ids, torch.tensor([horizon - 1]))
+    practised = np.unique(skills)
     asked = skills[:, None] == practised
+    step = np.arange(1, T + 1)
+    trajectory = believed[0][:, practised].numpy().copy()
+    trajectory[step > horizon] = np.nan
+    filtered = states.filtered[0][:, practised].numpy()
+    low = high = np.full(filtered.shape, np.nan)
+    if spread is not None:
+        low, high = spread.interval(filtered, asked.cumsum(axis=0), step[:, None])
     return pd.DataFrame(
         {
-            "step": np.repeat(np.arange(1, T + 1), len(practised)),
+            "step": np.repeat(step, len(practised)),
             "skill": np.tile([splits.vocabulary.skills[k] for k in practised], T),
-            "mastery": states.trajectory[0][:, practised].numpy().ravel(),
-            "filtered": states.filtered[0][:, practised].numpy().ravel(),
+            "mastery": trajectory.ravel(),
+            "filtered": filtered.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
             "gain": states.gains[0][:, practised].numpy().ravel(),
             "asked": asked.ravel(),
             "correct": np.where(asked, responses[:, None], np.nan).ravel(),
@@ -146,3 +200,58 @@ def final_mastery(evidence: Evidence, names: tuple[str, ...], most: int = 20) ->
             "mastery": evidence.final[pairs["sequence"], pairs["skill"]],
         }
     )
+
+
+def skill_growth(
+    evidence: Evidence, names: tuple[str, ...], most: int = 20, resamples: int = 500
+) -> pd.DataFrame:
+    """How far learners came on each of the `most` practised skills, 95 % over learners.
+
+    Growth is the trajectory's, from the first to the last answer on the skill, of learners with at
+    least two. A learner counts as stuck with at least 8 answers, mastery below 0.5 at the end and
+    growth below 0.1: a description of what the model believes, not a diagnosis.
+
+    Returns
+    -------
+    Columns `skill`, `growth`, `low`, `high`, `learners`, `stuck` (share of those with at least 8
+    answers; NaN where there are fewer than 10), `practised` (how many these are).
+    """
+    frame = evidence.frame
+    last = believed_last(frame)
+    top = frame["skill"].value_counts().index[:most]
+    groups = frame[frame["skill"].isin(top)].groupby(["skill", "learner"])[last]
+    pairs = pd.DataFrame(
+        {"end": groups.last(), "growth": groups.last() - groups.first(), "answers": groups.size()}
+    ).reset_index()
+    rows = []
+    for skill, part in pairs[pairs["answers"] >= 2].groupby("skill"):
+        bootstrap = Bootstrap(len(part), resamples)
+        e = bootstrap.mean(part["growth"].to_numpy())
+        long = part[part["answers"] >= STUCK_ANSWERS]
+        stuck = ((long["end"] < 0.5) & (long["growth"] < 0.1)).mean()
+        rows.append(
+            {
+                "skill": names[skill],
+                "growth": e.value,
+                "low": e.low,
+                "high": e.high,
+                "learners": len(part),
+                "stuck": stuck if len(long) >= 10 else np.nan,
+                "practised": len(long),
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values("growth", ascending=False, ignore_index=True)
+
+
+def transfer_shares(
+    model: GainAKT2, evidence: Evidence, names: tuple[str, ...], most: int = 25
+) -> pd.DataFrame | None:
+    """What part of a gain on one skill (row) reaches another (column), for the `most` practised
+    skills; None where the model has no transfer."""
+    if not model.on_path or model.heads.transfer is None:
+        return None
+    top = evidence.frame["skill"].value_counts().index[:most]
+    shares = model.heads.shares().detach().numpy()[np.ix_(top, top)]
+    labels = [names[k] for k in top]
+    return pd.DataFrame(shares, index=labels, columns=labels)

@@ -14,7 +14,13 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
+
+from kt_core.config import with_overrides
+from kt_core.presets import preset
+from kt_core.training import train
+from kt_core.workflow import read_splits
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -137,3 +143,54 @@ def test_the_stop_button_works_while_the_cell_trains(lab, page):
     page.get_by_text("stopped by hand after").wait_for(timeout=MINUTE)
     wait_until_done(page)
     assert (lab[1] / "runs" / "stopped" / "model.safetensors").is_file()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run to look at."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    config = with_overrides(preset("smoke"), {"data.learners": 80, "train.progress": False})
+    return train(config, read_splits(config), folder).path
+
+
+def picture(page, number=0):
+    """Where the image of the explorer comes from: a new address for each new picture."""
+    return page.locator("img.widget-image").nth(number).get_attribute("src")
+
+
+def test_the_explorer(lab, page, run):
+    open_notebook(lab, page, "03_mastery_trajectories", {"run": str(run)})
+    page.locator("img.widget-image").first.wait_for(timeout=2 * MINUTE)
+    before = picture(page)
+    page.get_by_label("learner").select_option(index=2)
+    page.wait_for_function(CHANGED, arg=before)
+    before = picture(page)
+    page.get_by_role("slider").first.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function(CHANGED, arg=before)
+    wait_until_done(page)
+    assert (run / "figures" / "skills.png").is_file()
+
+
+CHANGED = "before => document.querySelector('img.widget-image').src !== before"
+
+
+@pytest.mark.parametrize("name", ["02_consistency_report", "04_benchmark"])
+def test_the_other_notebooks_run(lab, page, run, name):
+    parameters = {"runs": [str(run)]} if name.startswith("02") else {"out": str(lab[1] / "bench")}
+    open_notebook(lab, page, name, parameters)
+    wait_until_done(page)
+
+
+def test_the_audit(lab, page, run):
+    folder = lab[1]
+    steps = pd.DataFrame(
+        {"user": ["a"] * 5 + ["b"] * 5, "skill": "s", "correct": [0, 1, 0, 1, 1] * 2}
+    )
+    steps.to_csv(folder / "answers.csv", index=False)
+    mastery = pd.DataFrame({"learner": steps["user"], "step": [*range(1, 6)] * 2, "skill": "s"})
+    mastery.assign(mastery=[0.2, 0.3, 0.5, 0.6, 0.7] * 2).to_csv(folder / "theirs.csv", index=False)
+    parameters = {"mastery": str(folder / "theirs.csv"), "responses": str(folder / "answers.csv")}
+    parameters |= {"sees": "pre", "out": str(folder / "audited")}
+    open_notebook(lab, page, "05_audit", parameters)
+    wait_until_done(page)

@@ -135,5 +135,5 @@ def test_the_figure_of_a_training(trained):
     tables = (trained.table("history.csv"), trained.table("monitor.csv"))
     figure = draw_training(*tables, TargetConfig(), Figure())
     titles = {ax.get_title(loc="left") or ax.get_title() for ax in figure.axes}
-    wanted = {"Broken constraints", "Correlations", "Signs of collapse"}
+    wanted = {"Broken constraints", "Correlations", "The asked skill"}
     assert wanted | {"Gradients and learning rate"} <= titles

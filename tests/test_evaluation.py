@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from kt_core import cohort, reporting, verdicts, workflow
+from kt_core import reporting, verdicts, workflow
 from kt_core.config import ModelConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
 from kt_core.diagnostics import conduct_table, recovery_table
@@ -257,40 +257,6 @@ def test_expanded_data_is_called_inflated(examined):
     )
     metrics = reporting.metrics_dict(dataclasses.replace(examined, splits=splits))
     assert metrics["inflated"] and "INFLATED" in reporting.headline(metrics)
-
-
-def test_learners_are_chosen_by_rule(examined):
-    evidence = examined.evidence
-    frame = evidence.frame[evidence.frame["chunk"] == 0]
-    longest = cohort.choose_learners(evidence, "longest")
-    sizes = frame.groupby("sequence").size()
-    assert sizes[longest[0]] == sizes.max()
-    steep, flat = (cohort.choose_learners(evidence, r) for r in ("steepest", "flattest"))
-    pairs = frame.groupby(["sequence", "skill"])["mastery_post"]
-    growth = (pairs.last() - pairs.first()).groupby("sequence").mean()
-    assert growth[steep].min() >= growth[flat].max()
-    with pytest.raises(KTError, match="rule 'luck'"):
-        cohort.choose_learners(evidence, "luck")
-
-
-def test_named_learners(examined):
-    splits = examined.splits
-    name = str(splits.test.learners[2])
-    i = cohort.sequences_of(splits, "test", [name])[0]
-    assert cohort.learner_name(splits, "test", i) == name
-    with pytest.raises(KTError, match="learner 'nobody' has no sequence in the test split"):
-        cohort.sequences_of(splits, "test", ["nobody"])
-
-
-def test_learner_frame_agrees_with_the_evidence(examined):
-    i = cohort.choose_learners(examined.evidence)[0]
-    frame = cohort.learner_frame(examined.run.model, examined.splits, "test", i)
-    asked = frame[frame["asked"]].sort_values("step")
-    rows = examined.evidence.frame[examined.evidence.frame["sequence"] == i]
-    np.testing.assert_allclose(asked["mastery"], rows["mastery_last"], atol=1e-5)
-    np.testing.assert_allclose(asked["filtered"], rows["mastery_post"], atol=1e-5)
-    assert asked["correct"].tolist() == rows["correct"].tolist()
-    assert frame["correct"].notna().sum() == len(rows)
 
 
 def test_changed_data_is_refused(trained, monkeypatch):

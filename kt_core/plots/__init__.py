@@ -8,20 +8,22 @@ from kt_core.plots.evidence import (
     plot_comparison,
     plot_recovery,
 )
-from kt_core.plots.explanation import plot_revision, plot_waterfall
+from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
 from kt_core.plots.style import COLUMN, PAGE, save, use_style
-from kt_core.plots.training import plot_history, plot_losses, plot_monitor
+from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor
 from kt_core.plots.trajectories import (
     plot_gains,
     plot_heatmap,
     plot_learner,
     plot_learning_curves,
     plot_mastery_distribution,
+    plot_skill_growth,
 )
 
 __all__ = [
     "COLUMN",
     "PAGE",
+    "draw_training",
     "plot_associations",
     "plot_benchmark",
     "plot_calibration",
@@ -37,6 +39,8 @@ __all__ = [
     "plot_monitor",
     "plot_recovery",
     "plot_revision",
+    "plot_skill_growth",
+    "plot_transfer",
     "plot_waterfall",
     "save",
     "use_style",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -72,29 +75,65 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["part", "label", "logit"])
 
 
-def plot_revision(learner: pd.DataFrame, ax: Axes, most: int = 3) -> Axes:
-    """Filtered mastery (thin, what was believed then) and the trajectory as believed at the end
-    (thick), for a learner's most practised skills.
+def plot_revision(
+    learner: pd.DataFrame, ax: Axes, most: int = 3, skills: Sequence[str] = ()
+) -> Axes:
+    """Filtered mastery (dashed, what was believed then) and the trajectory as believed at the
+    horizon (thick), with 95 % around the last point before it.
 
     Parameters
     ----------
     learner : of `kt_core.cohort.learner_frame`.
+    most : how many skills are drawn, the most practised first.
+    skills : draw these instead.
     """
     asked = learner[learner["asked"]]
-    order = asked["skill"].value_counts(sort=True).index
-    for skill, color in zip(order[:most], CYCLE, strict=False):
+    order = list(skills) or list(asked["skill"].value_counts(sort=True).index[:most])
+    horizon = int(learner.loc[learner["mastery"].notna(), "step"].max())
+    for number, skill in enumerate(order):
+        color = CYCLE[number % len(CYCLE)]
         line = learner[learner["skill"] == skill]
-        marks = line[line["asked"]]
-        right = marks["correct"] == 1
+        past = line[line["step"] <= horizon]
         ax.plot(line["step"], line["mastery"], color=color, linewidth=2, label=skill)
-        ax.plot(line["step"], line["filtered"], color=color, linewidth=0.8, linestyle="--")
-        dots = {"color": color, "markersize": 3.5}
-        ax.plot(marks["step"][right], marks["filtered"][right], "o", **dots)
-        open_dots = dots | {"markerfacecolor": "white"}
-        ax.plot(marks["step"][~right], marks["filtered"][~right], "o", **open_dots)
-    ax.plot([], [], color="black", linewidth=2, label="as believed at the end")
+        ax.plot(past["step"], past["filtered"], color=color, linewidth=0.8, linestyle="--")
+        for part, strength in ((past, 1.0), (line[line["step"] > horizon], 0.25)):
+            _answers(part[part["asked"]], color, strength, ax)
+        now = past.iloc[-1]
+        if pd.notna(now["low"]):
+            reach = [[now["filtered"] - now["low"]], [now["high"] - now["filtered"]]]
+            place = horizon + 0.12 * (number + 1)  # side by side
+            ax.errorbar(place, now["filtered"], reach, color=color, capsize=2, linewidth=1)
+    ax.plot([], [], color="black", linewidth=2, label=f"as believed after step {horizon}")
     ax.plot([], [], color="black", linewidth=0.8, linestyle="--", label="as believed then")
+    if learner["low"].notna().any():
+        ax.errorbar([], [], [], color="black", capsize=2, linewidth=1, label="95 %")
+    if horizon < learner["step"].max():
+        ax.axvline(horizon + 0.5, color=GREY, linewidth=0.6, linestyle=":")
     ax.legend(fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
     whole_numbers(ax)
     ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="mastery", ylim=(0, 1.02))
+    return ax
+
+
+def _answers(marks: pd.DataFrame, color: str, strength: float, ax: Axes) -> None:
+    right = marks["correct"] == 1
+    dots = {"color": color, "markersize": 3.5, "alpha": strength}
+    ax.plot(marks["step"][right], marks["filtered"][right], "o", **dots)
+    ax.plot(marks["step"][~right], marks["filtered"][~right], "o", **dots, markerfacecolor="white")
+
+
+def plot_transfer(shares: pd.DataFrame, ax: Axes) -> Axes:
+    """What part of a gain on one skill (row) reaches another (column).
+
+    Parameters
+    ----------
+    shares : square, named by skill; the diagonal, 1 by definition, is left blank.
+    """
+    grid = shares.to_numpy(float).copy()
+    np.fill_diagonal(grid, np.nan)
+    image = ax.imshow(grid, cmap="YlGnBu", vmin=0, interpolation="nearest")
+    ax.set_xticks(range(len(shares)), shares.columns, rotation=90, fontsize=6)
+    ax.set_yticks(range(len(shares)), shares.index, fontsize=6)
+    ax.set(xlabel="reaches", ylabel="gain on")
+    ax.figure.colorbar(image, ax=ax, label="share of the gain", shrink=0.8)
     return ax

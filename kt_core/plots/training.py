@@ -10,9 +10,9 @@ from kt_core.config import TargetConfig
 from kt_core.plots.style import BLUE, CYCLE, GREY, LABELS, RED, whole_numbers
 
 GROUPS = {
-    "violations": "Broken constraints",
-    "correlation": "Correlations",
-    "collapse": "Signs of collapse",
+    "violations": ("Broken constraints", "share of places"),
+    "correlation": ("Correlations", "Pearson r in the batch"),
+    "mean": ("The asked skill", "mean in the batch"),
 }
 BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
 
@@ -61,7 +61,7 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
 def plot_monitor(
     monitor: pd.DataFrame, group: str, ax: Axes, targets: dict[str, float] | None = None
 ) -> Axes:
-    """One group of the monitor's curves (`violations`, `correlation` or `collapse`) over steps.
+    """One group of the monitor's curves (`violations`, `correlation` or `mean`) over steps.
 
     Batch values are faint, their running mean over nine looks is drawn on top.
     """
@@ -75,8 +75,8 @@ def plot_monitor(
         ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9)
     if group != "correlation":
         ax.set_ylim(-0.02, max(0.5, ax.get_ylim()[1]))
-    ylabel = "Pearson r in the batch" if group == "correlation" else "share of places"
-    ax.set(xlabel="training step", ylabel=ylabel, title=GROUPS[group])
+    title, ylabel = GROUPS[group]
+    ax.set(xlabel="training step", ylabel=ylabel, title=title)
     ax.legend(fontsize=6.5, **BELOW)
     return ax
 
@@ -122,7 +122,7 @@ def draw_training(
     plot_pace(monitor, axes[2])
     plot_monitor(monitor, "violations", axes[3])
     plot_monitor(monitor, "correlation", axes[4], wanted)
-    plot_monitor(monitor, "collapse", axes[5])
+    plot_monitor(monitor, "mean", axes[5])
     for ax in axes:
         if ax.get_legend():
             ax.legend(fontsize=6.5, **BELOW | {"ncols": 1})  # panels are narrow here

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -135,3 +137,32 @@ def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_ylim(np.floor(low * 10) / 10, np.ceil(high * 10) / 10)
     ax.legend(fontsize=6.5)
     return ax
+
+
+def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Skills ranked by growth, and beside it the share of learners who are stuck.
+
+    Parameters
+    ----------
+    growth : of `kt_core.cohort.skill_growth`.
+    axes : two, side by side.
+    """
+    left, right = axes
+    y = np.arange(len(growth))[::-1]
+    reach = [growth["growth"] - growth["low"], growth["high"] - growth["growth"]]
+    left.errorbar(growth["growth"], y, xerr=reach, fmt="o", color=BLUE, markersize=3, linewidth=1)
+    labels = [f"{s} (n={n:,})" for s, n in zip(growth["skill"], growth["learners"], strict=True)]
+    left.set_yticks(y, labels, fontsize=6.5)
+    left.set(xlabel="growth of mastery, first to last answer", title="Growth")
+    left.set_xlim(min(0, left.get_xlim()[0]))
+    right.barh(y, growth["stuck"], color=WRONG, height=0.6)
+    for place, row in zip(y, growth.itertuples(), strict=True):
+        few = np.isnan(row.stuck)
+        text = f"too few (n={row.practised})" if few else f"{row.stuck:.0%} of {row.practised:,}"
+        at = 0 if few else row.stuck
+        right.annotate(
+            text, (at, place), (3, 0), textcoords="offset points", fontsize=6, va="center"
+        )
+    right.set_yticks([])
+    right.set(xlabel="share of learners with 8 or more answers", title="Stuck", xlim=(0, 1))
+    return axes
