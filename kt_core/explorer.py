@@ -53,11 +53,13 @@ class Explorer:
         self._on(self._open_learner, self.learner)
         self._on(self._look, self.skills, self.horizon)
         self._on(self._explain, self.step)
-        left = widgets.VBox([self.rule, self.search, self.learner, self.skills])
+        chosen = [self.rule, self.search, self.learner, self.skills]
+        left = widgets.VBox(chosen, layout={"flex": "0 0 23em"})
         pictures = [self.horizon, self.trajectory, self.note]
         if run.model.on_path:
             pictures += [self.step, self.waterfall]
-        self.widget = widgets.HBox([left, widgets.VBox(pictures, layout={"flex": "1 1 auto"})])
+        right = widgets.VBox(pictures, layout={"flex": "1 1 0", "min_width": "0"})
+        self.widget = widgets.HBox([left, right])
         self._ranked: dict[str, list[int]] = {}
         self._list_learners()
 
@@ -75,7 +77,12 @@ class Explorer:
             self._ranked[rule] = rank_learners(self.evidence, rule)
         names = [(learner_name(self.splits, self.split, i), i) for i in self._ranked[rule]]
         found = [pair for pair in names if self.search.value.strip() in pair[0]]
-        self._quietly(lambda: setattr(self.learner, "options", found[:LISTED]))
+
+        def fill() -> None:
+            self.learner.options = found[:LISTED]
+            self.learner.value = found[0][1] if found else None
+
+        self._quietly(fill)
         more = f", the first {LISTED} listed" if len(found) > LISTED else ""
         self.note.value = f"{len(found):,} learners{more}"
         if found:

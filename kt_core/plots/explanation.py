@@ -101,7 +101,7 @@ def plot_revision(
         now = past.iloc[-1]
         if pd.notna(now["low"]):
             reach = [[now["filtered"] - now["low"]], [now["high"] - now["filtered"]]]
-            place = horizon + 0.12 * (number + 1)  # side by side
+            place = horizon + 0.012 * learner["step"].max() * (number + 1)  # side by side
             ax.errorbar(place, now["filtered"], reach, color=color, capsize=2, linewidth=1)
     ax.plot([], [], color="black", linewidth=2, label=f"as believed after step {horizon}")
     ax.plot([], [], color="black", linewidth=0.8, linestyle="--", label="as believed then")
