@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kt_core import reporting, workflow
+from kt_core import pdf, reporting, workflow
 from kt_core.config import LOSS_WEIGHTINGS, options
 from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
@@ -52,8 +52,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Train, validate and visualise."""
+    if args.pdf:
+        pdf.browser()  # if it is missing, say so before training
     folder = _train(args)
-    _report([folder], args.split)
+    _report([folder], args.split, args.pdf)
     _show(folder, args.split, {})
     summarise(folder)
 
@@ -66,7 +68,7 @@ def train(args: argparse.Namespace) -> None:
 def validate(args: argparse.Namespace) -> None:
     """Report on saved runs."""
     folders = [Path(folder) for folder in args.runs]
-    report = _report(folders, args.split)
+    report = _report(folders, args.split, args.pdf)
     if len(folders) == 1:
         summarise(folders[0])
     else:
@@ -188,15 +190,20 @@ def _drop_partial(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _report(folders: list[Path], split: str) -> Path:
+def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
     _finished(folders)
+    if as_pdf:
+        pdf.browser()
     parameters = {"runs": [str(f.absolute()) for f in folders], "split": split}
     several = len(folders) > 1
     with executed(REPORT, parameters) as notebook:
         title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
         target = folders[0] / ("comparison.html" if several else "report.html")
         _keep(notebook, folders[0], "comparison" if several else REPORT)
-        return reporting.export_html(notebook, target, title)
+        reporting.export_html(notebook, target, title)
+    if as_pdf:
+        print(f"PDF: {pdf.export_pdf(target, target.with_suffix('.pdf'))}")
+    return target
 
 
 def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
@@ -256,9 +263,12 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=action.__doc__)
         sub.set_defaults(action=action)
         _training_arguments(sub)
+        if action is run:
+            _pdf_argument(sub)
     sub = commands.add_parser("validate", help=validate.__doc__)
     sub.set_defaults(action=validate)
     sub.add_argument("runs", nargs="+", metavar="RUN", help="run folders; several are compared")
+    _pdf_argument(sub)
     _split_argument(sub)
     sub = commands.add_parser("visualise", help=visualise.__doc__)
     sub.set_defaults(action=visualise)
@@ -337,6 +347,10 @@ def _column_argument(sub: argparse.ArgumentParser) -> None:
         metavar="user=NAME",
         help="the file's name for user, skill, correct, item or timestamp",
     )
+
+
+def _pdf_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--pdf", action="store_true", help="the report as PDF too, by Chromium")
 
 
 def _split_argument(sub: argparse.ArgumentParser) -> None:

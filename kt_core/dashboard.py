@@ -1,7 +1,7 @@
 """A live dashboard for JupyterLab while a model trains, with a stop button that works meanwhile.
 
-One figure behind one display handle, drawn between two batches and so seldom that it costs at
-most `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the kernel
+One figure behind one display handle, drawn between two batches and so seldom that it costs little
+more than `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the kernel
 is free to hear the button (ipykernel 7.4 answers widgets while a cell awaits, 7.0 to 7.3 in a
 thread of their own).
 """
@@ -27,7 +27,7 @@ from kt_core.config import RunConfig
 from kt_core.plots.style import PAGE
 from kt_core.plots.training import draw_training
 
-SHARE = 0.02  # of training time that drawing may take
+SHARE = 0.015  # of training time that drawing may take, but for the first picture and the last
 SECONDS = 1.0  # between two updates of the progress line, at least
 
 
@@ -89,10 +89,9 @@ class Dashboard(L.Callback):
         self.history, self.monitor = history, monitor
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Show the controls and an empty figure."""
-        self._started = time.perf_counter()
+        """Show the controls; the figure comes when there is something to see."""
+        self._started = self._drawn = time.perf_counter()
         display(widgets.HBox([self._button, self._bar, self._line]))
-        self._handle.display(Image(self._png()))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -135,7 +134,8 @@ class Dashboard(L.Callback):
 
     def _draw(self) -> None:
         begun = time.perf_counter()
-        self._handle.update(Image(self._png()))
+        show = self._handle.update if self._cost else self._handle.display
+        show(Image(self._png()))
         self._drawn = time.perf_counter()
         self._cost = self._drawn - begun
         self.seconds_drawing += self._cost

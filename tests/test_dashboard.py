@@ -42,7 +42,7 @@ def test_it_changes_no_weight(smoke, trained, screen, tmp_path):
     weights = (run.path / "model.safetensors").read_bytes()
     assert weights == (trained.path / "model.safetensors").read_bytes()
     assert run.provenance["ended"] == "all epochs"
-    assert len(screen.pictures) >= 2
+    assert len(screen.pictures) >= 1
     assert all(picture.startswith(b"\x89PNG") for picture in screen.pictures)
 
 
