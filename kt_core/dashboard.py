@@ -1,9 +1,9 @@
 """A live dashboard for JupyterLab while a model trains, with a stop button that works meanwhile.
 
 One figure behind one display handle, drawn between two batches and so seldom that it costs little
-more than `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the kernel
-is free to hear the button (ipykernel 7.4 answers widgets while a cell awaits, 7.0 to 7.3 in a
-thread of their own).
+more than `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the
+kernel is free to hear the button (ipykernel 7.4 answers widgets while a cell awaits, 7.0 to 7.3 in
+a thread of their own).
 """
 
 from __future__ import annotations
