@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kt_core import pdf, reporting, workflow
-from kt_core.config import LOSS_WEIGHTINGS, options
+from kt_core import pdf, reporting, sweeps, workflow
+from kt_core.arguments import parser
+from kt_core.config import options
 from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
 from kt_core.data.table import Dataset
@@ -29,13 +30,13 @@ from kt_core.presets import PRESETS
 from kt_core.runs import Run, free_folder
 
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
-BENCHMARK, AUDIT = "04_benchmark", "05_audit"
+BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what goes wrong into one message and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    args = _parser().parse_args(argv)
+    args = parser(__doc__, ACTIONS).parse_args(argv)
     os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
     try:
         return args.action(args) or 0
@@ -149,6 +150,21 @@ def doctor(args: argparse.Namespace) -> int:
     return check(Path(args.out) if args.out else workflow.default_out())
 
 
+def sweep(args: argparse.Namespace) -> int:
+    """Run a grid of trainings, each in a folder of its own, and compare them."""
+    grid = sweeps.read_grid(Path(args.grid))
+    out = Path(args.out).absolute()
+    failed = sweeps.run(grid, out, args.jobs, args.scheduler)
+    if sweeps.collect(grid, out).empty:
+        raise NotebookFailed(f"none of the {len(grid)} cells has a result; see {out / 'failed'}")
+    with executed(SWEEP, {"folder": str(out)}) as notebook:
+        report = reporting.export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
+    print(f"results: {out / 'results.parquet'}\nreport:  {report}")
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def summarise(folder: Path) -> None:
     """Print where everything lies and the headline numbers."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -256,107 +272,19 @@ def _columns(pairs: list[str]) -> dict[str, str]:
     return columns
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m kt_core", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, action in (("run", run), ("train", train)):
-        sub = commands.add_parser(name, help=action.__doc__)
-        sub.set_defaults(action=action)
-        _training_arguments(sub)
-        if action is run:
-            _pdf_argument(sub)
-    sub = commands.add_parser("validate", help=validate.__doc__)
-    sub.set_defaults(action=validate)
-    sub.add_argument("runs", nargs="+", metavar="RUN", help="run folders; several are compared")
-    _pdf_argument(sub)
-    _split_argument(sub)
-    sub = commands.add_parser("visualise", help=visualise.__doc__)
-    sub.set_defaults(action=visualise)
-    sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--learner", action="append", default=[], help="an id; may be repeated")
-    sub.add_argument("--rule", default="", help="growth quartiles, steepest, flattest, longest")
-    _split_argument(sub)
-    sub = commands.add_parser("predict", help=predict.__doc__)
-    sub.set_defaults(action=predict)
-    sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--data", required=True, metavar="PATH", help="histories, in any known format")
-    sub.add_argument("--out", required=True, metavar="PATH", help="a .parquet or .csv file")
-    sub.add_argument("--every-skill", action="store_true", help="also skills not yet practised")
-    _reading_arguments(sub)
-    sub = commands.add_parser("audit", help=audit.__doc__)
-    sub.set_defaults(action=audit)
-    sub.add_argument("--mastery", required=True, help="a table of learner, step, skill, mastery")
-    sub.add_argument("--responses", required=True, help="the answers, in any known format")
-    sub.add_argument("--sees", required=True, choices=("pre", "post", "retrospective"))
-    sub.add_argument("--out", default="audit", help="folder of the report; default: audit")
-    _reading_arguments(sub)
-    sub = commands.add_parser("benchmark", help=benchmark.__doc__)
-    sub.set_defaults(action=benchmark)
-    sub.add_argument("--only", default="", help="cells whose name contains this")
-    sub.add_argument("--jobs", type=int, default=1, help="cells at a time, one core each")
-    sub.add_argument("--print", action="store_true", help="train nothing")
-    sub.add_argument("--store", default="", help="of finished cells; default: benchmarks/store")
-    sub.add_argument("--out", default="", help="of report and figures; default: runs/benchmark")
-    commands.add_parser("datasets", help=datasets.__doc__).set_defaults(action=datasets)
-    sub = commands.add_parser("presets", help=presets.__doc__)
-    sub.set_defaults(action=presets)
-    sub.add_argument("name", nargs="?", default="")
-    sub = commands.add_parser("doctor", help=doctor.__doc__)
-    sub.set_defaults(action=doctor)
-    sub.add_argument("--out", default="", help="folder for runs that should be writable")
-    return parser
-
-
-def _training_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--preset", default="quick", help=", ".join(PRESETS))
-    sub.add_argument("--dataset", default="", help="a name from `datasets`; default: simulated")
-    sub.add_argument("--data", default="", metavar="PATH", help="a file of your own")
-    _column_argument(sub)
-    sub.add_argument(
-        "--expand-skills",
-        action="store_true",
-        help="keep answers that are repeated once per skill; numbers are inflated",
+ACTIONS = {
+    action.__name__: action
+    for action in (
+        run,
+        train,
+        validate,
+        visualise,
+        predict,
+        audit,
+        benchmark,
+        sweep,
+        datasets,
+        presets,
+        doctor,
     )
-    sub.add_argument("--mode", default="", help="retrospective, cumulative or projection")
-    sub.add_argument("--loss", default="", help=f"weighting: {', '.join(LOSS_WEIGHTINGS)}")
-    sub.add_argument("--seed", type=int, default=None)
-    sub.add_argument("--fold", type=int, default=None, help="the validation fold")
-    sub.add_argument("--name", default="", help="of the run folder; default: dated")
-    sub.add_argument("--out", default="", help="where run folders go; default: runs/")
-    sub.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any value, e.g. model.d_model=64; all names: presets NAME",
-    )
-    _split_argument(sub)
-
-
-def _reading_arguments(sub: argparse.ArgumentParser) -> None:
-    kinds = ("auto", "long", "pykt", "akt", "triple")
-    sub.add_argument("--format", default="auto", choices=kinds)
-    _column_argument(sub)
-
-
-def _column_argument(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="user=NAME",
-        help="the file's name for user, skill, correct, item or timestamp",
-    )
-
-
-def _pdf_argument(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--pdf", action="store_true", help="the report as PDF too, by Chromium")
-
-
-def _split_argument(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--split",
-        default="test",
-        choices=("test", "valid"),
-        help="whom the report is about; valid while choices are being made",
-    )
+}

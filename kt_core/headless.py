@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from traitlets.config import Config
 
 from kt_core.errors import KTError
 
+KEEP_FAILED = "KT_KEEP_FAILED"  # names a folder to which notebooks that fail are copied
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
@@ -44,6 +46,8 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
         )
         yield target
     except PapermillExecutionError as error:
+        if folder := os.environ.get(KEEP_FAILED):
+            shutil.copyfile(target, Path(folder) / source.name)
         if error.ename == "KTError":
             raise KTError(error.evalue) from None
         keep = True

@@ -10,6 +10,7 @@ from kt_core.plots.evidence import (
 )
 from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
 from kt_core.plots.style import COLUMN, PAGE, save, use_style
+from kt_core.plots.sweep import plot_sweep
 from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor
 from kt_core.plots.trajectories import (
     plot_gains,
@@ -40,6 +41,7 @@ __all__ = [
     "plot_recovery",
     "plot_revision",
     "plot_skill_growth",
+    "plot_sweep",
     "plot_transfer",
     "plot_waterfall",
     "save",

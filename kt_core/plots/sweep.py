@@ -1,0 +1,61 @@
+"""A sweep in one figure: measures against everything that varied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from kt_core.plots.style import BLUE, MODES
+
+
+def plot_sweep(
+    table: pd.DataFrame, settings: Sequence[str], measures: Sequence[str], axes: np.ndarray
+) -> np.ndarray:
+    """Every cell as a dot, a column of panels a setting and a row a measure; bars are means.
+
+    Parameters
+    ----------
+    table : of `kt_core.sweeps.headlines`.
+    axes : measures by settings.
+    """
+    for row, measure in zip(axes, measures, strict=True):
+        for ax, setting in zip(row, settings, strict=True):
+            _panel(table, setting, measure, ax)
+    return axes
+
+
+def _panel(table: pd.DataFrame, setting: str, measure: str, ax: Axes) -> None:
+    data = table.assign(**{setting: table[setting].astype(str)})
+    order = sorted(data[setting].unique(), key=_by_number)
+    several = data["mode"].nunique() > 1 and setting != "mode"
+    sns.stripplot(
+        data,
+        x=setting,
+        y=measure,
+        order=order,
+        hue="mode" if several or setting == "mode" else None,
+        palette=MODES if several or setting == "mode" else None,
+        color=None if several or setting == "mode" else BLUE,
+        jitter=0.12,
+        size=4,
+        legend=several,
+        ax=ax,
+    )
+    means = data.groupby(setting)[measure].mean().reindex(order)
+    ax.plot(range(len(order)), means, "_", color="black", markersize=14)
+    ax.set(xlabel=setting)
+    if max(map(len, order)) > 8:
+        ax.tick_params(axis="x", rotation=30)
+    if several:
+        ax.legend(fontsize=6)
+
+
+def _by_number(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
