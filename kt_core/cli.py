@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupt
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 
 from kt_core import pdf, reporting, sweeps, workflow
 from kt_core.arguments import parser
+from kt_core.classroom import classroom as write_classroom
 from kt_core.config import options
 from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
@@ -86,12 +88,24 @@ def predict(args: argparse.Namespace) -> None:
     """Mastery of each learner and skill after the answers in a table."""
     run = Run.load(args.run)
     check_target(args.out)
-    data = run.config.data
-    columns = data.columns | _columns(args.column)
-    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills)
-    result = predictions(run, Dataset(Path(args.data).stem, table, notes), args.every_skill)
+    result = predictions(run, _histories(args, run), args.every_skill)
     target = write_table(result, args.out)
     print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
+
+
+def classroom(args: argparse.Namespace) -> None:
+    """Pages that a teacher can read: the class, and each learner."""
+    run = Run.load(args.run)
+    free_folder(Path(args.out).absolute())
+    if args.data:
+        data = _histories(args, run)
+    else:
+        _, splits = workflow.open_run(args.run)
+        everybody = splits.dataset.table
+        table = everybody[everybody["user"].isin(splits.test.learners)].reset_index(drop=True)
+        data = dataclasses.replace(splits.dataset, table=table)
+    page = write_classroom(run, data, args.out)
+    print(f"class:    {page}\nlearners: {page.parent / 'learners'}")
 
 
 def audit(args: argparse.Namespace) -> None:
@@ -170,6 +184,13 @@ def summarise(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{reporting.headline(metrics)}\n")
     print(f"report:  {folder / 'report.html'}\nfigures: {folder / 'figures'}")
+
+
+def _histories(args: argparse.Namespace, run: Run) -> Dataset:
+    data = run.config.data
+    columns = data.columns | _columns(args.column)
+    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills)
+    return Dataset(Path(args.data).stem, table, notes)
 
 
 def _train(args: argparse.Namespace) -> Path:
@@ -280,6 +301,7 @@ ACTIONS = {
         validate,
         visualise,
         predict,
+        classroom,
         audit,
         benchmark,
         sweep,
