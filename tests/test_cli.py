@@ -206,7 +206,7 @@ def test_own_file_with_own_column_names(tmp_path):
     columns = ["--column", "user=Wer", "--column", "skill=Was", "--column", "correct=Richtig"]
     done = kt(
         "run", "--preset", "smoke", "--data", tmp_path / "mine.tsv", *columns,
-        "--set", "data.format=long", "--out", tmp_path, "--name", "r",
+        "--out", tmp_path, "--name", "r",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for name in ("report.html", "trajectories.html"):

@@ -66,7 +66,7 @@ def read_table(
         raw = _rename(raw, columns, path).assign(line=np.arange(len(raw)) + 1)
         return canonical(raw, path.name, expand_skills)
     lines = _lines(path)
-    kind = _detect(lines, path) if format == "auto" else format
+    kind = _detect(lines, path, columns or {}) if format == "auto" else format
     if kind == "long":
         table, line = _read_delimited(path, lines)
         raw = _rename(table, columns, path).assign(line=line)
@@ -99,12 +99,13 @@ def _lines(path: Path) -> Lines:
     return lines
 
 
-def _detect(lines: Lines, path: Path) -> str:
+def _detect(lines: Lines, path: Path, columns: dict[str, str]) -> str:
     first = lines[0][1]
     header = {_plain(name) for name in _split(first, _delimiter(first))}
     if {"concepts", "responses"} <= header:
         return "pykt"
-    if any(name in header for name in NAMES["correct"].split()):
+    correct = [*NAMES["correct"].split(), _plain(columns.get("correct", ""))]
+    if any(name in header for name in correct if name):
         return "long"
     if all(_is_number(x) for x in _split(first, ",")):
         return "triple" if len(_split(first, ",")) == 1 else "akt"
