@@ -315,10 +315,15 @@ def _option_types() -> dict[str, Any]:
 
 
 def _loss_for(config: RunConfig, mode: str) -> LossConfig:
-    """The weights to start from when a configuration takes this mode."""
-    if (mode == "retrospective") == (config.model.mode == "retrospective"):
+    """The weights to start from when a configuration takes this mode.
+
+    In `projection` mastery has no bounds, and a term that rewards high mastery would fall for ever:
+    it has the monitored weights, as published.
+    """
+    if mode == config.model.mode:
         return config.loss
-    return MASTERY_PATH if mode == "retrospective" else ENHANCED
+    weights = {"retrospective": MASTERY_PATH, "projection": MONITORED}
+    return weights.get(mode, ENHANCED)
 
 
 def _weighting(value: str) -> LossConfig:

@@ -279,7 +279,7 @@ def test_environment_file_is_a_shim():
 
 def test_commands_in_the_readme_exist():
     text = (ROOT / "README.md").read_text()
-    parser = cli._parser()
+    parser = cli.parser("", cli.ACTIONS)
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.S)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     calls = [line for line in lines if "-m kt_core" in line]

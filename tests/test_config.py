@@ -41,7 +41,7 @@ def test_a_mode_brings_its_own_loss_weights_unless_they_are_named():
     assert base.model.mode == "retrospective" and base.loss == MASTERY_PATH
     side = with_overrides(base, {"model.mode": "cumulative"})
     assert side.loss == ENHANCED
-    assert with_overrides(side, {"model.mode": "projection"}).loss == ENHANCED
+    assert with_overrides(side, {"model.mode": "projection"}).loss == MONITORED
     assert with_overrides(side, {"model.mode": "retrospective"}).loss == MASTERY_PATH
     named = {"model.mode": "cumulative", "loss": "bce", "loss.sparsity": 0.5}
     assert with_overrides(base, named).loss == dataclasses.replace(BCE_ONLY, sparsity=0.5)
