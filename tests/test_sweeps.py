@@ -181,7 +181,7 @@ def cluster():
 
 def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
     address, workers = cluster
-    grid_cells, out = cells(seeds=(0, 1, 2)), tmp_path / "out"
+    grid_cells, out = cells(seeds=(0, 1)), tmp_path / "out"
 
     def kill_once_busy():
         while not list(out.glob(".partial-*")):
@@ -193,5 +193,5 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
     failed = sweeps.run(grid_cells, out, scheduler=address)
     killer.join(5)
     assert workers[0].poll() is not None and failed == {}
-    assert sweeps.collect(grid_cells, out)["cell"].nunique() == 3
+    assert sweeps.collect(grid_cells, out)["cell"].nunique() == 2
     assert all(sweeps.finished(Path(out) / cell.name) for cell in grid_cells)
