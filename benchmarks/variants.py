@@ -31,11 +31,13 @@ HERE = Path(__file__).resolve().parent
 TABLE, RUNS = HERE / "variants.csv", HERE.parent / "runs" / "variants"
 EPOCHS = 12
 BASE = {"data.dataset": "assist2015", "train.epochs": EPOCHS, "train.progress": False}
-NOTHING_HIDDEN = {"train.hide": 0, "loss.retrospective": 0}
 VARIANTS = {
     "as shipped": {},
-    "no retrospective term": NOTHING_HIDDEN,
+    "no forecast term": {"loss.forecast": 0},
+    "forecast term 0.3": {"loss.forecast": 0.3},
+    "forecast term 1": {"loss.forecast": 1.0},
     "retrospective term on answers seen": {"train.hide": 0},
+    "no retrospective term, nothing hidden": {"train.hide": 0, "loss.retrospective": 0},
     "more hidden (0.25 in half), weight 0.5": {
         "train.hide": 0.25,
         "train.hide_in": 0.5,
@@ -44,12 +46,10 @@ VARIANTS = {
     "horizon at random": {"train.horizon": "random"},
     "price on gains 0.1": {"loss.price": 0.1},
     "penalty on revisions 0.1": {"loss.revision": 0.1},
-    "penalty on drift of the belief 10": {"loss.drift": 10},
     "transfer between skills": {"model.transfer": True, "loss.transfer": 0.1},
+    "one cycle, peak 0.002": {"train.scheduler": "onecycle", "train.learning_rate": 0.002},
     "no average of the weights": {"train.average": 0},
-    "no direct view of recent steps": {"model.recent": 0},
     "no fading sums": {"model.fading": 0},
-    "no start token": {"model.start_token": False},
 }
 
 
