@@ -27,7 +27,7 @@ from kt_core.config import RunConfig
 from kt_core.plots.style import PAGE
 from kt_core.plots.training import draw_training
 
-SHARE = 0.015  # of training time that drawing may take, but for the first picture and the last
+SHARE = 0.01  # of training time that drawing may take, but for the first picture and the last
 SECONDS = 1.0  # between two updates of the progress line, at least
 
 
@@ -141,7 +141,10 @@ class Dashboard(L.Callback):
         self.seconds_drawing += self._cost
 
     def _png(self) -> bytes:
-        figure = Figure(figsize=(PAGE * 1.35, 6), layout="constrained")
+        figure = Figure(
+            figsize=(PAGE * 1.35, 6.4), layout="none"
+        )  # fixed places: drawn twice as fast
+        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.44, hspace=0.9)
         history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
         draw_training(history, monitor, self.config.targets, figure)
         buffer = io.BytesIO()
