@@ -9,7 +9,7 @@ from kt_core.plots.evidence import (
     plot_recovery,
 )
 from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
-from kt_core.plots.style import COLUMN, PAGE, save, use_style
+from kt_core.plots.style import COLUMN, PAGE, save, shared_legend, use_style
 from kt_core.plots.sweep import plot_sweep
 from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor
 from kt_core.plots.trajectories import (
@@ -45,5 +45,6 @@ __all__ = [
     "plot_transfer",
     "plot_waterfall",
     "save",
+    "shared_legend",
     "use_style",
 ]

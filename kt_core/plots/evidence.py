@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, GREY, LABELS, MODELS, MODES, ORANGE, VARIANTS
+from kt_core.plots.style import (
+    BLUE,
+    GREY,
+    LABELS,
+    MARKERS,
+    MODELS,
+    MODES,
+    ORANGE,
+    VARIANTS,
+)
 
 
 def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -123,7 +132,8 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
-    """AUC against prospective validity, a mark with both intervals per model.
+    """AUC against prospective validity, a mark with both intervals per model; `shared_legend` names
+    them.
 
     Parameters
     ----------
@@ -131,25 +141,18 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
         `validity_high`.
     """
     for row in table.to_dict("records"):
-        color = MODELS.get(row["model"], GREY)
         ours = row["model"] in MODES
         ax.errorbar(
             row["validity"],
             row["auc"],
             xerr=_arms(row, "validity"),
             yerr=_arms(row, "auc"),
-            fmt="o" if ours else "s",
-            color=color,
-            markersize=5 if ours else 4,
+            fmt=MARKERS.get(row["model"], "s"),
+            color=MODELS.get(row["model"], GREY),
+            markersize=6 if ours else 4.5,
             elinewidth=0.9,
-        )
-        ax.annotate(
-            row["model"],
-            (row["validity"], row["auc"]),
-            (5, 4) if ours else (5, -9),
-            color=color,
-            fontsize=7,
-            textcoords="offset points",
+            label=row["model"],
+            zorder=3 if ours else 2,
         )
     ax.set(xlabel="prospective validity of mastery (r, pre)", ylabel="AUC (pre)")
     return ax

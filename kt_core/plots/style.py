@@ -27,6 +27,17 @@ MODELS = MODES | {
     "PFA": GREY,
     "Best-LR": "black",
 }
+MARKERS = {  # ours are round; legible in black and white
+    "retrospective": "o",
+    "cumulative": "o",
+    "projection": "o",
+    "DKT": "s",
+    "SAKT": "^",
+    "simpleKT": "v",
+    "BKT": "P",
+    "PFA": "X",
+    "Best-LR": "D",
+}
 RIGHT, WRONG = BLUE, RED
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
 VARIANTS = {
@@ -75,6 +86,15 @@ def use_style() -> None:
 def whole_numbers(ax: Axes) -> None:
     """Ticks of a count (steps, epochs, opportunities) at whole numbers only."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def shared_legend(fig: Figure, columns: int = 5) -> None:
+    """One legend below all panels of a figure, each label once."""
+    entries = [
+        pair for ax in fig.axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)
+    ]
+    handles = {label: handle for handle, label in entries}
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
 
 def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
