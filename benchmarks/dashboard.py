@@ -1,6 +1,6 @@
 """What the live dashboard costs: the same training with and without it, in turns.
 
-python benchmarks/dashboard.py [--repeats 3] [--epochs 6]
+python benchmarks/dashboard.py [--repeats 3] [--epochs 12]
 
 The pictures are drawn and encoded as in JupyterLab, and go nowhere.
 """
@@ -26,9 +26,9 @@ from kt_core.workflow import read_splits
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
-    overrides = {"train.epochs": args.epochs, "train.progress": False, "data.learners": 2000}
+    overrides = {"train.epochs": args.epochs, "train.progress": False, "data.learners": 6000}
     config = with_overrides(preset("quick"), overrides)
     splits = read_splits(config)
     times: dict[str, list[float]] = {"without": [], "with": []}

@@ -27,7 +27,7 @@ from kt_core.config import RunConfig
 from kt_core.plots.style import PAGE
 from kt_core.plots.training import draw_training
 
-SHARE = 0.01  # of training time that drawing may take, but for the first picture and the last
+SHARE = 0.02  # of training time that drawing may take, but for the first picture and the last
 SECONDS = 1.0  # between two updates of the progress line, at least
 
 
@@ -53,11 +53,12 @@ class Dashboard(L.Callback):
         self.monitor: list[dict[str, float]] = []
         self.seconds_drawing = 0.0
         self._stop = threading.Event()
-        self._started = self._told = self._drawn = self._cost = 0.0
+        self._started = self._told = self._drawn = 0.0
+        self._pause, self._shown = 2 * SECONDS, False
         self._button = widgets.Button(
             description="Stop and keep the best", icon="stop", button_style="warning"
         )
-        self._button.layout.width = "14em"
+        self._button.layout.width = "17em"
         self._button.on_click(lambda _: self.stop())
         self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
         self._line = widgets.Label("starting ...")
@@ -102,7 +103,7 @@ class Dashboard(L.Callback):
             trainer.should_stop = True
         if now - self._told > SECONDS:
             self._tell(trainer, now)
-        if self.monitor and now - self._drawn > max(self._cost / SHARE, 2 * SECONDS):
+        if self.monitor and now - self._drawn > self._pause:
             self._draw()
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
@@ -134,11 +135,14 @@ class Dashboard(L.Callback):
 
     def _draw(self) -> None:
         begun = time.perf_counter()
-        show = self._handle.update if self._cost else self._handle.display
+        show = self._handle.update if self._shown else self._handle.display
         show(Image(self._png()))
         self._drawn = time.perf_counter()
-        self._cost = self._drawn - begun
-        self.seconds_drawing += self._cost
+        cost = self._drawn - begun
+        # The first picture also loads fonts: what one costs is known from the second on.
+        self._pause = max(cost / SHARE, 2 * SECONDS) if self._shown else 6 * SECONDS
+        self._shown = True
+        self.seconds_drawing += cost
 
     def _png(self) -> bytes:
         figure = Figure(

@@ -85,7 +85,7 @@ def use_style() -> None:
 
 def whole_numbers(ax: Axes) -> None:
     """Ticks of a count (steps, epochs, opportunities) at whole numbers only."""
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def shared_legend(fig: Figure, columns: int = 5) -> None:

@@ -34,7 +34,7 @@ def plot_history(history: pd.DataFrame, target: float, ax: Axes) -> Axes:
         va="bottom",
         fontsize=7,
     )
-    whole_numbers(ax)
+    _epochs(history, ax)
     ax.set(xlabel="epoch", ylabel="AUC", title=f"Validation AUC (best {auc[best]:.4f})")
     return ax
 
@@ -44,7 +44,7 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
     terms = [c for c in history if c.startswith("loss/") and c != "loss/total"]
     for term, color in zip(terms, CYCLE, strict=False):
         label = term.removeprefix("loss/").replace("_", " ")
-        ax.plot(history["epoch"] + 1, history[term], color=color, label=label)
+        ax.plot(history["epoch"] + 1, history[term], ".-", color=color, label=label, markersize=3)
     ax.plot(
         history["epoch"] + 1,
         history["valid/loss"],
@@ -52,10 +52,15 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
         linestyle=":",
         label="bce, validation",
     )
-    whole_numbers(ax)
+    _epochs(history, ax)
     ax.set(xlabel="epoch", ylabel="mean per entry", title="Loss terms (unweighted)")
     ax.legend(fontsize=6.5, **BELOW)
     return ax
+
+
+def _epochs(history: pd.DataFrame, ax: Axes) -> None:
+    ax.set_xlim(0.5, history["epoch"].max() + 1.5)
+    whole_numbers(ax)
 
 
 def plot_monitor(
