@@ -23,7 +23,7 @@ from kt_core.runs import Run, free_folder
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "classroom"
 SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the class table; the page says what it leaves out
-SHOWN_PRACTISED = 18  # skills on a learner's page: it is one sheet of paper
+SHOWN_PRACTISED = 20  # skills on a learner's page: it is one sheet of paper
 CURVES = 6
 RULES = {
     "minimum": tables.MINIMUM,
