@@ -69,6 +69,7 @@ class ModelConfig:
     fading: int = 8  # groups of features with a fading sum of all earlier steps; 0 for none
     start_token: bool = True  # a learnable step before the first: lets attention count
     max_steps: int = 512  # only for absolute positions
+    evidence: bool = True  # retrospective: the belief on a skill recalls all answers given on it
     transfer: bool = False  # retrospective: gains may also reach skills that were not asked
 
     def __post_init__(self) -> None:
@@ -121,7 +122,7 @@ ENHANCED = LossConfig(
 )
 
 
-MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.1, difficulty=1.0)
+MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.2, difficulty=1.0)
 PATH_TERMS = ("retrospective", "forecast", "revision", "drift", "price", "difficulty", "transfer")
 
 

@@ -192,12 +192,10 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
     }
     if not model.on_path:
         return values
-    heads = model.heads
-    moved = heads.start(states.context[:, 1:], q[:, 1:])
-    moved = moved - heads.start(states.context[:, :-1], q[:, 1:])
+    moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
     values |= {
         "mastery_last": at_skill(states.trajectory, q),
-        "grown": heads.contributions(values["gain"], q).sum(-1),
+        "grown": model.heads.contributions(values["gain"], q).sum(-1),
         "revision": torch.cat([unknown, moved], dim=1),
     }
     if model.difficulty is not None:

@@ -53,9 +53,9 @@ def explain(
     path = model.path(context, value, skills, d)
     t, asked = step - 1, q[step - 1]
     added = model.heads.contributions(path.gains, skills)[0, t, :t].numpy()
-    start = model.heads.start(context[:, t - 1 : t], skills[:, t : t + 1]).item()
+    start = path.belief[0, t - 1, t].item()
     difficulty = path.difficulty[0, t].item()
-    logit = model.predict_from(path, skills)[0, t - 1].item()
+    logit = path.next_step()[0, t - 1].item()
     name = vocabulary.skills
     parts = [("starting belief", 0, name[asked], np.nan, start)]
     for u in np.flatnonzero(added):

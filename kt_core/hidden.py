@@ -199,7 +199,7 @@ def _read(
     key = torch.rand(q.shape, generator=generator).to(q.device) + (~valid) * 2
     mixed = path.gains.gather(1, key.argsort(1))
     return {
-        "believed": model.believed_at(path, q, valid.sum(1) - 1),
+        "believed": path.at(valid.sum(1) - 1),
         "grown": path.grown,
         "flat": _mean_on_skill(path.grown, q, valid),
         "shuffled": model.heads.contributions(mixed, q).sum(-1),

@@ -157,14 +157,11 @@ def path_terms(
     if weights.retrospective:
         scored = valid & (torch.arange(q.shape[1], device=q.device) <= horizon.unsqueeze(1))
         scored = scored & hidden if hidden.any() else scored
-        believed = model.believed_at(path, q, horizon)
-        terms["retrospective"] = retrospective(believed, batch.responses, scored)
+        terms["retrospective"] = retrospective(path.at(horizon), batch.responses, scored)
     if weights.forecast:
-        logits = model.forecasts(path, q)
-        terms["forecast"] = forecast(logits, batch.responses, valid)
+        terms["forecast"] = forecast(path.forecasts(), batch.responses, valid)
     if weights.revision or weights.drift:
-        before = model.heads.start(path.context[:, :-1], q[:, 1:])
-        after = model.heads.start(path.context[:, 1:], q[:, 1:])
+        before, after = path.belief.diagonal(1, 1, 2), path.belief.diagonal(0, 1, 2)[:, 1:]
         moved = valid.clone()
         moved[:, 1:] &= ~hidden[:, 1:]
         terms["revision"] = revision(before, after, moved)

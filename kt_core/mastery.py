@@ -139,22 +139,66 @@ class Difficulty(nn.Module):
 class MasteryPath(nn.Module):
     """Mode `retrospective`: P(right) = sigmoid(belief about the start + gains so far - difficulty).
 
-    Belief and gains are read at one skill each: W[k] . c_t + b[k] and softplus(W[k] . v_u + b[k]).
-    With transfer, the gain of a step also reaches other skills, by shares A[q_u, k] >= 0.
+    Gains are read at the skill asked, softplus(W[k] . v_u + b[k]), and so is the belief, W[k] . c_t
+    + b[k]. As one state cannot hold the past of every skill, each step also leaves evidence on its
+    own skill, e_u = E[k] . c_u + a[k], and the belief on k adds their shrunken mean: the sum of e_u
+    over the n steps on k so far, by n + doubt. With transfer, the gain of a step also reaches other
+    skills, by shares A[q_u, k] >= 0.
     """
 
     def __init__(self, config: ModelConfig, n_skills: int):
         super().__init__()
         self.belief = nn.Linear(config.d_model, n_skills)
         self.gain = nn.Linear(config.d_model, n_skills)
+        self.evidence = nn.Linear(config.d_model, n_skills) if config.evidence else None
+        self.raw_doubt = nn.Parameter(torch.tensor(0.5)) if config.evidence else None
         shares = 0.01 * torch.ones(n_skills, n_skills)
         self.transfer = nn.Parameter(shares) if config.transfer else None
 
-    def start(
+    def beliefs(
+        self, context: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T T"]:
+        """Entry [s, t]: belief after step s about the start on the skill asked at t, a logit."""
+        weight, bias = self.belief.weight[skills], self.belief.bias[skills]
+        belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
+        if self.evidence is None:
+            return belief
+        same = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(belief.dtype)
+        return belief + self._mean_evidence(same, self._said(context, skills))
+
+    def belief_at_own(
+        self,
+        context: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        earlier: Float[Tensor, "B T D"],
+    ) -> Float[Tensor, "B T"]:
+        """Belief after each step about the start on its own skill, where the states `earlier` hold
+        for the steps before it and `context` for the step itself."""
+        belief = _read_one(self.belief, context, skills)
+        if self.evidence is None:
+            return belief
+        same = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(belief.dtype).tril(-1)
+        total = (same @ self._said(earlier, skills).unsqueeze(-1)).squeeze(-1)
+        total = total + self._said(context, skills)
+        return belief + total / (same.sum(-1) + 1 + self.doubt)
+
+    @property
+    def doubt(self) -> Float[Tensor, ""]:
+        """How many answers the prior is worth against the evidence on a skill."""
+        return F.softplus(self.raw_doubt)
+
+    def _said(
         self, context: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
-        """Belief about the start, on the logit scale, from `context` for the skill beside it."""
-        return _read_one(self.belief, context, skills)
+        return _read_one(self.evidence, context, skills)
+
+    def _mean_evidence(
+        self, on: Float[Tensor, "B T K"], said: Float[Tensor, "B T"]
+    ) -> Float[Tensor, "B T K"]:
+        """Shrunken mean, up to each step, of what the steps with ``on = 1`` said."""
+        wide = torch.promote_types(said.dtype, torch.float32)  # half precision counts to 256
+        total = (on * said.unsqueeze(-1)).cumsum(1, dtype=wide)
+        return (total / (on.cumsum(1, dtype=wide) + self.doubt)).to(said.dtype)
 
     def own_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
@@ -195,15 +239,18 @@ class MasteryPath(nn.Module):
         skills: Int[Tensor, "B T"],
         horizon: Int[Tensor, "B"],
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
-        """Filtered mastery as a logit, trajectory as believed at `horizon`, and gains."""
+        """Belief as a logit, trajectory as believed at `horizon`, and gains."""
         gains = self.all_gains(value, skills)
-        belief = _credible(self.belief(context))
-        level = belief + gains.cumsum(dim=1)
+        belief = self.belief(context)
+        if self.evidence is not None:
+            on = F.one_hot(skills, belief.shape[-1]).to(belief.dtype)
+            belief = belief + self._mean_evidence(on, self._said(context, skills))
+        belief = _credible(belief)
         row = torch.arange(len(skills), device=skills.device)
         step = torch.arange(skills.shape[1], device=skills.device)
         known = (step <= horizon.unsqueeze(1)).unsqueeze(-1)
         trajectory = retrospective_mastery(belief[row, horizon], torch.where(known, gains, 0.0))
-        return level, trajectory, gains
+        return belief, trajectory, gains
 
 
 class SideHeads(nn.Module):

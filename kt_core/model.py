@@ -37,6 +37,7 @@ class States:
     trajectory : [B, T, C], mastery at step t as believed at the last step. In `projection` and
         `cumulative` belief is not revised, so it is `filtered`.
     gains : [B, T, C], the learning gain credited at step t; on the logit scale in `retrospective`.
+    belief : [B, T, C], belief at step t about the start, a logit; `retrospective` only.
     """
 
     logits: Float[Tensor, "B P"]
@@ -45,25 +46,42 @@ class States:
     filtered: Float[Tensor, "B T C"]
     trajectory: Float[Tensor, "B T C"]
     gains: Float[Tensor, "B T C"]
+    belief: Float[Tensor, "B T C"] | None = None
 
 
 @dataclass
 class Path:
-    """The pieces of a prediction in mode `retrospective`; all [B, T] on the logit scale.
+    """The pieces of predictions in mode `retrospective`, logits; all [B, T] but the first.
 
     Attributes
     ----------
-    context : [B, T, D], from which the belief about the start is read.
+    belief : [B, T, T], entry [s, t] is what is believed after step s about the start on the skill
+        asked at step t.
     gains : gain of each step on the skill asked there, >= 0.
     grown : gains so far, before each step, on the skill asked there.
     difficulty : of the item asked at each step; 0 where it is unknown.
     """
 
-    context: Float[Tensor, "B T D"]
-    value: Float[Tensor, "B T D"]
+    belief: Float[Tensor, "B T T"]
     gains: Float[Tensor, "B T"]
     grown: Float[Tensor, "B T"]
     difficulty: Float[Tensor, "B T"]
+
+    def next_step(self) -> Float[Tensor, "B P"]:
+        """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
+        return self.belief.diagonal(1, 1, 2) + self.grown[:, 1:] - self.difficulty[:, 1:]
+
+    def at(self, horizon: Int[Tensor, "B"]) -> Float[Tensor, "B T"]:
+        """Logits of every response, that of step 0 included, as believed at step `horizon`."""
+        row = torch.arange(len(horizon), device=horizon.device)
+        return self.belief[row, horizon] + self.grown - self.difficulty
+
+    def forecasts(self) -> Float[Tensor, "B T T"]:
+        """Logits of every response as believed at every step; entry [s, t] at step s of step t.
+
+        Gains enter as they are and take no gradient from here: they have seen the answers between.
+        """
+        return self.belief + (self.grown.detach() - self.difficulty).unsqueeze(1)
 
 
 class GainAKT2(nn.Module):
@@ -91,6 +109,9 @@ class GainAKT2(nn.Module):
         self.apply(_initialise)
         if self.on_path:
             nn.init.constant_(self.heads.gain.bias, -3.0)  # gains start small, about 0.05
+            if self.heads.evidence is not None:  # and evidence as none
+                nn.init.zeros_(self.heads.evidence.weight)
+                nn.init.zeros_(self.heads.evidence.bias)
 
     @property
     def guaranteed(self) -> bool:
@@ -134,13 +155,14 @@ class GainAKT2(nn.Module):
             logits = self.predict_next(context, value, skills, d)
             mastery, gains = self.heads.read(context, value, start)
             return States(logits, context, value, mastery, mastery, gains)
-        level, trajectory, gains = self.heads.read(
+        belief, trajectory, gains = self.heads.read(
             context, value, skills, self._last(skills, valid)
         )
+        level = belief + gains.cumsum(dim=1)
         # From the very numbers that mastery is made of: without items, predictions equal it.
         logits = at_skill(level[:, :-1], skills[:, 1:])
         logits = logits if d is None else logits - d[:, 1:]
-        return States(logits, context, value, level.sigmoid(), trajectory, gains)
+        return States(logits, context, value, level.sigmoid(), trajectory, gains, belief)
 
     def encode(
         self,
@@ -163,7 +185,7 @@ class GainAKT2(nn.Module):
         """Logits from the states of each step for the skill asked at the next."""
         if not self.on_path:
             return self.heads(context[:, :-1], value[:, :-1], skills[:, 1:])
-        return self.predict_from(self.path(context, value, skills, difficulty), skills)
+        return self.path(context, value, skills, difficulty).next_step()
 
     def path(
         self,
@@ -176,30 +198,7 @@ class GainAKT2(nn.Module):
         gains = self.heads.own_gains(value, skills)
         grown = self.heads.contributions(gains, skills).sum(-1)
         d = torch.zeros_like(gains) if difficulty is None else difficulty
-        return Path(context, value, gains, grown, d)
-
-    def predict_from(self, path: Path, skills: Int[Tensor, "B T"]) -> Float[Tensor, "B T-1"]:
-        """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
-        start = self.heads.start(path.context[:, :-1], skills[:, 1:])
-        return start + path.grown[:, 1:] - path.difficulty[:, 1:]
-
-    def believed_at(
-        self, path: Path, skills: Int[Tensor, "B T"], horizon: Int[Tensor, "B"]
-    ) -> Float[Tensor, "B T"]:
-        """Logits of every response, that of step 0 included, as believed at step `horizon`."""
-        row = torch.arange(len(horizon), device=horizon.device)
-        context = path.context[row, horizon].unsqueeze(1).expand_as(path.context)
-        return self.heads.start(context, skills) + path.grown - path.difficulty
-
-    def forecasts(self, path: Path, skills: Int[Tensor, "B T"]) -> Float[Tensor, "B T T"]:
-        """Logits of every response as believed at every step; entry [s, t] at step s of step t.
-
-        Gains enter as they are and take no gradient from here: they have seen the answers between.
-        """
-        head = self.heads.belief
-        start = path.context @ head.weight[skills].transpose(1, 2)
-        known = head.bias[skills] + path.grown.detach() - path.difficulty
-        return start + known.unsqueeze(1)
+        return Path(self.heads.beliefs(context, skills), gains, grown, d)
 
     def read(
         self,
@@ -213,10 +212,10 @@ class GainAKT2(nn.Module):
         if not self.on_path:
             mastery, gains = self.heads.read(context, value, start)
             return mastery, mastery, gains
-        level, trajectory, gains = self.heads.read(
+        belief, trajectory, gains = self.heads.read(
             context, value, skills, self._last(skills, valid)
         )
-        return level.sigmoid(), trajectory, gains
+        return (belief + gains.cumsum(dim=1)).sigmoid(), trajectory, gains
 
     @staticmethod
     def _last(skills: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"] | None) -> Int[Tensor, "B"]:
@@ -252,7 +251,7 @@ class GainAKT2(nn.Module):
         true = at_skill(states.filtered, skills)
         if self.on_path:
             grown = self.heads.contributions(at_skill(states.gains, skills), skills).sum(-1)
-            level = self.heads.start(context, skills) + grown
+            level = self.heads.belief_at_own(context, skills, states.context) + grown
             other = (level + self.heads.own_gains(value, skills)).sigmoid()
         elif self.config.mode == "projection":
             other = at_skill(self.heads.mastery(context), skills)

@@ -76,7 +76,7 @@ class KTModule(NextStep):
         hidden = hide(valid, t.hide, t.hide_in)
         context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
         path = model.path(context, value, q, d)
-        logits = model.predict_from(path, q)
+        logits = path.next_step()
         self.kept = Kept(*(x.detach() for x in (logits, context, value)))
         horizon = valid.sum(1) - 1
         if t.horizon == "random":

@@ -16,7 +16,9 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from test_sweeps import synthetic
 
+from kt_core.cli import main
 from kt_core.config import with_overrides
 from kt_core.presets import preset
 from kt_core.training import train
@@ -194,3 +196,30 @@ def test_the_audit(lab, page, run):
     parameters |= {"sees": "pre", "out": str(folder / "audited")}
     open_notebook(lab, page, "05_audit", parameters)
     wait_until_done(page)
+
+
+def test_the_sweep(lab, page):
+    folder = lab[1] / "swept"
+    folder.mkdir()
+    synthetic().to_parquet(folder / "results.parquet")
+    open_notebook(lab, page, "06_sweep", {"folder": str(folder)})
+    wait_until_done(page)
+    page.get_by_text("6 cells; what varies: mode, seed").wait_for()
+    assert (folder / "figures" / "sweep.png").is_file()
+
+
+def test_the_report_needs_no_network_and_its_tables_can_be_copied(page, run):
+    assert main(["validate", str(run)]) == 0
+    report, asked = run / "report.html", []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report.as_uri())
+    page.wait_for_load_state("load")
+    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    assert report.stat().st_size < 10e6
+    page.get_by_role("button", name="Copy table").first.click()
+    page.get_by_role("button", name="Copied").wait_for()
+    page.evaluate("document.body.append(document.createElement('textarea'))")
+    page.locator("textarea").focus()
+    page.keyboard.press("Control+V")
+    pasted = page.locator("textarea").input_value().splitlines()
+    assert pasted[0].split("\t")[0] == "measure" and len({line.count("\t") for line in pasted}) == 1

@@ -38,6 +38,16 @@ def items_for(skills, seed=0):
     return torch.where(fits, known, 0)
 
 
+def slow_belief(heads, context, q, s, k):
+    """Belief after step s of one learner about the start on skill k: a read-out, and the evidence
+    of the steps on k, one step at a time."""
+    belief = heads.belief.weight[k] @ context[s] + heads.belief.bias[k]
+    if heads.evidence is None:
+        return belief
+    said = [heads.evidence(context[u])[k] for u in range(s + 1) if q[u] == k]
+    return belief + sum(said) / (len(said) + torch.nn.functional.softplus(heads.raw_doubt))
+
+
 def slow_path(model, q, r, items):
     """The equations of section 3, mode 3, one learner, step and earlier step at a time."""
     context, value, d = model.encode(q, r, items)
@@ -53,25 +63,28 @@ def slow_path(model, q, r, items):
             gain.append(own * shares[q[b, u]])
         for t in range(T):
             level = level + gain[t]
-            belief = heads.belief(context[b, t])
             if t + 1 < T:
                 k = q[b, t + 1]
-                logits[b, t] = belief[k] + level[k] - (0 if d is None else d[b, t + 1])
-        belief, level = heads.belief(context[b, T - 1]), torch.zeros(C)
+                belief = slow_belief(heads, context[b], q[b], t, k)
+                logits[b, t] = belief + level[k] - (0 if d is None else d[b, t + 1])
+        belief = torch.stack([slow_belief(heads, context[b], q[b], T - 1, k) for k in range(C)])
+        level = torch.zeros(C)
         for t in range(T):
             level = level + gain[t]
             trajectory[b, t] = (belief + level).sigmoid()
     return logits, trajectory
 
 
+@pytest.mark.parametrize("evidence", [False, True])
 @pytest.mark.parametrize(("items", "transfer"), [(False, False), (True, False), (True, True)])
-def test_predictions_and_trajectory_are_the_equations(items, transfer):
-    model = make(items=items, transfer=transfer)
+def test_predictions_and_trajectory_are_the_equations(items, transfer, evidence):
+    model = make(items=items, transfer=transfer, evidence=evidence)
     q, r, _ = random_batch(B=3, T=9, pad=False)
     asked = items_for(q) if items else None
     with torch.no_grad():
         states = model.forward_with_states(q, r, asked)
         logits, trajectory = slow_path(model, q, r, asked)
+        torch.testing.assert_close(model(q, r, asked), logits)
     torch.testing.assert_close(states.logits, logits)
     torch.testing.assert_close(states.trajectory, trajectory)
     d = 0 if asked is None else model.difficulty(asked)[:, 1:]
@@ -201,14 +214,18 @@ def test_path_terms_against_loops(seed, which):
     with torch.no_grad():
         path = path_of(model, batch, hidden)
         terms = losses.path_terms(weights, model, path, batch, hidden, horizon)
-        belief = model.heads.belief(path.context)
+        context, _, _ = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        belief = [
+            [[slow_belief(model.heads, context[b], q[b], s, k) for k in range(C)] for s in range(9)]
+            for b in range(4)
+        ]
         table = model.difficulty.table()
     scored, moved, price, ahead = [], [], [], []
     for b in range(4):
         steps = int(valid[b].sum())
         for s in range(steps - 1):
             later = [
-                bce(belief[b, s, q[b, t]] + path.grown[b, t] - table[batch.items[b, t]], r[b, t])
+                bce(belief[b][s][q[b, t]] + path.grown[b, t] - table[batch.items[b, t]], r[b, t])
                 for t in range(s + 1, steps)
             ]
             ahead.append(np.mean(later))
@@ -216,10 +233,10 @@ def test_path_terms_against_loops(seed, which):
             k = q[b, t]
             price.append(float(path.gains[b, t]))
             if t <= horizon[b] and (hidden[b, t] or not hidden.any()):
-                level = belief[b, horizon[b], k] + path.grown[b, t] - table[batch.items[b, t]]
+                level = belief[b][horizon[b]][k] + path.grown[b, t] - table[batch.items[b, t]]
                 scored.append(bce(level, r[b, t]))
             if t and not hidden[b, t]:
-                moved.append((float(belief[b, t - 1, k]), float(belief[b, t, k])))
+                moved.append((float(belief[b][t - 1][k]), float(belief[b][t][k])))
     before, after = np.array(moved or [(0.0, 0.0)]).T
     expected = {
         "retrospective": np.mean(scored) if scored else 0.0,

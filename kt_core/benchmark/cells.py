@@ -60,6 +60,13 @@ BASELINES: dict[str, Callable[[], object]] = {
 }
 MODELS = (*OURS, *BASELINES)
 SIMULATED_LEARNERS = 4000
+PATH_ONLY = (  # settings that mode `retrospective` alone reads
+    ("model", "evidence"),
+    ("model", "transfer"),
+    ("train", "hide"),
+    ("train", "hide_in"),
+    ("train", "horizon"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,9 @@ class Cell:
         settings = self.config.to_dict()
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")}
+        elif self.model != "retrospective":
+            for part, name in PATH_ONLY:
+                del settings[part][name]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

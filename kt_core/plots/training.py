@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -64,20 +66,26 @@ def _epochs(history: pd.DataFrame, ax: Axes) -> None:
 
 
 def plot_monitor(
-    monitor: pd.DataFrame, group: str, ax: Axes, targets: dict[str, float] | None = None
+    monitor: pd.DataFrame, group: str, ax: Axes, targets: TargetConfig | None = None
 ) -> Axes:
     """One group of the monitor's curves (`violations`, `correlation` or `mean`) over steps.
 
-    Batch values are faint, their running mean over nine looks is drawn on top.
+    Batch values are faint, their running mean over nine looks is drawn on top. Curves that are 0
+    throughout share one line. `targets` are drawn where the group has any.
     """
     names = [c for c in monitor if c.startswith(f"monitor/{group}/")]
-    for name, color in zip(names, CYCLE, strict=False):
-        short = name.rsplit("/", 1)[1]
+    curves = {name: LABELS.get(name.rsplit("/", 1)[1], name.rsplit("/", 1)[1]) for name in names}
+    never = [name for name in names if (monitor[name] == 0).all()]
+    if len(never) > 1:
+        together = "always 0: " + ", ".join(curves.pop(name) for name in never)
+        curves = {never[0]: textwrap.fill(together, 34)} | curves
+    for (name, label), color in zip(curves.items(), CYCLE, strict=False):
         smooth = monitor[name].rolling(9, min_periods=1, center=True).mean()
         ax.plot(monitor["step"], monitor[name], color=color, alpha=0.2, linewidth=0.6)
-        ax.plot(monitor["step"], smooth, color=color, label=LABELS.get(short, short))
-    for value in set((targets or {}).values()):
-        ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9)
+        ax.plot(monitor["step"], smooth, color=color, label=label)
+    if targets is not None and group == "correlation":
+        for value in {targets.mastery_performance, targets.gain_correctness}:
+            ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9, label=f"target {value:g}")
     if group != "correlation":
         ax.set_ylim(-0.02, max(0.5, ax.get_ylim()[1]))
     title, ylabel = GROUPS[group]
@@ -122,11 +130,9 @@ def draw_training(
         for ax in axes[2:]:
             ax.set_axis_off()
         return figure
-    wanted = {"mastery_performance": targets.mastery_performance}
-    wanted["gain_correctness"] = targets.gain_correctness
     plot_pace(monitor, axes[2])
     plot_monitor(monitor, "violations", axes[3])
-    plot_monitor(monitor, "correlation", axes[4], wanted)
+    plot_monitor(monitor, "correlation", axes[4], targets)
     plot_monitor(monitor, "mean", axes[5])
     for ax in axes:
         if ax.get_legend():
