@@ -33,22 +33,16 @@ EPOCHS = 12
 BASE = {"data.dataset": "assist2015", "train.epochs": EPOCHS, "train.progress": False}
 VARIANTS = {
     "as shipped": {},
+    "no evidence kept by skill": {"model.evidence": False},
     "no forecast term": {"loss.forecast": 0},
     "forecast term 0.3": {"loss.forecast": 0.3},
-    "forecast term 1": {"loss.forecast": 1.0},
     "retrospective term on answers seen": {"train.hide": 0},
     "no retrospective term, nothing hidden": {"train.hide": 0, "loss.retrospective": 0},
-    "more hidden (0.25 in half), weight 0.5": {
-        "train.hide": 0.25,
-        "train.hide_in": 0.5,
-        "loss.retrospective": 0.5,
-    },
+    "hidden in 40 % of the sequences": {"train.hide_in": 0.4},
     "horizon at random": {"train.horizon": "random"},
     "price on gains 0.1": {"loss.price": 0.1},
     "penalty on revisions 0.1": {"loss.revision": 0.1},
     "transfer between skills": {"model.transfer": True, "loss.transfer": 0.1},
-    "one cycle, peak 0.002": {"train.scheduler": "onecycle", "train.learning_rate": 0.002},
-    "no average of the weights": {"train.average": 0},
     "no fading sums": {"model.fading": 0},
 }
 

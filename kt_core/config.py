@@ -122,7 +122,7 @@ ENHANCED = LossConfig(
 )
 
 
-MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.2, difficulty=1.0)
+MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.15, difficulty=1.0)
 PATH_TERMS = ("retrospective", "forecast", "revision", "drift", "price", "difficulty", "transfer")
 
 

@@ -141,9 +141,10 @@ class MasteryPath(nn.Module):
 
     Gains are read at the skill asked, softplus(W[k] . v_u + b[k]), and so is the belief, W[k] . c_t
     + b[k]. As one state cannot hold the past of every skill, each step also leaves evidence on its
-    own skill, e_u = E[k] . c_u + a[k], and the belief on k adds their shrunken mean: the sum of e_u
-    over the n steps on k so far, by n + doubt. With transfer, the gain of a step also reaches other
-    skills, by shares A[q_u, k] >= 0.
+    own skill, e_u = E[k] . c_u + a[k] - discount * (gains on k before u), since an answer speaks of
+    the level then, and the belief of the start. The belief on k adds the shrunken mean: the sum of
+    e_u over the n steps on k so far, by n + doubt. With transfer, the gain of a step also reaches
+    other skills, by shares A[q_u, k] >= 0.
     """
 
     def __init__(self, config: ModelConfig, n_skills: int):
@@ -152,24 +153,32 @@ class MasteryPath(nn.Module):
         self.gain = nn.Linear(config.d_model, n_skills)
         self.evidence = nn.Linear(config.d_model, n_skills) if config.evidence else None
         self.raw_doubt = nn.Parameter(torch.tensor(0.5)) if config.evidence else None
+        self.raw_discount = nn.Parameter(torch.tensor(0.0)) if config.evidence else None
         shares = 0.01 * torch.ones(n_skills, n_skills)
         self.transfer = nn.Parameter(shares) if config.transfer else None
 
     def beliefs(
-        self, context: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+        self,
+        context: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        grown: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T T"]:
-        """Entry [s, t]: belief after step s about the start on the skill asked at t, a logit."""
+        """Entry [s, t]: belief after step s about the start on the skill asked at t, a logit.
+
+        `grown` holds the gains on each step's own skill before it.
+        """
         weight, bias = self.belief.weight[skills], self.belief.bias[skills]
         belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
         if self.evidence is None:
             return belief
         same = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(belief.dtype)
-        return belief + self._mean_evidence(same, self._said(context, skills))
+        return belief + self._mean_evidence(same, self._said(context, skills, grown))
 
     def belief_at_own(
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
+        grown: Float[Tensor, "B T"],
         earlier: Float[Tensor, "B T D"],
     ) -> Float[Tensor, "B T"]:
         """Belief after each step about the start on its own skill, where the states `earlier` hold
@@ -178,8 +187,8 @@ class MasteryPath(nn.Module):
         if self.evidence is None:
             return belief
         same = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(belief.dtype).tril(-1)
-        total = (same @ self._said(earlier, skills).unsqueeze(-1)).squeeze(-1)
-        total = total + self._said(context, skills)
+        total = (same @ self._said(earlier, skills, grown).unsqueeze(-1)).squeeze(-1)
+        total = total + self._said(context, skills, grown)
         return belief + total / (same.sum(-1) + 1 + self.doubt)
 
     @property
@@ -187,10 +196,19 @@ class MasteryPath(nn.Module):
         """How many answers the prior is worth against the evidence on a skill."""
         return F.softplus(self.raw_doubt)
 
+    @property
+    def discount(self) -> Float[Tensor, ""]:
+        """Which share of the gains before a step its evidence about the start leaves out."""
+        return self.raw_discount.sigmoid()
+
     def _said(
-        self, context: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
+        self,
+        context: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        grown: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T"]:
-        return _read_one(self.evidence, context, skills)
+        # Detached: gains answer for the trajectory, and do not bend to what suits the belief.
+        return _read_one(self.evidence, context, skills) - self.discount * grown.detach()
 
     def _mean_evidence(
         self, on: Float[Tensor, "B T K"], said: Float[Tensor, "B T"]
@@ -244,7 +262,8 @@ class MasteryPath(nn.Module):
         belief = self.belief(context)
         if self.evidence is not None:
             on = F.one_hot(skills, belief.shape[-1]).to(belief.dtype)
-            belief = belief + self._mean_evidence(on, self._said(context, skills))
+            grown = at_skill(gains.cumsum(dim=1) - gains, skills)
+            belief = belief + self._mean_evidence(on, self._said(context, skills, grown))
         belief = _credible(belief)
         row = torch.arange(len(skills), device=skills.device)
         step = torch.arange(skills.shape[1], device=skills.device)

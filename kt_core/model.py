@@ -198,7 +198,7 @@ class GainAKT2(nn.Module):
         gains = self.heads.own_gains(value, skills)
         grown = self.heads.contributions(gains, skills).sum(-1)
         d = torch.zeros_like(gains) if difficulty is None else difficulty
-        return Path(self.heads.beliefs(context, skills), gains, grown, d)
+        return Path(self.heads.beliefs(context, skills, grown), gains, grown, d)
 
     def read(
         self,
@@ -251,7 +251,7 @@ class GainAKT2(nn.Module):
         true = at_skill(states.filtered, skills)
         if self.on_path:
             grown = self.heads.contributions(at_skill(states.gains, skills), skills).sum(-1)
-            level = self.heads.belief_at_own(context, skills, states.context) + grown
+            level = self.heads.belief_at_own(context, skills, grown, states.context) + grown
             other = (level + self.heads.own_gains(value, skills)).sigmoid()
         elif self.config.mode == "projection":
             other = at_skill(self.heads.mastery(context), skills)

@@ -50,7 +50,7 @@ def test_believed_is_the_trajectory_at_the_end_with_a_fifth_hidden(monkeypatch):
         mask = (torch.arange(23) % FOLDS == number)[None]
         with torch.no_grad():
             states = net.forward_with_states(q, torch.where(mask, HIDDEN, r))
-            belief = net.heads.belief(states.context[:, -1])[0, q[0]]
+            belief = states.belief[0, -1, q[0]]
         for t in torch.nonzero(mask[0]).flatten().tolist():
             earlier = [u for u in range(t) if q[0, u] == q[0, t]]
             grown = sum(states.gains[0, u, q[0, u]].item() for u in earlier)

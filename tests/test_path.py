@@ -38,13 +38,17 @@ def items_for(skills, seed=0):
     return torch.where(fits, known, 0)
 
 
-def slow_belief(heads, context, q, s, k):
+def slow_belief(heads, context, q, s, k, gain):
     """Belief after step s of one learner about the start on skill k: a read-out, and the evidence
-    of the steps on k, one step at a time."""
+    of the steps on k, one step at a time. `gain` holds each step's gains on all skills."""
     belief = heads.belief.weight[k] @ context[s] + heads.belief.bias[k]
     if heads.evidence is None:
         return belief
-    said = [heads.evidence(context[u])[k] for u in range(s + 1) if q[u] == k]
+    said = [
+        heads.evidence(context[u])[k] - heads.raw_discount.sigmoid() * sum(g[k] for g in gain[:u])
+        for u in range(s + 1)
+        if q[u] == k
+    ]
     return belief + sum(said) / (len(said) + torch.nn.functional.softplus(heads.raw_doubt))
 
 
@@ -65,9 +69,10 @@ def slow_path(model, q, r, items):
             level = level + gain[t]
             if t + 1 < T:
                 k = q[b, t + 1]
-                belief = slow_belief(heads, context[b], q[b], t, k)
+                belief = slow_belief(heads, context[b], q[b], t, k, gain)
                 logits[b, t] = belief + level[k] - (0 if d is None else d[b, t + 1])
-        belief = torch.stack([slow_belief(heads, context[b], q[b], T - 1, k) for k in range(C)])
+        whole = [slow_belief(heads, context[b], q[b], T - 1, k, gain) for k in range(C)]
+        belief = torch.stack(whole)
         level = torch.zeros(C)
         for t in range(T):
             level = level + gain[t]
@@ -214,9 +219,13 @@ def test_path_terms_against_loops(seed, which):
     with torch.no_grad():
         path = path_of(model, batch, hidden)
         terms = losses.path_terms(weights, model, path, batch, hidden, horizon)
-        context, _, _ = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        context, value, _ = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        gain = model.heads.all_gains(value, q)
         belief = [
-            [[slow_belief(model.heads, context[b], q[b], s, k) for k in range(C)] for s in range(9)]
+            [
+                [slow_belief(model.heads, context[b], q[b], s, k, gain[b]) for k in range(C)]
+                for s in range(9)
+            ]
             for b in range(4)
         ]
         table = model.difficulty.table()
