@@ -34,23 +34,27 @@ def degree_of_agreement(
     order = np.lexsort((mastery, group))
     mastery, group = np.asarray(mastery, float)[order], np.asarray(group)[order]
     right, learner = np.asarray(correct)[order] == 1, np.asarray(learner)[order]
-    new_group = np.flatnonzero(np.diff(group, prepend=group[:1] - 1)) if len(group) else group
-    step = (np.diff(group, prepend=0) != 0) | (np.diff(mastery, prepend=np.nan) != 0)
-    level = np.cumsum(step) - 1  # rows of equal group and mastery share a level
-    levels = int(level[-1]) + 1 if len(level) else 0
-    first_level = level[new_group]
-    group_of_level = np.repeat(first_level, np.diff(np.append(first_level, levels)))
+    new_group = np.diff(group, prepend=group[:1] - 1) != 0
+    new_level = new_group | (np.diff(mastery, prepend=np.nan) != 0)  # equal group and mastery
+    # How many wrong answers stand before the level of each right answer, up to its end, and before
+    # and up to the end of its group: then a resample is a few look-ups in one cumulative sum.
+    before = np.append(0, np.cumsum(~right))
+    below, up_to = (before[ends][right] for ends in _spans(new_level))
+    first, last = (before[ends][right] for ends in _spans(new_group))
+    good, bad = learner[right], learner[~right]
     values, pairs = np.full(len(bootstrap.weights), np.nan), 0
     for i, weights in enumerate(bootstrap.weights):
-        w = weights[learner]
-        good = np.bincount(level[right], w[right], levels)
-        bad = np.bincount(level[~right], w[~right], levels)
-        below = np.append(0.0, bad.cumsum())
-        lower = below[:-1] - below[group_of_level]  # wrong answers of the group at lower levels
-        size = np.append(first_level[1:], levels)
-        in_group = np.repeat(below[size] - below[first_level], size - first_level)
-        total = (good * in_group).sum()
+        w, sums = weights[good], np.append(0.0, weights[bad].cumsum())
+        total = (w * (sums[last] - sums[first])).sum()
         pairs = int(total) if i == 0 else pairs
         if total:
-            values[i] = (good * (lower + bad / 2)).sum() / total
+            values[i] = (w * ((sums[below] + sums[up_to]) / 2 - sums[first])).sum() / total
     return values, pairs
+
+
+def _spans(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the run that each row belongs to begins and ends, from marks at the first rows."""
+    start = np.flatnonzero(begins)
+    end = np.append(start[1:], len(begins))
+    run = np.cumsum(begins) - 1
+    return start[run], end[run]

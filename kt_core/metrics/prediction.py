@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 
+from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 
 EPS = 1e-7  # probabilities are kept this far from 0 and 1 in the log loss
@@ -35,19 +36,8 @@ class Prediction:
 
     def auc(self) -> np.ndarray:
         """Area under the ROC curve, ties one half, for each row of the weights, [R+1]."""
-        _, rank = np.unique(self.p, return_inverse=True)
-        size = rank.max() + 1 if len(rank) else 1
-        order = np.argsort(rank, kind="stable")
-        rank, right, learner = rank[order], self.y[order] == 1, self.learner[order]
-        values = np.full(len(self.bootstrap.weights), np.nan)
-        for i, weights in enumerate(self.bootstrap.weights):
-            w = weights[learner]
-            good = np.bincount(rank[right], w[right], size)
-            bad = np.bincount(rank[~right], w[~right], size)
-            total = good.sum() * bad.sum()
-            if total:
-                values[i] = (good * (bad.cumsum() - bad / 2)).sum() / total
-        return values
+        everyone = np.zeros(len(self.p), np.int64)
+        return degree_of_agreement(self.p, self.y, self.learner, everyone, self.bootstrap)[0]
 
     def means(self) -> dict[str, np.ndarray]:
         """Accuracy at one half, log loss and Brier score, each [R+1]."""
