@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.config import TargetConfig
+from kt_core.data.registry import best_auc
 from kt_core.plots.style import VARIANTS
 from kt_core.validation import Measures
 from kt_core.workflow import Examined
@@ -110,6 +111,12 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
 
 def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
     e, null = examined.valid_auc, examined.valid_null_auc
+    best, word = (
+        best_auc(examined.splits.dataset.name),
+        _word(e.value, targets.auc, targets.auc_minimum),
+    )
+    if max(e.value, examined.measures.quality("AUC")["value"]) > best:
+        word = f"WARNING: above {best:g}, the best ever published on this data; look for a leak"
     return {
         "measure": "AUC on validation learners (on whom the epoch was chosen)",
         "sees": "pre",
@@ -117,7 +124,7 @@ def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
         "interval": interval(e.low, e.high, 4),
         "target": f">= {targets.auc:g} (minimum {targets.auc_minimum:g})",
         "best null": f"{number(null.value)} (success counter)",
-        "verdict": _word(e.value, targets.auc, targets.auc_minimum),
+        "verdict": word,
     }
 
 
