@@ -20,8 +20,10 @@ from kt_core import pdf, reporting, sweeps, workflow
 from kt_core.arguments import parser
 from kt_core.classroom import classroom as write_classroom
 from kt_core.config import options
+from kt_core.data.convert import convert as write_store
 from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
+from kt_core.data.store import FACTS
 from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
@@ -102,10 +104,20 @@ def classroom(args: argparse.Namespace) -> None:
     else:
         _, splits = workflow.open_run(args.run)
         everybody = splits.dataset.table
+        if everybody.empty:
+            raise KTError(f"{args.run}: its data is stored on disk; name the class's with --data")
         table = everybody[everybody["user"].isin(splits.test.learners)].reset_index(drop=True)
         data = dataclasses.replace(splits.dataset, table=table)
     page = write_classroom(run, data, args.out)
     print(f"class:    {page}\nlearners: {page.parent / 'learners'}")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Store a table on disk, for data larger than memory."""
+    target = Path(args.out)
+    store = write_store(args.data, target, _columns(args.column), args.expand_skills)
+    facts = json.loads((store / FACTS).read_text(encoding="utf-8"))
+    print(f"{facts['rows']:,} interactions of {facts['learners']:,} learners: {store}")
 
 
 def audit(args: argparse.Namespace) -> None:
@@ -302,6 +314,7 @@ ACTIONS = {
         visualise,
         predict,
         classroom,
+        convert,
         audit,
         benchmark,
         sweep,

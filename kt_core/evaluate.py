@@ -27,6 +27,7 @@ from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2, States
 from kt_core.trace import Trace, from_mastery
 
+MOST_LEARNERS = 20_000  # of a split whose answers are held in memory and reported on
 EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold ...
 EVAL_STEPS = 20_000  # ... and padded steps
 

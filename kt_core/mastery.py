@@ -102,12 +102,13 @@ class Difficulty(nn.Module):
         self.register_buffer("answers", ones, persistent=False)
         self.raw = nn.Parameter(torch.zeros(len(skill)))
 
-    def start_from(self, items: Int[Tensor, "N"], responses: Int[Tensor, "N"]) -> None:
+    def start_from(self, answers: Int[Tensor, "I1"], right: Int[Tensor, "I1"]) -> None:
         """Begin at what training answers say of each item against its skill, shrunk by the prior
-        (one Newton step from 0 on its posterior), and note how many answers each has."""
-        size = len(self.raw) + 1
-        answers = torch.bincount(items, minlength=size)[1:]
-        right = torch.bincount(items, responses.double(), size)[1:]
+        (one Newton step from 0 on its posterior), and note how many answers each has.
+
+        Both count by item; those of number 0 are not used.
+        """
+        answers, right = answers[1:], right[1:]
         n, r = (
             torch.zeros(len(self.count)).double().index_add(0, self.skill.cpu(), x.double())
             for x in (answers, right)

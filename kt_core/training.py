@@ -19,7 +19,8 @@ from kt_core import losses
 from kt_core.config import ModelConfig, RunConfig
 from kt_core.dashboard import Dashboard
 from kt_core.data import Batch, Splits
-from kt_core.evaluate import evaluate
+from kt_core.data.columns import tally
+from kt_core.evaluate import MOST_LEARNERS, evaluate
 from kt_core.fitting import NextStep, fit
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
@@ -177,7 +178,8 @@ def train(
         run.provenance["ended"] = _why(by_hand, early, len(history.rows))
         run.finish(model, best.best_model_path, time.perf_counter() - started)
         if model.on_path:
-            spread = fit_spread(evaluate(model, splits.valid, flips=False).frame)
+            some = splits.valid.sample(MOST_LEARNERS)
+            spread = fit_spread(evaluate(model, some, flips=False).frame)
             if spread is not None:
                 run.write_spread(spread)
     return Run.load(folder)
@@ -194,6 +196,6 @@ def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
     v = splits.vocabulary
     model = GainAKT2(config, len(v.skills), v.item_skill)
     if model.difficulty is not None:
-        answers = (torch.from_numpy(x) for x in (splits.train.item, splits.train.response))
-        model.difficulty.start_from(*answers)
+        counts = tally(splits.train.item, splits.train.response, len(v.items) + 1)
+        model.difficulty.start_from(*map(torch.from_numpy, counts))
     return model

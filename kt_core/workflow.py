@@ -17,8 +17,9 @@ import pandas as pd
 from kt_core.config import ReportConfig, RunConfig, with_overrides
 from kt_core.data import Splits, load_dataset, make_splits
 from kt_core.data.ceiling import posterior_mastery
+from kt_core.data.store import is_stored, stored_splits
 from kt_core.errors import KTError
-from kt_core.evaluate import Evidence, evaluate
+from kt_core.evaluate import MOST_LEARNERS, Evidence, evaluate
 from kt_core.hidden import forgetting, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.metrics.nulls import base_rates, step_nulls
@@ -92,10 +93,13 @@ def find_runs(runs: list[str]) -> list[Path]:
 
 def read_splits(config: RunConfig) -> Splits:
     """Data as `config` says, split by learner."""
-    dataset = load_dataset(config.data)
-    if dataset.inflated:
+    if is_stored(config.data.path):
+        splits = stored_splits(config.data)
+    else:
+        splits = make_splits(load_dataset(config.data), config.data)
+    if splits.dataset.inflated:
         log.warning("answers are repeated once per skill: every number from this run is inflated")
-    return make_splits(dataset, config.data)
+    return splits
 
 
 @dataclass
@@ -127,7 +131,8 @@ class Examined:
 
 
 def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
-    """A saved run with its data.
+    """A saved run with its data; of a larger validation or test split, 20,000 learners drawn at
+    random.
 
     Raises
     ------
@@ -145,7 +150,13 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
             f"{path}: the data {splits.dataset.name!r} is not what this run was trained on "
             f"(checksums {was} then, {now} now); restore it, or train again"
         )
-    return run, splits
+    parts = {name: getattr(splits, name).sample(MOST_LEARNERS) for name in ("valid", "test")}
+    for name, part in parts.items():
+        if len(part.learners) < len(all_of := getattr(splits, name).learners):
+            log.warning(
+                "%s: %s of %s learners, drawn at random", name, len(part.learners), len(all_of)
+            )
+    return run, dataclasses.replace(splits, **parts)
 
 
 def add_ceiling(evidence: Evidence, splits: Splits, split: str, chunk: int) -> Evidence:

@@ -158,7 +158,11 @@ def test_difficulties_begin_where_training_answers_put_them():
     true = torch.tensor([0.0, 1.0, 0.0, -1.0, 0.5, -0.5, 2.0, 0.0])
     p = torch.sigmoid(0.5 - true[items])
     responses = (torch.rand(4000, generator=g) < p).long()
-    model.difficulty.start_from(items, responses)
+    answers, right = (
+        torch.bincount(items, minlength=8),
+        torch.bincount(items[responses == 1], minlength=8),
+    )
+    model.difficulty.start_from(answers, right)
     table = model.difficulty.table().detach()
     assert table[1] > table[2] > table[3] and table[4] > table[5]  # within their skills
     assert table[0] == 0 and table[6] == table[7] == 0  # alone in a skill: nothing to compare

@@ -52,7 +52,8 @@ class SequenceDataset(Dataset):
         step = np.arange(lengths.max())
         valid = step < lengths[:, None]
         at = np.where(valid, s.starts[index][:, None] + step, 0)
-        steps = (np.where(valid, column[at], 0) for column in (s.skill, s.item, s.response))
+        columns = (s.skill, s.item, s.response)  # stored data has them in narrower types
+        steps = (np.where(valid, column[at], 0).astype(np.int64, copy=False) for column in columns)
         return Batch(*(torch.from_numpy(x) for x in (*steps, valid, index)))
 
 

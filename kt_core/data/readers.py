@@ -63,13 +63,13 @@ def read_table(
         raise KTError(f"{path}: the file is empty")
     if path.suffix.lower() in (".parquet", ".pq"):
         raw = _read_parquet(path)
-        raw = _rename(raw, columns, path).assign(line=np.arange(len(raw)) + 1)
+        raw = rename(raw, columns, path).assign(line=np.arange(len(raw)) + 1)
         return canonical(raw, path.name, expand_skills)
     lines = _lines(path)
     kind = _detect(lines, path, columns or {}) if format == "auto" else format
     if kind == "long":
         table, line = _read_delimited(path, lines)
-        raw = _rename(table, columns, path).assign(line=line)
+        raw = rename(table, columns, path).assign(line=line)
     elif kind == "pykt":
         raw = _read_pykt(*_read_delimited(path, lines), path)
     else:
@@ -101,7 +101,7 @@ def _lines(path: Path) -> Lines:
 
 def _detect(lines: Lines, path: Path, columns: dict[str, str]) -> str:
     first = lines[0][1]
-    header = {_plain(name) for name in _split(first, _delimiter(first))}
+    header = {_plain(name) for name in _split(first, delimiter(first))}
     if {"concepts", "responses"} <= header:
         return "pykt"
     correct = [*NAMES["correct"].split(), _plain(columns.get("correct", ""))]
@@ -127,8 +127,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_delimited(path: Path, lines: Lines) -> tuple[pd.DataFrame, np.ndarray]:
     """All cells as text, and the line of each row; every row must have as many as the header."""
-    delimiter = _delimiter(lines[0][1])
-    rows = csv.reader(io.StringIO("\n".join(text for _, text in lines)), delimiter=delimiter)
+    text = "\n".join(text for _, text in lines)
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter(lines[0][1]))
     try:
         header = next(rows)
         table, at = [], []
@@ -145,7 +145,8 @@ def _read_delimited(path: Path, lines: Lines) -> tuple[pd.DataFrame, np.ndarray]
     return pd.DataFrame(table, columns=header, dtype=object), np.array(at, int)
 
 
-def _rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd.DataFrame:
+def rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd.DataFrame:
+    """The columns that are known, as text, under their canonical names."""
     columns = columns or {}
     unknown = set(columns) - set(NAMES)
     if unknown:
@@ -258,7 +259,8 @@ def _plain(name: str) -> str:
     return str(name).strip().lower().replace(" (", "(").replace(" ", "_")
 
 
-def _delimiter(line: str) -> str:
+def delimiter(line: str) -> str:
+    """What separates the fields of a header."""
     return max("\t,;", key=line.count)
 
 

@@ -114,6 +114,26 @@ class Sequences:
             chunk=np.zeros(len(first), np.int64),
         )
 
+    def sample(self, learners: int, seed: int = 0) -> Sequences:
+        """All of at most so many learners, drawn at random; itself where there are no more."""
+        if len(self.learners) <= learners:
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self.learners), learners, replace=False)
+        drawn.sort()
+        kept = np.isin(self.learner, drawn)
+        starts, lengths = self.starts[kept], self.lengths[kept]
+        own = np.cumsum(np.append(0, lengths))[:-1]
+        rows = np.repeat(starts - own, lengths) + np.arange(lengths.sum())
+        return Sequences(
+            *(column[rows] for column in (self.skill, self.item, self.response)),
+            starts=own,
+            lengths=lengths,
+            learner=np.searchsorted(drawn, self.learner[kept]),
+            chunk=self.chunk[kept],
+            learners=self.learners[drawn],
+            truth={name: column[rows] for name, column in self.truth.items()},
+        )
+
     @property
     def interactions(self) -> int:
         """N, the number of interactions."""
@@ -204,7 +224,8 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     return Splits(dataset, vocabulary, **parts)
 
 
-def _given_folds(fold: pd.Series, name: str, valid: int) -> pd.Series:
+def given_folds(fold: pd.Series, name: str, valid: int) -> pd.Series:
+    """The data's own folds; where no learner is in the test split, the next fold is it."""
     numbers = sorted(set(fold[fold >= 0]))
     if valid not in numbers:
         raise KTError(f"{name}: no fold {valid}; it has {[int(n) for n in numbers]}")
@@ -219,17 +240,27 @@ def learner_folds(dataset: Dataset, config: DataConfig) -> pd.Series:
     """Fold of each learner (index: learner id); -1 is the test split."""
     table = dataset.table
     if "fold" in table and table["fold"].notna().all():
-        per_learner = table.groupby("user", sort=False)["fold"]
-        several = per_learner.nunique() > 1
-        if several.any():
-            user = several.idxmax()
-            folds = sorted(table.loc[table["user"] == user, "fold"].unique().tolist())
-            raise KTError(
-                f"{dataset.name}: learner {user!r} stands in the folds {folds}; a learner belongs "
-                "into one: mend the column, or drop it to have learners split at random"
-            )
-        return _given_folds(per_learner.first().astype(int), dataset.name, config.fold)
-    users = np.sort(table["user"].unique())
+        return given_folds(fold_of_learners(table, dataset.name), dataset.name, config.fold)
+    return drawn_folds(table["user"].unique(), config)
+
+
+def fold_of_learners(table: pd.DataFrame, name: str) -> pd.Series:
+    """The `fold` of each learner; a learner in two is an error."""
+    per_learner = table.groupby("user", sort=False)["fold"]
+    several = per_learner.nunique() > 1
+    if several.any():
+        user = several.idxmax()
+        folds = sorted(table.loc[table["user"] == user, "fold"].unique().tolist())
+        raise KTError(
+            f"{name}: learner {user!r} stands in the folds {folds}; a learner belongs "
+            "into one: mend the column, or drop it to have learners split at random"
+        )
+    return per_learner.first().astype(int)
+
+
+def drawn_folds(users: np.ndarray, config: DataConfig) -> pd.Series:
+    """A fold for each learner by a seeded shuffle."""
+    users = np.sort(users)
     rng = np.random.default_rng(config.split_seed)
     order = rng.permutation(len(users))
     n_test = max(1, round(config.test_fraction * len(users)))

@@ -65,6 +65,18 @@ def canonical(
     """
     if raw.empty:
         raise KTError(f"{source}: no interactions in it")
+    table, notes = clean(raw, source, expand_skills)
+    if table.empty:
+        raise KTError(f"{source}: no row has both a skill and a response of 0 or 1")
+    for what, count in notes.items():
+        log.info("%s: %s %s", source, f"{count:,}", what)
+    return table, notes
+
+
+def clean(
+    raw: pd.DataFrame, source: str, expand_skills: bool = False
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """`canonical` for a part of a source, all rows of its learners: the result may be empty."""
     notes: dict[str, int] = {}
     line, raw = raw["line"], raw.drop(columns="line")
     blank = raw["user"].str.strip() == ""
@@ -76,8 +88,6 @@ def canonical(
     _note(notes, "rows without a skill, dropped", int(no_skill.sum()))
     _note(notes, "responses between 0 and 1, dropped", int((~no_skill & ~keep).sum()))
     table = raw.assign(correct=correct)[keep]
-    if table.empty:
-        raise KTError(f"{source}: no row has both a skill and a response of 0 or 1")
     table["correct"] = table["correct"].astype(np.int64)
     if "timestamp" in table:
         table["timestamp"] = _timestamps(table["timestamp"], line, source)
@@ -85,8 +95,6 @@ def canonical(
     if "item" in table and not expand_skills:
         table, merged = combine_skills(table)
         _note(notes, "rows repeating an answer for a further skill, combined", merged)
-    for what, count in notes.items():
-        log.info("%s: %s %s", source, f"{count:,}", what)
     return table, notes
 
 
@@ -99,6 +107,8 @@ def combine_skills(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """
     user, item = table["user"].to_numpy(), table["item"].to_numpy()
     skill, correct = table["skill"].to_numpy(), table["correct"].to_numpy()
+    if table.empty:
+        return table, 0
     same = (user[1:] == user[:-1]) & (item[1:] == item[:-1]) & (correct[1:] == correct[:-1])
     further = np.append(False, same & (item[1:] != ""))  # a further skill of the answer before
     seen: set[str] = set()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kt_core.data.columns import tally
+
 DECAY = 0.8  # what one success leaves of the distance to full mastery, in the counter
 
 
@@ -61,7 +63,6 @@ def gain_nulls(frame: pd.DataFrame, base: np.ndarray) -> dict[str, np.ndarray]:
 
 def base_rates(skill: np.ndarray, correct: np.ndarray, skills: int) -> np.ndarray:
     """Share of right answers per skill, [C]; the overall share where a skill never occurs."""
-    n = np.bincount(skill, minlength=skills)
-    right = np.bincount(skill, correct, minlength=skills)
-    overall = correct.mean() if len(correct) else 0.5
+    n, right = tally(skill, correct, skills)
+    overall = right.sum() / n.sum() if len(correct) else 0.5
     return np.where(n > 0, right / np.maximum(n, 1), overall)

@@ -1,0 +1,192 @@
+"""Stored data sets: interactions on disk, mapped and not loaded, for data larger than memory.
+
+`python -m kt_core convert` makes one from a long table (`kt_core.data.convert`). It is a folder:
+
+interactions.arrow  skill (number), item (number), response: learners one after the other, each in
+                    order
+learners.parquet    user, first (row), steps and, where the data has folds, fold
+names.parquet       skills by number; items.parquet: items from number 1, and the skill of each
+store.json          counts, what reading changed, the source's checksum
+splits/             made when first asked for: the same interactions by split, one file each
+
+Everything after `stored_splits` is as for data in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kt_core.config import DataConfig
+from kt_core.data.columns import PIECE, ColumnWriter, mapped
+from kt_core.data.sequences import (
+    SPLITS,
+    Sequences,
+    Splits,
+    Vocabulary,
+    drawn_folds,
+    given_folds,
+)
+from kt_core.data.table import Dataset
+from kt_core.errors import KTError
+
+VERSION = 1
+INTERACTIONS, FACTS = "interactions.arrow", "store.json"
+TYPES = {"skill": "int32", "item": "int32", "response": "int8"}
+
+
+def is_stored(path: str | Path) -> bool:
+    """Whether a path is the folder of a stored data set."""
+    return bool(path) and (Path(path) / FACTS).is_file()
+
+
+def write_facts(
+    folder: Path, learners: pd.DataFrame, names: Vocabulary, facts: dict[str, Any]
+) -> None:
+    """All but the interactions; `store.json` comes last and makes the folder a data set."""
+    learners.to_parquet(folder / "learners.parquet")
+    pd.DataFrame({"skill": names.skills}).to_parquet(folder / "names.parquet")
+    if names.items:
+        items = pd.DataFrame({"item": names.items, "skill": names.item_skill})
+        items.to_parquet(folder / "items.parquet")
+    text = json.dumps({"version": VERSION, **facts, "learners": len(learners)}, indent=2)
+    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+
+
+def stored_splits(config: DataConfig) -> Splits:
+    """Training, validation and test sequences of the stored data set `config.path`.
+
+    Learners are in the same splits as if the source had been read whole. The split files are
+    written into the data set's folder when first asked for.
+
+    Raises
+    ------
+    KTError
+        When the folder is of another version, damaged, or cannot be written.
+    """
+    folder = Path(config.path)
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    if facts.get("version") != VERSION:
+        raise KTError(f"{folder}: version {facts.get('version')}, not {VERSION}; convert it again")
+    learners = pd.read_parquet(folder / "learners.parquet")
+    names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
+    dataset = Dataset(
+        facts["name"], pd.DataFrame(), facts["notes"], facts["inflated"], facts["sources"]
+    )
+    there = folder / "splits" / _key(config, facts)
+    if not there.is_dir():
+        try:
+            there.parent.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".making-", dir=there.parent) as scratch:
+                _divide(folder, Path(scratch), learners, config, facts["name"])
+                shutil.copytree(scratch, there.with_name(there.name + ".tmp"), dirs_exist_ok=True)
+            there.with_name(there.name + ".tmp").replace(there)
+        except OSError as error:
+            raise KTError(f"{folder}: its splits cannot be written ({error.strerror})") from None
+    if (folder / "items.parquet").is_file():
+        items = pd.read_parquet(folder / "items.parquet")
+        known = np.load(there / "items.npy")
+        kept = items.iloc[known - 1]
+        names = dataclasses.replace(
+            names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
+        )
+    return Splits(dataset, names, *(_read(there, name, learners) for name in SPLITS))
+
+
+def _key(config: DataConfig, facts: dict[str, Any]) -> str:
+    """Of all that decides who and what is in a split."""
+    settings = [VERSION, facts["sources"], facts["rows"], config.fold, config.folds]
+    settings += [config.test_fraction, config.split_seed, config.chunk, config.min_length]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+
+
+def _divide(
+    folder: Path, target: Path, learners: pd.DataFrame, config: DataConfig, name: str
+) -> None:
+    if "fold" in learners:
+        fold = given_folds(learners.set_index("user")["fold"], name, config.fold)
+    else:
+        fold = drawn_folds(learners["user"].to_numpy(), config)
+    fold = fold.reindex(learners["user"]).to_numpy()
+    masks = {
+        "train": (fold >= 0) & (fold != config.fold),
+        "valid": fold == config.fold,
+        "test": fold == -1,
+    }
+    columns = mapped(folder / INTERACTIONS)
+    number, known = _known_items(columns["item"], learners[masks["train"]])
+    np.save(target / "items.npy", known)
+    for split in SPLITS:
+        chunks = _chunks(learners, masks[split], config)
+        if len(chunks) == 0:
+            raise KTError(
+                f"{name}: no sequence of at least {config.min_length} steps for the {split} split; "
+                "it needs more learners, or other data.fold / data.test_fraction"
+            )
+        _pack(target / f"{split}.arrow", columns, chunks, number)
+        chunks.drop(columns="first").to_parquet(target / f"{split}.parquet")
+
+
+def _known_items(item: np.ndarray, training: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The new number of each item, 0 for those that no training learner met, and who they are."""
+    met = np.zeros(int(item.max(initial=0)) + 1, bool)
+    for first, steps in zip(training["first"], training["steps"], strict=True):
+        met[item[first : first + steps]] = True
+    met[0] = False
+    number = np.where(met, np.cumsum(met), 0).astype(np.int32)
+    return number, np.flatnonzero(met)
+
+
+def _chunks(learners: pd.DataFrame, mask: np.ndarray, config: DataConfig) -> pd.DataFrame:
+    """One row a chunk: first row, steps, number of the learner, number of the chunk."""
+    who = np.flatnonzero(mask)
+    steps = learners["steps"].to_numpy()[who]
+    count = -(-steps // config.chunk)
+    learner = np.repeat(who, count)
+    chunk = np.arange(len(learner)) - np.repeat(np.cumsum(count) - count, count)
+    first = learners["first"].to_numpy()[learner] + chunk * config.chunk
+    length = np.minimum(config.chunk, np.repeat(steps, count) - chunk * config.chunk)
+    table = pd.DataFrame({"first": first, "steps": length, "learner": learner, "chunk": chunk})
+    return table[table["steps"] >= config.min_length].reset_index(drop=True)
+
+
+def _pack(
+    path: Path, columns: dict[str, np.ndarray], chunks: pd.DataFrame, number: np.ndarray
+) -> None:
+    """The interactions of these chunks, one after the other."""
+    ends = chunks["steps"].cumsum().to_numpy()
+    with ColumnWriter(path, int(ends[-1]), TYPES) as writer:
+        piece = (ends - 1) // PIECE
+        for _, part in chunks.groupby(piece, sort=True):
+            steps = part["steps"].to_numpy()
+            own = np.cumsum(steps) - steps
+            rows = np.repeat(part["first"].to_numpy() - own, steps) + np.arange(steps.sum())
+            writer.append(
+                skill=columns["skill"][rows],
+                item=number[columns["item"][rows]],
+                response=columns["response"][rows],
+            )
+
+
+def _read(folder: Path, split: str, learners: pd.DataFrame) -> Sequences:
+    chunks = pd.read_parquet(folder / f"{split}.parquet")
+    lengths = chunks["steps"].to_numpy()
+    present, learner = np.unique(chunks["learner"], return_inverse=True)
+    columns = mapped(folder / f"{split}.arrow")
+    return Sequences(
+        **{name: columns[name] for name in TYPES},
+        starts=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        learner=learner,
+        chunk=chunks["chunk"].to_numpy(),
+        learners=learners["user"].to_numpy()[present],
+        truth={},
+    )
