@@ -2,9 +2,10 @@
 
     logit = belief about the start + gains on the skill so far - item difficulty,
 
-with nothing else in it (design, section 3): the parts sum to the logit. The belief is a black
-box of the answers so far; how much of the predictions the gains stand for is their share of the
-logit's variance (`Measures.conduct`).
+with nothing else in it (design, section 3): the parts sum to the logit. Of the belief, what the
+answers on the skill itself have left is told answer by answer. What remains, read from the present
+state, is a black box of all answers so far; and so is what a step says. How much of the predictions
+the gains stand for is their share of the logit's variance (`Measures.conduct`).
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def explain(
 
     Returns
     -------
-    One row a part, in order: `part` (starting belief, gain, transferred gain, item difficulty),
-    `step` (0 where it has none), `skill`, `correct`, and `logit`, what the part adds. Their sum is
-    the predicted logit; ``frame.attrs`` holds it as `logit`, with `probability` and `mastery`.
+    One row a part, in order: `part` (starting belief; starting belief, evidence; gain; transferred
+    gain; item difficulty), `step` (0 where it has none), `skill`, `correct`, and `logit`, what the
+    part adds. The first two kinds together are the belief about the start, and all together the
+    predicted logit; ``frame.attrs`` holds it as `logit`, with `probability` and `mastery`.
 
     Raises
     ------
@@ -53,11 +55,16 @@ def explain(
     path = model.path(context, value, skills, d)
     t, asked = step - 1, q[step - 1]
     added = model.heads.contributions(path.gains, skills)[0, t, :t].numpy()
-    start = path.belief[0, t - 1, t].item()
+    known = (x[:, :t] for x in (context, skills, path.grown))
+    evidence = model.heads.recalled(*known, int(asked))[0].numpy()
+    start = path.belief[0, t - 1, t].item() - float(evidence.sum())
     difficulty = path.difficulty[0, t].item()
     logit = path.next_step()[0, t - 1].item()
     name = vocabulary.skills
     parts = [("starting belief", 0, name[asked], np.nan, start)]
+    for u in np.flatnonzero(evidence):
+        kind = "starting belief, evidence"
+        parts.append((kind, u + 1, name[q[u]], float(r[u]), float(evidence[u])))
     for u in np.flatnonzero(added):
         kind = "gain" if q[u] == asked else "transferred gain"
         parts.append((kind, u + 1, name[q[u]], float(r[u]), float(added[u])))

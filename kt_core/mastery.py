@@ -192,6 +192,21 @@ class MasteryPath(nn.Module):
         total = total + self._said(context, skills, grown)
         return belief + total / (same.sum(-1) + 1 + self.doubt)
 
+    def recalled(
+        self,
+        context: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        grown: Float[Tensor, "B T"],
+        asked: int,
+    ) -> Float[Tensor, "B T"]:
+        """What each step adds to the belief on one skill after the last step, a logit: its part of
+        the mean evidence, and 0 at steps on other skills."""
+        if self.evidence is None:
+            return torch.zeros_like(grown)
+        on = (skills == asked).to(grown.dtype)
+        said = self._said(context, skills, grown)
+        return on * said / (on.sum(1, keepdim=True) + self.doubt)
+
     @property
     def doubt(self) -> Float[Tensor, ""]:
         """How many answers the prior is worth against the evidence on a skill."""

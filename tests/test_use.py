@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import beta
 
 from kt_core.cli import main
@@ -80,6 +81,15 @@ def test_the_parts_sum_to_the_logit(trained, smoke):
         assert (gains["logit"] > 0).all() and (gains["step"] < step).all()
         assert set(gains["skill"]) <= {parts.attrs["asked"]}
         assert (parts["part"] == "starting belief").sum() == 1
+        belief = parts[parts["part"].str.startswith("starting belief")]
+        q, r, i = (torch.from_numpy(x[:steps])[None] for x in (s.skill, s.response, s.item))
+        states = trained.model.forward_with_states(
+            q[:, : step - 1], r[:, : step - 1], i[:, : step - 1]
+        )
+        want = states.belief[0, -1, q[0, step - 1]].item()
+        assert belief["logit"].sum() == pytest.approx(want, abs=1e-5)
+        on_skill = np.flatnonzero(s.skill[: step - 1] == s.skill[step - 1]) + 1
+        assert belief["step"].tolist() == [0, *on_skill] and gains["step"].tolist() == [*on_skill]
     with pytest.raises(KTError, match=f"has predicted answers 2 to {steps}"):
         explain(trained.model, s, vocabulary, learner, 1)
     with pytest.raises(KTError, match="learner 'nobody' is not in this split"):

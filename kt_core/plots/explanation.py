@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, RED, whole_numbers
+from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, whole_numbers
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
-    """From the starting belief through each gain to the predicted logit.
+    """From the starting belief, as read from the present state and as the answers on the skill add
+    to it, through each gain to the predicted logit.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
     """
     bars = _bars(parts, most)
     ends = bars["logit"].cumsum()
-    colors = {"starting belief": GREY, "item difficulty": RED}
+    colors = {"starting belief": GREY, "starting belief, evidence": PURPLE, "item difficulty": RED}
     for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
         color = colors.get(bar["part"], GREEN)
         ax.bar(i, bar["logit"], bottom=end - bar["logit"], color=color, width=0.7)
@@ -59,12 +60,13 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
 
 def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     gains = parts[parts["part"].str.contains("gain")]
-    head, tail = (
-        parts[parts["part"] == "starting belief"],
-        parts[parts["part"] == "item difficulty"],
-    )
+    kinds = ("starting belief", "starting belief, evidence", "item difficulty")
+    head, evidence, tail = (parts[parts["part"] == kind] for kind in kinds)
     early, late = gains.iloc[: max(len(gains) - most, 0)], gains.iloc[max(len(gains) - most, 0) :]
     rows = [("starting belief", "belief about\nthe start", head["logit"].sum())]
+    if len(evidence):
+        own = f"evidence of\n{len(evidence)} answer{'s' if len(evidence) > 1 else ''}"
+        rows.append(("starting belief, evidence", own, evidence["logit"].sum()))
     if len(early):
         rows.append(("gain", f"{len(early)} earlier\ngains", early["logit"].sum()))
     for gain in late.to_dict("records"):
