@@ -126,7 +126,9 @@ def learner_frame(
     if not 0 <= horizon <= T:
         raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
     horizon = horizon or T
-    asked_ids, *inputs = (torch.from_numpy(x)[None] for x in (skills, responses, items))
+    asked_ids, *inputs = (
+        torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)
+    )
     with torch.no_grad():
         states = model.forward_with_states(asked_ids, *inputs)
         believed = model.trajectory_at(states, asked_ids, torch.tensor([horizon - 1]))

@@ -86,8 +86,9 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 
     - AUC of predictions from mastery (and item difficulty) alone, and what that costs;
     - share of steps at which a right answer would have left mastery lower than a wrong one;
-    - share of the variance of the predicted logit that past gains account for (its covariance
-      with the logit; the rest is the belief about the start and the item);
+    - share of the variance of the predicted logit that past gains account for, net of what the
+      belief about the start leaves out for them (covariance with the logit; the rest is what the
+      belief has from the answers, and the item);
     - mean size of the revision of the belief about the start by an answer on the skill.
     """
     rows, frame, n = evidence.predicted, evidence.frame, bootstrap.n

@@ -28,6 +28,10 @@ from kt_core.model import GainAKT2, States
 from kt_core.trace import Trace, from_mastery
 
 MOST_LEARNERS = 20_000  # of a split whose answers are held in memory and reported on
+NOT_FINITE = (
+    "the model's predictions are not finite: training has diverged or the weights are damaged; "
+    "train again with a smaller train.learning_rate"
+)
 EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold ...
 EVAL_STEPS = 20_000  # ... and padded steps
 
@@ -96,6 +100,8 @@ def evaluate(
     KTError
         When a prediction is not finite.
     """
+    if not all(weight.isfinite().all() for weight in model.parameters()):
+        raise KTError(NOT_FINITE)
     was_training, C = model.training, model.n_skills
     model.eval()
     weight = next(model.parameters())
@@ -113,10 +119,7 @@ def evaluate(
                 batch.skills, batch.responses, batch.items, batch.valid, start
             )
             if not states.logits[batch.valid[:, 1:]].isfinite().all():
-                raise KTError(
-                    "the model's predictions are not finite: training has diverged or the weights "
-                    "are damaged; train again with a smaller train.learning_rate"
-                )
+                raise KTError(NOT_FINITE)
             last = batch.valid.sum(1) - 1
             ended_in[who] = states.filtered[torch.arange(len(last)), last]
             values = _values(model, batch, states)
@@ -196,7 +199,7 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
     moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
     values |= {
         "mastery_last": at_skill(states.trajectory, q),
-        "grown": model.heads.contributions(values["gain"], q).sum(-1),
+        "grown": model.heads.net_growth(values["gain"], q),
         "revision": torch.cat([unknown, moved], dim=1),
     }
     if model.difficulty is not None:

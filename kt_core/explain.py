@@ -34,8 +34,10 @@ def explain(
     -------
     One row a part, in order: `part` (starting belief; starting belief, evidence; gain; transferred
     gain; item difficulty), `step` (0 where it has none), `skill`, `correct`, and `logit`, what the
-    part adds. The first two kinds together are the belief about the start, and all together the
-    predicted logit; ``frame.attrs`` holds it as `logit`, with `probability` and `mastery`.
+    part adds. The first two kinds together are the belief about the start: what is read from the
+    present state, and what each answer on the skill says, less a share of the gains booked before
+    it. All parts together are the predicted logit; ``frame.attrs`` holds it as `logit`, with
+    `probability` and `mastery`.
 
     Raises
     ------
@@ -50,6 +52,7 @@ def explain(
     if not 2 <= step <= len(q):
         raise KTError(f"step {step}: learner {learner!r} has predicted answers 2 to {len(q)}")
     model.eval()
+    q, r, i = (x[:step] for x in (q, r, i))  # no later answer has a say
     skills, responses, items = (torch.from_numpy(x)[None] for x in (q, r, i))
     context, value, d = model.encode(skills, responses, items)
     path = model.path(context, value, skills, d)
@@ -57,7 +60,7 @@ def explain(
     added = model.heads.contributions(path.gains, skills)[0, t, :t].numpy()
     known = (x[:, :t] for x in (context, skills, path.grown))
     evidence = model.heads.recalled(*known, int(asked))[0].numpy()
-    start = path.belief[0, t - 1, t].item() - float(evidence.sum())
+    start = model.heads.belief(context[0, t - 1])[asked].item()
     difficulty = path.difficulty[0, t].item()
     logit = path.next_step()[0, t - 1].item()
     name = vocabulary.skills
@@ -97,7 +100,8 @@ def history(sequences: Sequences, learner: str) -> tuple[np.ndarray, np.ndarray,
     if len(at) == 0:
         raise KTError(f"learner {learner!r} is not in this split")
     rows = slice(whole.starts[at[0]], whole.starts[at[0]] + whole.lengths[at[0]])
-    return whole.skill[rows], whole.response[rows], whole.item[rows]
+    columns = (whole.skill, whole.response, whole.item)  # narrower where they come from disk
+    return tuple(column[rows].astype(np.int64) for column in columns)
 
 
 def _sigmoid(x: float) -> float:

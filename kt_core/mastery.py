@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -172,7 +172,7 @@ class MasteryPath(nn.Module):
         belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
         if self.evidence is None:
             return belief
-        same = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(belief.dtype)
+        same = _same_skill(skills).to(belief.dtype)
         return belief + self._mean_evidence(same, self._said(context, skills, grown))
 
     def belief_at_own(
@@ -187,7 +187,7 @@ class MasteryPath(nn.Module):
         belief = _read_one(self.belief, context, skills)
         if self.evidence is None:
             return belief
-        same = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(belief.dtype).tril(-1)
+        same = _same_skill(skills).to(belief.dtype).tril(-1)
         total = (same @ self._said(earlier, skills, grown).unsqueeze(-1)).squeeze(-1)
         total = total + self._said(context, skills, grown)
         return belief + total / (same.sum(-1) + 1 + self.doubt)
@@ -210,7 +210,7 @@ class MasteryPath(nn.Module):
     @property
     def doubt(self) -> Float[Tensor, ""]:
         """How many answers the prior is worth against the evidence on a skill."""
-        return F.softplus(self.raw_doubt)
+        return F.softplus(self.raw_doubt).clamp(min=1e-3)  # not 0, whatever the weights
 
     @property
     def discount(self) -> Float[Tensor, ""]:
@@ -254,10 +254,22 @@ class MasteryPath(nn.Module):
         T = skills.shape[1]
         earlier = torch.ones(T, T, dtype=torch.bool, device=skills.device).tril(-1)
         if self.transfer is None:
-            reach = (skills.unsqueeze(2) == skills.unsqueeze(1)).to(gains.dtype)
+            reach = _same_skill(skills).to(gains.dtype)
         else:
             reach = self.shares()[skills.unsqueeze(1), skills.unsqueeze(2)].to(gains.dtype)
         return torch.where(earlier, reach * gains.unsqueeze(1), 0.0)
+
+    def net_growth(
+        self, gains: Float[Tensor, "B T"], skills: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        """What all gains before each step do to its logit: they add themselves, and the belief
+        leaves out its share of them."""
+        grown = self.contributions(gains, skills).sum(-1)
+        if self.evidence is None:
+            return grown
+        same = _same_skill(skills).to(gains.dtype).tril(-1)
+        left_out = (same @ grown.unsqueeze(-1)).squeeze(-1) / (same.sum(-1) + self.doubt)
+        return grown - self.discount * left_out
 
     def all_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
@@ -328,6 +340,11 @@ class SideHeads(nn.Module):
         if start is None:
             start = self.mastery(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
         return cumulative_mastery(start.to(gains.dtype), gains, carried), gains
+
+
+def _same_skill(skills: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
+    """Which pairs of steps are on the same skill."""
+    return skills.unsqueeze(2) == skills.unsqueeze(1)
 
 
 def _read_one(

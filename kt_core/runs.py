@@ -100,6 +100,7 @@ class Run:
                 raise KTError(f"{path} is not a finished run: it has no {name}")
         saved = _read_json(path / "config.json")
         try:
+            saved["config"]["model"].setdefault("evidence", False)  # runs older than the setting
             config = from_dict(saved["config"])
             vocabulary = Vocabulary(tuple(map(str, saved["skills"])), *_items(path))
         except KTError as error:
@@ -112,7 +113,7 @@ class Run:
         try:
             model.load_state_dict(load_file(path / "model.safetensors"))
         except (SafetensorError, RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())[:200]
             raise KTError(
                 f"{path / 'model.safetensors'}: damaged, or of another model ({reason}); "
                 "train again, or restore the file"

@@ -111,12 +111,15 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
 
 def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
     e, null = examined.valid_auc, examined.valid_null_auc
-    best, word = (
-        best_auc(examined.splits.dataset.name),
+    word, best = (
         _word(e.value, targets.auc, targets.auc_minimum),
+        best_auc(examined.splits.dataset.name),
     )
-    if max(e.value, examined.measures.quality("AUC")["value"]) > best:
-        word = f"WARNING: above {best:g}, the best ever published on this data; look for a leak"
+    reported = examined.measures.quality("AUC")["value"]
+    for split, value in (("valid", e.value), (examined.split, reported)):
+        if value > best:
+            word = f"WARNING: {value:.4f} on {split} is above {best:g}, the best ever published on "
+            word += "this data; look for a leak"
     return {
         "measure": "AUC on validation learners (on whom the epoch was chosen)",
         "sees": "pre",

@@ -53,6 +53,14 @@ def trained(smoke, tmp_path_factory):
     return train(config, splits, tmp_path_factory.mktemp("runs") / "trained")
 
 
+def stir(model, scale=0.3):
+    """As after training: no weight is small or zero."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(scale * torch.randn_like(weight))
+    return model.eval()
+
+
 def random_batch(B=5, T=12, C=7, seed=0, pad=True):
     """skills, responses, valid; the first sequence is whole, others are cut somewhere."""
     g = torch.Generator().manual_seed(seed)

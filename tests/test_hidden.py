@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import stir
 
 from kt_core.config import ModelConfig
 from kt_core.data import Sequences, Vocabulary
@@ -15,7 +16,7 @@ from kt_core.model import HIDDEN, GainAKT2
 
 def model(mode="retrospective"):
     torch.manual_seed(0)
-    return GainAKT2(ModelConfig(mode=mode, d_model=16, heads=2, blocks=1, d_ff=16), 4).eval()
+    return stir(GainAKT2(ModelConfig(mode=mode, d_model=16, heads=2, blocks=1, d_ff=16), 4))
 
 
 def sequences(seed=0, lengths=(23, 9, 31, 27), chunk=10):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import random_batch
+from conftest import random_batch, stir
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ MODES = ("retrospective", "cumulative", "projection")
 def make(mode="cumulative", position="decay", seed=0, **kwargs):
     torch.manual_seed(seed)
     config = ModelConfig(mode=mode, d_model=16, heads=2, blocks=2, d_ff=24, **kwargs)
-    return GainAKT2(dataclasses.replace(config, position=position), C).eval()
+    return stir(GainAKT2(dataclasses.replace(config, position=position), C))
 
 
 def loop(start, gains):
@@ -51,6 +51,12 @@ def test_later_answers_never_change_earlier_outputs(mode, position):
         for name in ("context", "value", "filtered", "gains"):
             a, b = getattr(before, name), getattr(after, name)
             assert torch.equal(a[:, :t], b[:, :t]), name
+        if mode == "retrospective":
+            a, b = (
+                model.path(s.context, s.value, x).belief[:, :t, : t + 1]
+                for s, x in ((before, q), (after, q2))
+            )
+            assert torch.equal(a, b) and torch.equal(before.belief[:, :t], after.belief[:, :t])
         assert not torch.equal(before.context[:, t], after.context[:, t])
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import random_batch
+from conftest import random_batch, stir
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,10 +25,7 @@ def make(seed=0, items=False, **kwargs):
     torch.manual_seed(seed)
     config = ModelConfig(d_model=16, heads=2, blocks=2, d_ff=24, dropout=0.0)
     model = GainAKT2(dataclasses.replace(config, **kwargs), C, ITEM_SKILL if items else ())
-    with torch.no_grad():
-        for weight in model.parameters():  # as after training: nothing is small or zero
-            weight.add_(0.3 * torch.randn_like(weight))
-    return model.eval()
+    return stir(model)
 
 
 def items_for(skills, seed=0):

@@ -10,6 +10,7 @@ from kt_core.cli import main
 from kt_core.data import Dataset, Simulation, make_splits, simulate
 from kt_core.errors import KTError
 from kt_core.explain import explain
+from kt_core.plots.explanation import _bars
 from kt_core.predict import LiveLearner, predict, write_table
 from kt_core.spread import Spread, coverage, fit_spread
 from kt_core.training import train
@@ -81,6 +82,7 @@ def test_the_parts_sum_to_the_logit(trained, smoke):
         assert (gains["logit"] > 0).all() and (gains["step"] < step).all()
         assert set(gains["skill"]) <= {parts.attrs["asked"]}
         assert (parts["part"] == "starting belief").sum() == 1
+        assert _bars(parts, 8)["logit"].sum() == pytest.approx(parts.attrs["logit"], abs=1e-5)
         belief = parts[parts["part"].str.startswith("starting belief")]
         q, r, i = (torch.from_numpy(x[:steps])[None] for x in (s.skill, s.response, s.item))
         states = trained.model.forward_with_states(

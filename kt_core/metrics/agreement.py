@@ -25,7 +25,8 @@ def degree_of_agreement(
     ----------
     mastery : [N], before the answer. A pair with the same mastery counts one half.
     correct : [N], 0 or 1.
-    group : [N], numbers; only rows of one group are paired. A learner stands at most once in each.
+    group : [N], numbers; only rows of one group are paired. For the degree of agreement a learner
+        stands at most once in each; with all rows in one group the share is the AUC.
 
     Returns
     -------

@@ -63,7 +63,7 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     kinds = ("starting belief", "starting belief, evidence", "item difficulty")
     head, evidence, tail = (parts[parts["part"] == kind] for kind in kinds)
     early, late = gains.iloc[: max(len(gains) - most, 0)], gains.iloc[max(len(gains) - most, 0) :]
-    rows = [("starting belief", "belief about\nthe start", head["logit"].sum())]
+    rows = [("starting belief", "belief from\nthe state", head["logit"].sum())]
     if len(evidence):
         own = f"evidence of\n{len(evidence)} answer{'s' if len(evidence) > 1 else ''}"
         rows.append(("starting belief, evidence", own, evidence["logit"].sum()))
