@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: a training that had not ended has left nothing", file=sys.stderr)
+        left = "call it again to go on" if args.command == "convert" else ""
+        left = left or "a training that had not ended has left nothing"
+        print(f"interrupted: {left}", file=sys.stderr)
         return 130
 
 

@@ -95,7 +95,7 @@ def test_a_stored_data_set_is_the_table_read_whole(
     same(make_splits(dataset, config), splits)
     assert splits.dataset.notes == dataset.notes
     assert splits.dataset.inflated == dataset.inflated
-    assert splits.dataset.sources == {source.name: sha256(source)}
+    assert splits.dataset.sources[source.name] == sha256(source)
     assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
 
 

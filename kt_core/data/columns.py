@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,10 +29,11 @@ class ColumnWriter:
     def __init__(self, path: Path, rows: int, dtypes: dict[str, str]):
         self.path, self.rows, self.filled = path, rows, 0
         self.folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        self.columns = {
-            name: np.memmap(self.folder / name, dtype, "w+", shape=(rows,))
-            for name, dtype in dtypes.items()
-        }
+        try:
+            self.columns = {n: _reserved(self.folder / n, t, rows) for n, t in dtypes.items()}
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def append(self, **values: np.ndarray) -> None:
         """The next rows of every column."""
@@ -65,6 +67,14 @@ class ColumnWriter:
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
             writer.write_batch(batch)
         temporary.replace(self.path)
+
+
+def _reserved(path: Path, dtype: str, rows: int) -> np.memmap:
+    """A column on disk. Its space is taken at once: a full disk is an error now, and not a bus
+    error when the page is written."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, rows * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, "r+", shape=(rows,))
 
 
 def tally(keys: np.ndarray, response: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,10 +10,13 @@ a conversion that was stopped is called again and resumes.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,7 +33,7 @@ from kt_core.data.columns import ColumnWriter
 from kt_core.data.readers import delimiter, rename
 from kt_core.data.registry import sha256
 from kt_core.data.sequences import Vocabulary, fold_of_learners
-from kt_core.data.store import INTERACTIONS, TYPES, VERSION, write_facts
+from kt_core.data.store import INTERACTIONS, TYPES, VERSION, is_stored, write_facts
 from kt_core.data.table import clean, repeated_answers
 from kt_core.errors import KTError
 
@@ -39,7 +42,7 @@ BLOCK_BYTES = 32 << 20  # of text read at a time
 BLOCK_ROWS = 500_000  # of a Parquet file read at a time
 BUCKET_BYTES = 64 << 20  # of source that a bucket should hold at most
 HEADER_BYTES = 1 << 20  # in which the first line must end
-ROW_BYTES = 24  # of text, about; a Parquet file holds its rows in less
+ROW_BYTES = 60  # of text, about; a Parquet file holds its rows in less
 
 
 def convert(
@@ -64,28 +67,36 @@ def convert(
     source, target = Path(source), Path(target)
     if not source.is_file():
         raise KTError(f"{source}: no such file")
+    work = target.with_name(f".{target.name}.converting")
     if target.exists():
+        if is_stored(target):
+            shutil.rmtree(work, ignore_errors=True)  # of a conversion stopped while it tidied up
         raise KTError(f"{target} exists already; choose another --out or remove it")
     plan = _plan(source, columns or {}, expand_skills)
-    work = _workplace(target, plan)
-    try:
-        rows = _spread(source, work, plan)
-        _gather(source, work, plan)
-        _join(source, work, plan, rows)
-        (work / "out").rename(target)
-    except OSError as error:
-        raise KTError(
-            f"{target}: {error.strerror or error}; make room, or choose another --out, and call "
-            "again: what is done is kept"
-        ) from None
-    shutil.rmtree(work)
+    with _workplace(work, target, plan):
+        try:
+            rows = _spread(source, work, plan)
+            _gather(source, work, plan)
+            _join(source, work, plan, rows)
+            (work / "out").rename(target)
+        except OSError as error:
+            raise KTError(
+                f"{target}: {error.strerror or error}; make room, or choose another --out, and "
+                "call again: what is done is kept"
+            ) from None
+        except (pa.ArrowException, json.JSONDecodeError) as error:
+            raise KTError(
+                f"{work}: a file of the unfinished conversion is damaged ({error}); remove the "
+                "folder and call again"
+            ) from None
+        shutil.rmtree(work)
     return target
 
 
 def _plan(source: Path, columns: dict[str, str], expand_skills: bool) -> dict:
     size = source.stat().st_size
     if _parquet(source):
-        size = _opened(source).metadata.num_rows * ROW_BYTES
+        size = _opened(source).metadata.num_rows * ROW_BYTES  # as text
     elif source.suffix == ".gz":
         size *= 8
     return {
@@ -100,21 +111,30 @@ def _plan(source: Path, columns: dict[str, str], expand_skills: bool) -> dict:
     }
 
 
-def _workplace(target: Path, plan: dict) -> Path:
-    work = target.with_name(f".{target.name}.converting")
+@contextlib.contextmanager
+def _workplace(work: Path, target: Path, plan: dict) -> Iterator[None]:
+    """The folder for the steps, held by this process alone."""
+    file = work / "plan.json"
     try:
+        if work.is_dir() and not file.is_file():  # half removed: its parts belong to nothing
+            shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
-        file = work / "plan.json"
-        if not file.is_file():
-            _write_json(file, plan)
+        lock = (work / "lock").open("w")
     except OSError as error:
         raise KTError(f"{target}: cannot be written ({error.strerror}); choose --out") from None
-    if json.loads(file.read_text(encoding="utf-8")) != plan:
-        raise KTError(
-            f"{work}: an unfinished conversion of another file, or with other options; remove that "
-            "folder, or choose another --out"
-        )
-    return work
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KTError(f"{target}: another conversion into it is running") from None
+        if not file.is_file():
+            _write_json(file, plan)
+        if json.loads(file.read_text(encoding="utf-8")) != plan:
+            raise KTError(
+                f"{work}: an unfinished conversion of another file, or with other options; remove "
+                "that folder, or choose another --out"
+            )
+        yield
 
 
 def _spread(source: Path, work: Path, plan: dict) -> int:
@@ -190,7 +210,7 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
     for what, count in notes.items():
         log.info("%s: %s %s", source.name, f"{count:,}", what)
     names = _names(work)
-    learners, first = [], 0
+    learners = []
     with ColumnWriter(work / "out" / INTERACTIONS, rows, TYPES) as writer:
         for table in _bar(_cleaned(work), "joining", total=len(facts)):
             writer.append(
@@ -203,6 +223,9 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
             if "fold" in table:
                 one["fold"] = table.groupby("user", sort=False)["fold"].first().to_numpy()
             learners.append(pd.DataFrame(one))
+    now = source.stat()
+    if (now.st_size, now.st_mtime_ns) != (plan["bytes"], plan["modified"]):
+        raise KTError(f"{source}: changed while it was converted; remove {work} and call again")
     people = pd.concat(learners, ignore_index=True)
     first = np.cumsum(np.append(0, people["steps"]))[:-1]
     write_facts(
@@ -210,7 +233,8 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
         people.assign(first=first),
         names,
         {
-            "name": source.name.split(".")[0],
+            "name": source.name.removesuffix(".gz").rsplit(".", 1)[0],
+            "options": {name: plan[name] for name in ("columns", "expand_skills")},
             "rows": rows,
             "notes": notes,
             "inflated": any(f["repeated"] for f in facts),
@@ -221,11 +245,11 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
 
 def _names(work: Path) -> Vocabulary:
     """Every skill and every item of all buckets."""
-    pairs = []
+    pairs = pd.DataFrame()
     for table in _cleaned(work):
         columns = [c for c in ("skill", "item") if c in table]
-        pairs.append(table[columns].drop_duplicates())
-    return Vocabulary.of(pd.concat(pairs, ignore_index=True).drop_duplicates())
+        pairs = pd.concat([pairs, table[columns].drop_duplicates()]).drop_duplicates()
+    return Vocabulary.of(pairs)
 
 
 def _cleaned(work: Path) -> Iterator[pd.DataFrame]:
@@ -241,11 +265,16 @@ def _blocks(source: Path) -> Iterator[tuple[pd.DataFrame, int]]:
             for batch in file.iter_batches(BLOCK_ROWS):
                 seen += len(batch)
                 share = seen / max(file.metadata.num_rows, 1)
-                yield batch.to_pandas(), int(share * source.stat().st_size)
+                table = batch.to_pandas(integer_object_nulls=True)
+                yield table, int(share * source.stat().st_size)
             return
-        header = _header(source)
-        parse = pacsv.ParseOptions(delimiter=delimiter(header), newlines_in_values=True)
-        names = pacsv.read_csv(pa.BufferReader(header.encode()), parse_options=parse).column_names
+        parse = pacsv.ParseOptions(
+            delimiter=delimiter(_header(source)),
+            newlines_in_values=True,
+            invalid_row_handler=lambda row: "error" if row.text.strip() else "skip",
+        )
+        with pa.input_stream(str(source), compression="detect") as stream:
+            names = pacsv.open_csv(stream, parse_options=parse).schema.names
         with pa.input_stream(str(source), compression="detect") as stream:
             reader = pacsv.open_csv(
                 stream,
@@ -259,8 +288,11 @@ def _blocks(source: Path) -> Iterator[tuple[pd.DataFrame, int]]:
             for batch in reader:
                 seen += BLOCK_BYTES
                 yield batch.to_pandas(), min(seen, source.stat().st_size)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise KTError(f"{source}: {error}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise KTError(
+            f"{source}: cannot be read ({error}). Is it whole, UTF-8, and has every row as many "
+            "fields as the header? Convert other encodings with iconv"
+        ) from None
 
 
 def _header(source: Path) -> str:
@@ -268,12 +300,13 @@ def _header(source: Path) -> str:
         line = stream.read(HEADER_BYTES)
     if not line.strip():
         raise KTError(f"{source}: the file is empty")
-    return line.decode("utf-8-sig", "replace").splitlines()[0] + "\n"
+    lines = re.split("\r\n|\r|\n", line.decode("utf-8-sig", "replace"))
+    return next(text for text in lines if text.strip())
 
 
 def _opened(source: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(source)
+        return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
         raise KTError(f"{source}: not a readable Parquet file ({error})") from None
 

@@ -57,6 +57,10 @@ def read_table(
         With the file, the line or column, the value and the way out.
     """
     path = Path(path)
+    if (path / "store.json").is_file():
+        raise KTError(
+            f"{path} is a stored data set, for training and its report; name a file of answers here"
+        )
     if not path.is_file():
         raise KTError(f"{path}: no such file")
     if path.stat().st_size == 0:
@@ -117,10 +121,11 @@ def _detect(lines: Lines, path: Path, columns: dict[str, str]) -> str:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow
+    import pyarrow.parquet
 
     try:
-        return pd.read_parquet(path)
+        # Whole numbers with gaps stay whole numbers: as floats, long ids would be rounded.
+        return pyarrow.parquet.read_table(path).to_pandas(integer_object_nulls=True)
     except (pyarrow.ArrowException, OSError) as error:
         raise KTError(f"{path}: not a readable Parquet file ({error})") from None
 
@@ -250,9 +255,13 @@ def _missing(path: Path, name: str, raw: pd.DataFrame) -> str:
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
-    return column.astype("string").fillna("").astype(object).astype(str)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    text = column.astype("string")
+    if pd.api.types.is_float_dtype(column):  # value by value: a part of a table reads as the whole
+        whole = (column % 1 == 0).fillna(False).astype(bool)
+        text[whole] = column[whole].astype("Int64").astype("string")
+    return text.fillna("").astype(object).astype(str)
 
 
 def _plain(name: str) -> str:

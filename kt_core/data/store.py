@@ -57,7 +57,8 @@ def write_facts(
     if names.items:
         items = pd.DataFrame({"item": names.items, "skill": names.item_skill})
         items.to_parquet(folder / "items.parquet")
-    text = json.dumps({"version": VERSION, **facts, "learners": len(learners)}, indent=2)
+    facts = {"version": VERSION, **facts, "learners": len(learners), "items": len(names.items)}
+    text = json.dumps(facts, indent=2)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
 
 
@@ -73,42 +74,74 @@ def stored_splits(config: DataConfig) -> Splits:
         When the folder is of another version, damaged, or cannot be written.
     """
     folder = Path(config.path)
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    if facts.get("version") != VERSION:
-        raise KTError(f"{folder}: version {facts.get('version')}, not {VERSION}; convert it again")
-    learners = pd.read_parquet(folder / "learners.parquet")
-    names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts["version"] != VERSION:
+            raise KTError(f"{folder}: of version {facts['version']}, not {VERSION}; convert again")
+        _check_options(folder, facts, config)
+        learners = pd.read_parquet(folder / "learners.parquet")
+        names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
+        there = folder / "splits" / _key(config, facts)
+        if not there.is_dir():
+            _divide(folder, there, learners, config, facts["name"])
+        if facts["items"]:
+            known = np.load(there / "items.npy")
+            kept = pd.read_parquet(folder / "items.parquet").iloc[known - 1]
+            names = dataclasses.replace(
+                names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
+            )
+        sequences = [_read(there, name, learners) for name in SPLITS]
+    except (OSError, ValueError, KeyError) as error:  # Arrow's and JSON's errors are ValueErrors
+        raise KTError(
+            f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
+            "again where it can be written"
+        ) from None
+    facts["sources"] = facts["sources"] | {"conversion": _digest(facts["options"])}
     dataset = Dataset(
         facts["name"], pd.DataFrame(), facts["notes"], facts["inflated"], facts["sources"]
     )
-    there = folder / "splits" / _key(config, facts)
-    if not there.is_dir():
-        try:
-            there.parent.mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".making-", dir=there.parent) as scratch:
-                _divide(folder, Path(scratch), learners, config, facts["name"])
-                shutil.copytree(scratch, there.with_name(there.name + ".tmp"), dirs_exist_ok=True)
-            there.with_name(there.name + ".tmp").replace(there)
-        except OSError as error:
-            raise KTError(f"{folder}: its splits cannot be written ({error.strerror})") from None
-    if (folder / "items.parquet").is_file():
-        items = pd.read_parquet(folder / "items.parquet")
-        known = np.load(there / "items.npy")
-        kept = items.iloc[known - 1]
-        names = dataclasses.replace(
-            names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
-        )
-    return Splits(dataset, names, *(_read(there, name, learners) for name in SPLITS))
+    return Splits(dataset, names, *sequences)
+
+
+def _check_options(folder: Path, facts: dict[str, Any], config: DataConfig) -> None:
+    """How the source was read was said when it was converted, and stays so."""
+    for name, asked in (("expand_skills", config.expand_skills), ("columns", config.columns)):
+        if asked and asked != facts["options"][name]:
+            raise KTError(
+                f"{folder} was converted with {name} = {facts['options'][name]!r}, not {asked!r}; "
+                "convert the source again for that"
+            )
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _key(config: DataConfig, facts: dict[str, Any]) -> str:
     """Of all that decides who and what is in a split."""
-    settings = [VERSION, facts["sources"], facts["rows"], config.fold, config.folds]
-    settings += [config.test_fraction, config.split_seed, config.chunk, config.min_length]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    settings = [VERSION, facts["sources"], facts["options"], facts["rows"], config.fold]
+    settings += [config.folds, config.test_fraction, config.split_seed, config.chunk]
+    return _digest([*settings, config.min_length])[:12]
 
 
 def _divide(
+    folder: Path, there: Path, learners: pd.DataFrame, config: DataConfig, name: str
+) -> None:
+    """Write the splits; of two processes that do so at once, the first one's are taken."""
+    there.parent.mkdir(exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=there.parent))
+    try:
+        _write_splits(folder, scratch, learners, config, name)
+        try:
+            scratch.rename(there)
+        except OSError:
+            if not there.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_splits(
     folder: Path, target: Path, learners: pd.DataFrame, config: DataConfig, name: str
 ) -> None:
     if "fold" in learners:
