@@ -9,19 +9,23 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import stir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kt_core.cli import main
-from kt_core.config import DataConfig, with_overrides
+from kt_core.cohort import learner_frame
+from kt_core.config import DataConfig, ModelConfig, with_overrides
 from kt_core.data import convert as steps
-from kt_core.data import load_dataset, make_splits
+from kt_core.data import load_dataset, make_splits, store
 from kt_core.data.columns import ColumnWriter, mapped, tally
 from kt_core.data.convert import convert
 from kt_core.data.registry import sha256
 from kt_core.data.store import stored_splits
 from kt_core.errors import KTError
 from kt_core.evaluate import evaluate
+from kt_core.explain import explain
+from kt_core.model import GainAKT2
 from kt_core.training import new_model, train
 from kt_core.workflow import examine, read_splits
 
@@ -222,3 +226,143 @@ def test_a_sample_keeps_whole_learners(smoke):
             assert (getattr(test, column)[rows] == getattr(some, column)[own]).all()
     kept = test.learners[test.learner]
     assert some.interactions == test.lengths[np.isin(kept, some.learners)].sum()
+
+
+def blocks_of_three(monkeypatch):
+    monkeypatch.setattr(steps, "BLOCK_ROWS", 3)
+
+
+@pytest.mark.parametrize(
+    ("column", "want"),
+    [
+        ([1.0, 2.0, 3.0, 1.0, 2.5, 3.0], {"1", "2", "2.5", "3"}),
+        (pd.Series([7, 7, None, 2**53 + 1, 7, 7], dtype="Int64"), {"7", str(2**53 + 1)}),
+        (pd.Categorical([1, 2, 1, 2, 1, 2]), {"1", "2"}),
+        ([True, False, True, True, False, True], {"True", "False"}),
+    ],
+)
+def test_values_read_alike_whatever_the_block(tmp_path, monkeypatch, column, want):
+    table = pd.DataFrame({"user": [*"abcdef"] * 3, "skill": [*column] * 3, "correct": 1})
+    table["skill"] = pd.concat([pd.Series(column)] * 3, ignore_index=True)
+    source = tmp_path / "answers.parquet"
+    table.to_parquet(source)
+    blocks_of_three(monkeypatch)
+    config = DataConfig(path=str(source), min_length=2)
+    stored = convert(source, tmp_path / "stored")
+    assert set(make_splits(load_dataset(config), config).vocabulary.skills) == want
+    splits = stored_splits(dataclasses.replace(config, path=str(stored)))
+    assert set(splits.vocabulary.skills) == want
+
+
+def test_lines_of_spaces_and_odd_headers_are_read(tmp_path):
+    source = tmp_path / "answers.csv"
+    text = "\ufeff\nuser;skill;re\u2028mark;correct;item\n" + "".join(
+        f"0{u};007;x;{i % 2};005\n" for u in range(9) for i in range(4)
+    )
+    source.write_text(text + "  \n", encoding="utf-8")
+    splits = stored_splits(DataConfig(path=str(convert(source, tmp_path / "stored"))))
+    assert splits.vocabulary.skills == ("007",) and splits.vocabulary.items == ("005",)
+    assert set(splits.train.learners) <= {f"0{u}" for u in range(9)}
+
+
+def test_a_source_that_is_cut_short_is_not_called_a_full_disk(tmp_path):
+    source = tmp_path / "answers.csv.gz"
+    source.write_bytes(gzip.compress(answers().to_csv(index=False).encode())[:-200])
+    with pytest.raises(KTError, match="cannot be read") as error:
+        convert(source, tmp_path / "stored")
+    assert "make room" not in str(error.value)
+
+
+def test_parts_of_a_half_removed_conversion_are_not_used(tmp_path, monkeypatch):
+    source, target = tmp_path / "answers.csv", tmp_path / "stored"
+    answers(seed=1).to_csv(source, index=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(steps, "_names", lambda work: (_ for _ in ()).throw(KeyboardInterrupt))
+        convert(source, target)
+    (tmp_path / ".stored.converting" / "plan.json").unlink()
+    answers(seed=2).to_csv(source, index=False)
+    config = DataConfig(path=str(source))
+    stored = stored_splits(dataclasses.replace(config, path=str(convert(source, target))))
+    same(make_splits(load_dataset(config), config), stored)
+
+
+def test_one_conversion_at_a_time(tmp_path, monkeypatch):
+    source, target = tmp_path / "answers.csv", tmp_path / "stored"
+    answers().to_csv(source, index=False)
+    spread = steps._spread
+
+    def meanwhile(*args):
+        with pytest.raises(KTError, match="another conversion into it is running"):
+            convert(source, target)
+        return spread(*args)
+
+    monkeypatch.setattr(steps, "_spread", meanwhile)
+    convert(source, target)
+
+
+def test_of_two_that_divide_at_once_the_first_is_taken(tmp_path, monkeypatch):
+    source = tmp_path / "answers.csv"
+    answers().to_csv(source, index=False)
+    config = DataConfig(path=str(convert(source, tmp_path / "stored")))
+    write = store._write_splits
+    first = []
+
+    def later(*args):
+        if not first:
+            first.append(True)
+            first.append(stored_splits(config))
+        write(*args)
+
+    monkeypatch.setattr(store, "_write_splits", later)
+    same(stored_splits(config), first[1])
+    assert len(list((tmp_path / "stored" / "splits").iterdir())) == 1
+
+
+def test_how_the_source_was_read_stays_said(tmp_path):
+    source = tmp_path / "answers.csv"
+    answers().to_csv(source, index=False)
+    plain, expanded = (
+        DataConfig(path=str(convert(source, tmp_path / str(expand), expand_skills=expand)))
+        for expand in (False, True)
+    )
+    a, b = (stored_splits(config) for config in (plain, expanded))
+    assert b.train.interactions > a.train.interactions
+    assert a.dataset.sources != b.dataset.sources  # a run on one is not taken for one on the other
+    with pytest.raises(KTError, match="was converted with expand_skills = False, not True"):
+        stored_splits(dataclasses.replace(plain, expand_skills=True))
+
+
+@pytest.mark.parametrize(
+    "broken", ["store.json", "learners.parquet", "names.parquet", "items.parquet", "train.arrow"]
+)
+def test_a_damaged_store_says_so(tmp_path, broken):
+    source = tmp_path / "answers.csv"
+    answers().to_csv(source, index=False)
+    config = DataConfig(path=str(convert(source, tmp_path / "stored")))
+    stored_splits(config)
+    (file,) = (tmp_path / "stored").rglob(broken)
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(KTError, match="convert the data again"):
+        stored_splits(config)
+
+
+def test_a_store_is_no_table_of_answers(tmp_path):
+    source = tmp_path / "answers.csv"
+    answers().to_csv(source, index=False)
+    with pytest.raises(KTError, match="is a stored data set, for training"):
+        load_dataset(DataConfig(path=str(convert(source, tmp_path / "stored"))))
+
+
+def test_learners_from_disk_are_looked_at_and_explained(tmp_path):
+    table = answers(learners=60)
+    rng = np.random.default_rng(0)
+    table["skill"] = rng.integers(0, 300, len(table)).astype(str)  # more than a byte counts
+    table.to_csv(tmp_path / "answers.csv", index=False)
+    config = DataConfig(path=str(convert(tmp_path / "answers.csv", tmp_path / "stored")))
+    splits = stored_splits(config)
+    model = stir(GainAKT2(ModelConfig(d_model=16, heads=2, blocks=1, d_ff=16), 300))
+    learner = splits.test.learners[0]
+    parts = explain(model, splits.test, splits.vocabulary, learner, 4)
+    frame = learner_frame(model, splits, "test", 0)
+    asked = frame[(frame["step"] == 3) & (frame["skill"] == parts.attrs["asked"])]
+    assert asked["filtered"].item() == pytest.approx(parts.attrs["mastery"], abs=1e-5)
