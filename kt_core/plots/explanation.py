@@ -63,12 +63,12 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     kinds = ("starting belief", "starting belief, evidence", "item difficulty")
     head, evidence, tail = (parts[parts["part"] == kind] for kind in kinds)
     early, late = gains.iloc[: max(len(gains) - most, 0)], gains.iloc[max(len(gains) - most, 0) :]
-    rows = [("starting belief", "belief from\nthe state", head["logit"].sum())]
+    rows = [("starting belief", "belief:\nstate", head["logit"].sum())]
     if len(evidence):
-        own = f"evidence of\n{len(evidence)} answer{'s' if len(evidence) > 1 else ''}"
-        rows.append(("starting belief, evidence", own, evidence["logit"].sum()))
+        rows.append(("starting belief, evidence", "belief:\nevidence", evidence["logit"].sum()))
     if len(early):
-        rows.append(("gain", f"{len(early)} earlier\ngains", early["logit"].sum()))
+        label = f"{len(early)} earlier\n{'gains' if len(early) > 1 else 'gain'}"
+        rows.append(("gain", label, early["logit"].sum()))
     for gain in late.to_dict("records"):
         mark = "right" if gain["correct"] == 1 else "wrong"
         rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
