@@ -122,11 +122,10 @@ class Sequences:
         drawn.sort()
         kept = np.isin(self.learner, drawn)
         starts, lengths = self.starts[kept], self.lengths[kept]
-        own = np.cumsum(np.append(0, lengths))[:-1]
-        rows = np.repeat(starts - own, lengths) + np.arange(lengths.sum())
+        rows = rows_of(starts, lengths)
         return Sequences(
             *(column[rows] for column in (self.skill, self.item, self.response)),
-            starts=own,
+            starts=np.cumsum(lengths) - lengths,
             lengths=lengths,
             learner=np.searchsorted(drawn, self.learner[kept]),
             chunk=self.chunk[kept],
@@ -206,11 +205,7 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     table = dataset.table
     fold = learner_folds(dataset, config)
     row_fold = fold.reindex(table["user"]).to_numpy()
-    masks = {
-        "train": (row_fold >= 0) & (row_fold != config.fold),
-        "valid": row_fold == config.fold,
-        "test": row_fold == -1,
-    }
+    masks = split_masks(row_fold, config)
     vocabulary = Vocabulary.of(table, masks["train"])
     parts = {}
     for name, mask in masks.items():
@@ -222,6 +217,21 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
                 f"{name} split; it needs more learners, or other data.fold / data.test_fraction"
             )
     return Splits(dataset, vocabulary, **parts)
+
+
+def rows_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The rows of chunks that begin at `starts`, one chunk after the other."""
+    own = np.cumsum(lengths) - lengths
+    return np.repeat(starts - own, lengths) + np.arange(lengths.sum())
+
+
+def split_masks(fold: np.ndarray, config: DataConfig) -> dict[str, np.ndarray]:
+    """Who is in which split, from folds of rows or of learners."""
+    return {
+        "train": (fold >= 0) & (fold != config.fold),
+        "valid": fold == config.fold,
+        "test": fold == -1,
+    }
 
 
 def given_folds(fold: pd.Series, name: str, valid: int) -> pd.Series:

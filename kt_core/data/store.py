@@ -34,6 +34,8 @@ from kt_core.data.sequences import (
     Vocabulary,
     drawn_folds,
     given_folds,
+    rows_of,
+    split_masks,
 )
 from kt_core.data.table import Dataset
 from kt_core.errors import KTError
@@ -149,11 +151,7 @@ def _write_splits(
     else:
         fold = drawn_folds(learners["user"].to_numpy(), config)
     fold = fold.reindex(learners["user"]).to_numpy()
-    masks = {
-        "train": (fold >= 0) & (fold != config.fold),
-        "valid": fold == config.fold,
-        "test": fold == -1,
-    }
+    masks = split_masks(fold, config)
     columns = mapped(folder / INTERACTIONS)
     number, known = _known_items(columns["item"], learners[masks["train"]])
     np.save(target / "items.npy", known)
@@ -199,9 +197,7 @@ def _pack(
     with ColumnWriter(path, int(ends[-1]), TYPES) as writer:
         piece = (ends - 1) // PIECE
         for _, part in chunks.groupby(piece, sort=True):
-            steps = part["steps"].to_numpy()
-            own = np.cumsum(steps) - steps
-            rows = np.repeat(part["first"].to_numpy() - own, steps) + np.arange(steps.sum())
+            rows = rows_of(part["first"].to_numpy(), part["steps"].to_numpy())
             writer.append(
                 skill=columns["skill"][rows],
                 item=number[columns["item"][rows]],
