@@ -171,8 +171,12 @@ class Recent(nn.Module):
         step = torch.arange(x.shape[1], device=x.device)
         since = step[:, None] - step - 1
         kernel = rate.sqrt() * torch.exp(-rate * since.clamp(min=0)) * (since >= 0)
-        parts = x.unflatten(-1, (self.groups, -1)).transpose(1, 2)
-        return (kernel.to(x.dtype) @ parts).transpose(1, 2).flatten(2)
+        B, T, D = x.shape
+        # One product per group, learners side by side: the kernel's gradient is then one product
+        # too, and not a sum over learners of [T, T] matrices.
+        parts = x.view(B, T, self.groups, -1).permute(2, 1, 0, 3).reshape(self.groups, T, -1)
+        faded = torch.bmm(kernel.to(x.dtype), parts).view(self.groups, T, B, -1)
+        return faded.permute(2, 1, 0, 3).reshape(B, T, D)
 
 
 class Stream(nn.Module):

@@ -12,6 +12,7 @@ models are judged on the same answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
+from kt_core.data.batches import reading_tokens
 from kt_core.errors import KTError
 from kt_core.mastery import at_skill
 from kt_core.metrics.invariants import saturation, violations
@@ -32,8 +34,7 @@ NOT_FINITE = (
     "the model's predictions are not finite: training has diverged or the weights are damaged; "
     "train again with a smaller train.learning_rate"
 )
-EVAL_STATES = 2_000_000  # entries of a [B, T, C] tensor that one batch may hold ...
-EVAL_STEPS = 20_000  # ... and padded steps
+STATES_A_STEP = 128  # skills; with more of them a batch has fewer steps, as states are [B, T, C]
 
 
 @dataclass
@@ -107,10 +108,11 @@ def evaluate(
     weight = next(model.parameters())
     device = weight.device
     reading = sequences.whole() if model.on_path and whole else sequences
+    most = int(reading_tokens(device) / max(1, C / STATES_A_STEP))
     collected, counts = _Collected(sequences, C), []
     ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=weight.dtype)
     for number in range(int(reading.chunk.max()) + 1):
-        for batch in _batches(reading, np.flatnonzero(reading.chunk == number), C):
+        for batch in _batches(reading, np.flatnonzero(reading.chunk == number), most):
             batch = batch.to(device)
             index = batch.index.cpu().numpy()
             who = torch.from_numpy(reading.learner[index]).to(device)
@@ -169,14 +171,14 @@ class _Collected:
         return Trace(**columns, middle=self.middle, final=self.final)
 
 
-def _batches(sequences: Sequences, chosen: np.ndarray, C: int):
+def _batches(sequences: Sequences, chosen: np.ndarray, most: int) -> Iterator[Batch]:
+    """Of the chosen sequences, those of similar length together, `most` padded steps at once."""
     data = SequenceDataset(sequences)
     order = chosen[np.argsort(sequences.lengths[chosen], kind="stable")]
     sizes = sequences.lengths[order]
     begin = 0
     while begin < len(order):
         end = begin + 1
-        most = min(EVAL_STATES // C, EVAL_STEPS)
         while end < len(order) and sizes[end] * (end - begin + 1) <= most:
             end += 1
         yield data[order[begin:end]]

@@ -13,16 +13,15 @@ import lightning as L
 import numpy as np
 import torch
 from IPython import get_ipython
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from kt_core import losses
 from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
+from kt_core.data.batches import reading_tokens
 from kt_core.errors import KTError
-
-EVAL_TOKENS = 32768  # padded steps in a batch without gradients
 
 
 class NextStep(L.LightningModule):
@@ -74,7 +73,9 @@ class NextStep(L.LightningModule):
         """Adam or AdamW, with the scheduler that the configuration names."""
         t = self.settings
         kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay)
+        optimizer = kind(
+            self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay, fused=True
+        )
         if t.scheduler == "plateau":
             schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, mode="max", factor=t.scheduler_factor, patience=t.scheduler_patience
@@ -116,12 +117,14 @@ def fit(
         logger=logger,
         callbacks=[*callbacks, *([averaging(t.average)] if t.average else [])],
         enable_progress_bar=t.progress and (sys.stderr.isatty() or get_ipython() is not None),
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
     training = loader(splits.train, t.tokens_per_batch, shuffle=True, seed=t.seed)
-    _run(trainer, module, training, loader(splits.valid, EVAL_TOKENS))
+    validation = loader(splits.valid, reading_tokens(trainer.strategy.root_device))
+    _run(trainer, module, training, validation)
 
 
 def averaging(decay: float) -> WeightAveraging:

@@ -23,13 +23,12 @@ from scipy.stats import false_discovery_control, ttest_1samp
 from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
-from kt_core.data.batches import LengthBuckets
+from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.errors import KTError
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.model import HIDDEN, GainAKT2
 
 FOLDS = 5  # each pass hides one answer in five
-TOKENS = 16384  # padded steps in a batch
 RUN_END = 3  # places before a run of practice ends that have an offset of their own
 APART = 0.1  # how far skills' slopes lie from the common one (sd) in the forgetting test
 TOGETHER = "all skills together"
@@ -63,7 +62,7 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
         for name in ("believed", "grown", "flat", "shuffled")
     }
     data = SequenceDataset(whole)
-    for chosen in LengthBuckets(whole.lengths, TOKENS, shuffle=False):
+    for chosen in LengthBuckets(whole.lengths, reading_tokens(device), shuffle=False):
         batch = data[chosen].to(device)
         at, valid = _places(whole, batch), batch.valid.cpu()
         for number in range(FOLDS):

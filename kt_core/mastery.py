@@ -10,8 +10,6 @@ encoder's context and value states at step t, have seen the answers 0..t.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -78,65 +76,6 @@ def retrospective_mastery(
     return mastery.cummax(dim=1).values.to(dtype)
 
 
-class Difficulty(nn.Module):
-    """Difficulty of each item on the logit scale, zero-mean within its skill.
-
-    Items are numbered from 1; number 0 is an item that training did not know: difficulty 0.
-
-    Parameters
-    ----------
-    item_skill : the skill of each item 1..I.
-
-    Attributes
-    ----------
-    answers : [I+1], how many training answers each item has; set by training, for the prior.
-    """
-
-    def __init__(self, item_skill: Sequence[int], n_skills: int):
-        super().__init__()
-        skill = torch.as_tensor(item_skill, dtype=torch.long)
-        self.register_buffer("skill", skill, persistent=False)
-        count = torch.bincount(skill, minlength=n_skills).clamp(min=1)
-        self.register_buffer("count", count, persistent=False)
-        ones = torch.ones(len(skill) + 1, dtype=torch.long)
-        self.register_buffer("answers", ones, persistent=False)
-        self.raw = nn.Parameter(torch.zeros(len(skill)))
-
-    def start_from(self, answers: Int[Tensor, "I1"], right: Int[Tensor, "I1"]) -> None:
-        """Begin at what training answers say of each item against its skill, shrunk by the prior
-        (one Newton step from 0 on its posterior), and note how many answers each has.
-
-        Both count by item; those of number 0 are not used.
-        """
-        answers, right = answers[1:], right[1:]
-        n, r = (
-            torch.zeros(len(self.count)).double().index_add(0, self.skill.cpu(), x.double())
-            for x in (answers, right)
-        )
-        p = ((r + 1) / (n + 2))[self.skill.cpu()]
-        surprise, information = answers * p - right, answers * p * (1 - p)
-        with torch.no_grad():
-            self.raw.copy_(surprise / (information + 1))
-        self.answers.copy_(F.pad(answers.clamp(min=1), (1, 0), value=1))
-
-    def table(self) -> Float[Tensor, "I1"]:
-        """All difficulties, that of number 0 first."""
-        total = self.raw.new_zeros(len(self.count)).index_add(0, self.skill, self.raw)
-        centred = self.raw - (total / self.count)[self.skill]
-        return F.pad(centred, (1, 0))
-
-    def forward(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        return self.table()[items]
-
-    def prior(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """Each answer's share of its item's penalty, d^2 / 2 by the item's answers in training.
-
-        Summed over the training data this is the negative log density of a standard normal prior:
-        an item met once stays near its skill, an item met often is free.
-        """
-        return 0.5 * F.pad(self.raw, (1, 0))[items] ** 2 / self.answers[items]
-
-
 class MasteryPath(nn.Module):
     """Mode `retrospective`: P(right) = sigmoid(belief about the start + gains so far - difficulty).
 
@@ -174,6 +113,37 @@ class MasteryPath(nn.Module):
             return belief
         same = _same_skill(skills).to(belief.dtype)
         return belief + self._mean_evidence(same, self._said(context, skills, grown))
+
+    def beliefs_before(
+        self,
+        context: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        grown: Float[Tensor, "B T"],
+    ) -> Float[Tensor, "B T-1"]:
+        """Entries [t - 1, t] of `beliefs` alone, for the steps t from the second on: what the next
+        answer is predicted from."""
+        belief = _read_one(self.belief, context[:, :-1], skills[:, 1:])
+        if self.evidence is None:
+            return belief
+        earlier = _same_skill(skills).tril(-1)
+        return belief + self._mean_of(earlier, self._said(context, skills, grown))[:, 1:]
+
+    def beliefs_at(
+        self,
+        context: Float[Tensor, "B T D"],
+        skills: Int[Tensor, "B T"],
+        grown: Float[Tensor, "B T"],
+        horizon: Int[Tensor, "B"],
+    ) -> Float[Tensor, "B T"]:
+        """Row [horizon] of `beliefs` alone."""
+        state = context[torch.arange(len(horizon), device=horizon.device), horizon]
+        belief = (self.belief.weight[skills] @ state.unsqueeze(-1)).squeeze(-1)
+        belief = belief + self.belief.bias[skills]
+        if self.evidence is None:
+            return belief
+        seen = torch.arange(skills.shape[1], device=skills.device) <= horizon.unsqueeze(1)
+        on = _same_skill(skills) & seen.unsqueeze(1)
+        return belief + self._mean_of(on, self._said(context, skills, grown))
 
     def belief_at_own(
         self,
@@ -234,6 +204,15 @@ class MasteryPath(nn.Module):
         total = (on * said.unsqueeze(-1)).cumsum(1, dtype=wide)
         return (total / (on.cumsum(1, dtype=wide) + self.doubt)).to(said.dtype)
 
+    def _mean_of(
+        self, on: Bool[Tensor, "B S T"], said: Float[Tensor, "B T"]
+    ) -> Float[Tensor, "B S"]:
+        """Shrunken mean of what was said at the steps that are `on`."""
+        wide = torch.promote_types(said.dtype, torch.float32)
+        on = on.to(wide)
+        total = (on @ said.to(wide).unsqueeze(-1)).squeeze(-1)
+        return (total / (on.sum(-1) + self.doubt)).to(said.dtype)
+
     def own_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
@@ -267,9 +246,7 @@ class MasteryPath(nn.Module):
         grown = self.contributions(gains, skills).sum(-1)
         if self.evidence is None:
             return grown
-        same = _same_skill(skills).to(gains.dtype).tril(-1)
-        left_out = (same @ grown.unsqueeze(-1)).squeeze(-1) / (same.sum(-1) + self.doubt)
-        return grown - self.discount * left_out
+        return grown - self.discount * self._mean_of(_same_skill(skills).tril(-1), grown)
 
     def all_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]

@@ -9,6 +9,7 @@ B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kt_core.config import ModelConfig
+from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
 from kt_core.errors import KTError
-from kt_core.mastery import GAIN_STEP, Difficulty, MasteryPath, SideHeads, at_skill
+from kt_core.mastery import GAIN_STEP, MasteryPath, SideHeads, at_skill
 
 HIDDEN = 2  # stands in `responses` where the encoder may not see the answer (`retrospective`)
 
@@ -51,30 +53,37 @@ class States:
 
 @dataclass
 class Path:
-    """The pieces of predictions in mode `retrospective`, logits; all [B, T] but the first.
+    """The pieces of predictions in mode `retrospective`, logits.
 
     Attributes
     ----------
-    belief : [B, T, T], entry [s, t] is what is believed after step s about the start on the skill
-        asked at step t.
-    gains : gain of each step on the skill asked there, >= 0.
-    grown : gains so far, before each step, on the skill asked there.
-    difficulty : of the item asked at each step; 0 where it is unknown.
+    heads, context, skills : what beliefs about the start are read from.
+    gains : [B, T], gain of each step on the skill asked there, >= 0.
+    grown : [B, T], gains so far, before each step, on the skill asked there.
+    difficulty : [B, T], of the item asked at each step; 0 where it is unknown.
     """
 
-    belief: Float[Tensor, "B T T"]
+    heads: MasteryPath
+    context: Float[Tensor, "B T D"]
+    skills: Int[Tensor, "B T"]
     gains: Float[Tensor, "B T"]
     grown: Float[Tensor, "B T"]
     difficulty: Float[Tensor, "B T"]
 
+    @functools.cached_property
+    def belief(self) -> Float[Tensor, "B T T"]:
+        """Entry [s, t]: what is believed after step s about the start on the skill asked at t."""
+        return self.heads.beliefs(self.context, self.skills, self.grown)
+
     def next_step(self) -> Float[Tensor, "B P"]:
         """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
-        return self.belief.diagonal(1, 1, 2) + self.grown[:, 1:] - self.difficulty[:, 1:]
+        belief = self.heads.beliefs_before(self.context, self.skills, self.grown)
+        return belief + self.grown[:, 1:] - self.difficulty[:, 1:]
 
     def at(self, horizon: Int[Tensor, "B"]) -> Float[Tensor, "B T"]:
         """Logits of every response, that of step 0 included, as believed at step `horizon`."""
-        row = torch.arange(len(horizon), device=horizon.device)
-        return self.belief[row, horizon] + self.grown - self.difficulty
+        belief = self.heads.beliefs_at(self.context, self.skills, self.grown, horizon)
+        return belief + self.grown - self.difficulty
 
     def forecasts(self) -> Float[Tensor, "B T T"]:
         """Logits of every response as believed at every step; entry [s, t] at step s of step t.
@@ -198,7 +207,7 @@ class GainAKT2(nn.Module):
         gains = self.heads.own_gains(value, skills)
         grown = self.heads.contributions(gains, skills).sum(-1)
         d = torch.zeros_like(gains) if difficulty is None else difficulty
-        return Path(self.heads.beliefs(context, skills, grown), gains, grown, d)
+        return Path(self.heads, context, skills, gains, grown, d)
 
     def read(
         self,

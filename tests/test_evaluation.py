@@ -134,7 +134,7 @@ def test_weights_that_are_no_numbers_are_an_error(mode):
 def test_evaluation_does_not_depend_on_batches_or_order(monkeypatch):
     net, s = model(), sequences()
     want = evaluate(net, s)
-    monkeypatch.setattr("kt_core.evaluate.EVAL_STATES", 1)  # one sequence at a time
+    monkeypatch.setattr("kt_core.evaluate.reading_tokens", lambda device: 1)  # one at a time
     got = evaluate(net, s)
     pd.testing.assert_frame_equal(got.frame, want.frame, atol=1e-5)
     pd.testing.assert_frame_equal(got.counts, want.counts)

@@ -203,6 +203,18 @@ def path_of(model, batch, hidden):
     return model.path(context, value, batch.skills, d)
 
 
+@given(seed=st.integers(0, 200), evidence=st.booleans())
+def test_single_readings_are_entries_of_all_beliefs(seed, evidence):
+    model = make(seed % 3, items=True, evidence=evidence)
+    q, r, valid = random_batch(B=4, T=9, seed=seed)
+    batch = batch_of(q, r, valid, items_for(q, seed))
+    path = path_of(model, batch, torch.zeros_like(valid))
+    level = path.belief + (path.grown - path.difficulty).unsqueeze(1)
+    torch.testing.assert_close(path.next_step(), level.diagonal(1, 1, 2))
+    horizon = valid.sum(1) - 1
+    torch.testing.assert_close(path.at(horizon), level[torch.arange(4), horizon])
+
+
 def bce(level, response):
     return float(np.log1p(np.exp(float(level))) - float(response) * float(level))
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from kt_core.baselines.counts import check_fitted, unless_first
 from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
 from kt_core.config import TrainConfig
-from kt_core.data.batches import Batch, LengthBuckets, SequenceDataset
+from kt_core.data.batches import READING, Batch, LengthBuckets, SequenceDataset
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.errors import KTError
 from kt_core.fitting import NextStep, fit
@@ -30,7 +30,6 @@ from kt_core.trace import Trace
 
 TRAINING = TrainConfig(patience=5, progress=False)  # otherwise as our own model is trained
 FIELDS = ("predicted", "mastery_pre", "mastery_post", "flip")
-PLACES = 32768  # steps, or questions about all skills, that one batch without gradients may hold
 
 
 class NeuralTracer:
@@ -189,7 +188,7 @@ def _batches(sequences: Sequences, C: int) -> Iterator[Batch]:
     """Sequences of similar length; a sequence has its steps to ask about, and C skills."""
     data, order = SequenceDataset(sequences), np.argsort(sequences.lengths, kind="stable")
     places = np.maximum(sequences.lengths[order], C)
-    for chosen in LengthBuckets(places, PLACES, shuffle=False):
+    for chosen in LengthBuckets(places, READING, shuffle=False):
         yield data[order[chosen]]
 
 

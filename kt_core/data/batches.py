@@ -13,6 +13,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kt_core.data.sequences import Sequences
 
+READING = 4096  # padded steps in a batch without gradients, on a CPU: they stay in its cache ...
+READING_ON_GPU = 65536  # ... while a GPU wants more at once
+
+
+def reading_tokens(device: torch.device) -> int:
+    """How many padded steps are best read at once without gradients."""
+    return READING if device.type == "cpu" else READING_ON_GPU
+
 
 @dataclass
 class Batch:

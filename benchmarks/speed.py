@@ -1,0 +1,292 @@
+"""How fast training and reading are: one table, all rows of one run on one machine and data set.
+
+python benchmarks/speed.py                  # the table; a few minutes
+python benchmarks/speed.py --linear         # cost from 10^4 to 10^7 interactions, with a figure
+python benchmarks/speed.py --until 0.725    # wall time to a validation AUC, ours and DKT's
+
+A row trains through the same Lightning loop as `kt_core train` (collation, optimiser, averaging of
+weights, and the monitor where it is on), two epochs of which the second counts; validation is not
+counted. Each row has a process of its own, so that its peak memory is its own. The slow reference
+is `slow_reference.py`. The machine's rate of matrix multiplication is measured beside each of our
+rows, and the share of it that training reaches counts the multiplications of the model alone
+(attention at half, since it is causal). Rows take turns over `--repeats`, and the best counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import slow_reference as slow
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from kt_core import plots
+from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.benchmark import markdown
+from kt_core.config import RunConfig, TrainConfig, with_overrides
+from kt_core.data import Splits, loader
+from kt_core.data.batches import READING
+from kt_core.fitting import NextStep, fit
+from kt_core.monitor import Monitor
+from kt_core.presets import preset
+from kt_core.training import KTModule, new_model
+from kt_core.workflow import read_splits
+
+OURS = ("retrospective", "cumulative", "projection")
+BASELINES = {"DKT": DKTNetwork, "SAKT": SAKTNetwork, "simpleKT": SimpleKTNetwork}
+SLOW_BATCHES = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="assist2015")
+    parser.add_argument("--learners", type=int, default=4000, help="training learners, at most")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--linear", action="store_true")
+    parser.add_argument("--until", type=float, help="a validation AUC")
+    args = parser.parse_args()
+    if args.linear:
+        linear(args)
+    elif args.until:
+        print(markdown(pd.DataFrame([until(args, name) for name in ("retrospective", "DKT")])))
+    else:
+        print(markdown(table(args)))
+
+
+def table(args: argparse.Namespace) -> pd.DataFrame:
+    """All rows; rates in interactions a second."""
+    names = [f"{mode}, {m}" for mode in OURS for m in ("monitor on", "monitor off")]
+    names = ["slow reference, monitor on", "slow reference, monitor off", *names, *BASELINES]
+    names = [name for name in names if args.only in name]
+    measured = [in_process(row, args, name) for _ in range(args.repeats) for name in names]
+    best = pd.DataFrame(measured).groupby("model", sort=False).max().reset_index()
+    if (reference := best["model"] == "slow reference, monitor on").any():
+        base = best.loc[reference, ["training, 1/s", "reading, 1/s"]].iloc[0]
+        best["training, times slow"] = best["training, 1/s"] / base.iloc[0]
+        best["reading, times slow"] = best["reading, 1/s"] / base.iloc[1]
+    return best
+
+
+def in_process(call: Any, *args: Any) -> Any:
+    """The call's result, from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(call, *args).result()
+
+
+def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
+    """Training and reading of one model."""
+    torch.set_num_threads(args.threads)
+    model, _, monitored = name.partition(", monitor ")
+    config = with_overrides(
+        preset("standard"),
+        {"data.dataset": args.dataset, "train.epochs": 2, "train.progress": False}
+        | ({"model.mode": model} if model in OURS else {}),
+    )
+    splits = sample(read_splits(config), args.learners)
+    before = peak()
+    if model == "slow reference":
+        C = len(splits.vocabulary.skills)
+        training = slow.train_rate(splits.train, C, SLOW_BATCHES, monitored == "on")
+        after = peak()
+        reading, share = slow.read_rate(splits.train, C, SLOW_BATCHES), np.nan
+    else:
+        module = module_for(model, config, splits)
+        flops = matrix_flops(module, splits, config.train)
+        training = train_rate(module, splits, config.train, monitored == "on")
+        after = peak()
+        reading = read_rate(module, splits)
+        share = flops * training / matmul_rate() if model in OURS else np.nan
+    return {
+        "model": name,
+        "training, 1/s": training,
+        "reading, 1/s": reading,
+        "memory of training, MiB": after - before,
+        "share of matrix rate": share,
+    }
+
+
+def sample(splits: Splits, learners: int) -> Splits:
+    """Fewer training learners; a few for validation, which is not measured."""
+    return dataclasses.replace(
+        splits, train=splits.train.sample(learners), valid=splits.valid.sample(50)
+    )
+
+
+def module_for(model: str, config: RunConfig, splits: Splits) -> NextStep:
+    """A model ready to train, ours or a baseline of the same width."""
+    L.seed_everything(0, verbose=False)
+    if model in OURS:
+        return KTModule(new_model(config.model, splits), config)
+    v = splits.vocabulary
+    network = BASELINES[model](Shape(), len(v.skills), len(v.items), config.data.chunk)
+    return NextStep(network, config.train)
+
+
+class Clock(L.Callback):
+    """Seconds of each epoch's training batches."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Start."""
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
+        """The training part ends where validation begins."""
+        self.epochs.append(time.perf_counter() - self._since)
+
+
+def train_rate(module: NextStep, splits: Splits, t: TrainConfig, monitored: bool) -> float:
+    """Interactions a second in the second of two epochs."""
+    clock = Clock()
+    fit(module, splits, t, [clock, *([Monitor(t.monitor_every)] if monitored else [])])
+    return splits.train.interactions / clock.epochs[-1]
+
+
+@torch.no_grad()
+def read_rate(module: NextStep, splits: Splits) -> float:
+    """Interactions a second without gradients, in evaluation's batches; the second of two times."""
+    module.eval()
+    for _ in range(2):
+        started = time.perf_counter()
+        for batch in loader(splits.train, READING):
+            module.model(batch.skills, batch.responses, batch.items)
+        seconds = time.perf_counter() - started
+    return splits.train.interactions / seconds
+
+
+def matrix_flops(module: NextStep, splits: Splits, t: TrainConfig) -> float:
+    """Floating-point operations of matrix multiplications in training, per interaction."""
+    ops = torch.ops.aten
+
+    def forward(q: Any, k: Any, v: Any, *rest: Any, **more: Any) -> int:
+        return sdpa_flop_count(q, k, v) // 2
+
+    def backward(gradient: Any, q: Any, k: Any, v: Any, *rest: Any, **more: Any) -> int:
+        return sdpa_backward_flop_count(gradient, q, k, v) // 2
+
+    mine = {
+        ops._scaled_dot_product_flash_attention_for_cpu: forward,
+        ops._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+    batches = list(loader(splits.train, t.tokens_per_batch, shuffle=True))[:20]
+    module.train()
+    with FlopCounterMode(display=False, custom_mapping=mine) as counter:
+        for batch in batches:
+            module.total(module.terms(batch)).backward()
+    module.zero_grad()
+    return counter.get_total_flops() / sum(int(b.valid.sum()) for b in batches)
+
+
+def matmul_rate(n: int = 1024, times: int = 40) -> float:
+    """Operations a second of a large matrix multiplication."""
+    a, b = torch.randn(2, n, n).unbind()
+    a @ b
+    started = time.perf_counter()
+    for _ in range(times):
+        a @ b
+    return 2 * n**3 * times / (time.perf_counter() - started)
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Until(L.Callback):
+    """Ends training at a validation AUC; notes the wall time."""
+
+    def __init__(self, auc: float):
+        self.auc, self.started, self.seconds = auc, time.perf_counter(), np.nan
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Look, with validation counted in."""
+        if float(trainer.callback_metrics["valid/auc"]) >= self.auc:
+            self.seconds = time.perf_counter() - self.started
+            trainer.should_stop = True
+
+
+def until(args: argparse.Namespace, model: str) -> dict[str, Any]:
+    """Wall time and epochs to a validation AUC, monitor on for ours."""
+    torch.set_num_threads(args.threads)
+    config = with_overrides(
+        preset("standard"), {"data.dataset": args.dataset, "train.progress": False}
+    )
+    splits = read_splits(config)
+    module, clock = module_for(model, config, splits), Clock()
+    stop = Until(args.until)
+    watch = [Monitor(config.train.monitor_every)] if model in OURS else []
+    fit(module, splits, config.train, [clock, stop, *watch])
+    return {
+        "model": model,
+        f"seconds to validation AUC {args.until}": stop.seconds,
+        "epochs": len(clock.epochs),
+    }
+
+
+def linear(args: argparse.Namespace) -> None:
+    """A training epoch, monitor on, and one reading, of 10^4 to 10^7 simulated interactions."""
+    torch.set_num_threads(args.threads)
+    config = with_overrides(
+        preset("standard"),
+        {"data.learners": 4000, "train.epochs": 2, "train.progress": False},
+    )
+    splits = read_splits(config)
+    rows = []
+    for n in np.logspace(4, 7, 7).astype(int).tolist():
+        part = dataclasses.replace(
+            splits, train=repeated(splits.train, n), valid=splits.valid.sample(50)
+        )
+        module, clock = module_for("retrospective", config, part), Clock()
+        epochs = 2 if n < 10**5 else 1  # a short first epoch is all warming up
+        settings = dataclasses.replace(config.train, epochs=epochs)
+        fit(module, part, settings, [clock, Monitor(settings.monitor_every)])
+        read = part.train.interactions / read_rate(module, part)
+        rows.append((part.train.interactions, clock.epochs[-1], read))
+        print("{:>10,} interactions: {:8.2f} s an epoch, {:7.2f} s reading".format(*rows[-1]))
+    times = pd.DataFrame(rows, columns=["interactions", "training", "reading"])
+    fig, ax = plt.subplots(figsize=(plots.COLUMN, 2.6))
+    for name in ("training", "reading"):
+        ax.loglog(times["interactions"], times[name], marker="o", label=f"{name}, one pass")
+    ax.set(xlabel="interactions", ylabel="seconds")
+    ax.legend()
+    folder = Path(tempfile.gettempdir()) / "kt_core-speed"
+    print(*plots.save(fig, folder, "linear"), sep="\n")
+
+
+def repeated(sequences: Any, n: int) -> Any:
+    """`n` interactions or a little more: the same learners again and again."""
+    some = sequences.sample(max(10, min(len(sequences.learners), n // 50)))
+    times = max(1, round(n / some.interactions))
+    starts = np.tile(some.starts, times) + np.repeat(
+        np.arange(times) * some.interactions, len(some.starts)
+    )
+    return dataclasses.replace(
+        some,
+        **{k: np.tile(getattr(some, k), times) for k in ("skill", "item", "response")},
+        **{k: np.tile(getattr(some, k), times) for k in ("lengths", "chunk")},
+        starts=starts,
+        learner=np.concatenate([some.learner + i * len(some.learners) for i in range(times)]),
+        learners=np.concatenate([some.learners] * times),
+        truth={},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Item difficulty, the one thing beside mastery that a prediction may know (design, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Difficulty(nn.Module):
+    """Difficulty of each item on the logit scale, zero-mean within its skill.
+
+    Items are numbered from 1; number 0 is an item that training did not know: difficulty 0.
+
+    Parameters
+    ----------
+    item_skill : the skill of each item 1..I.
+
+    Attributes
+    ----------
+    answers : [I+1], how many training answers each item has; set by training, for the prior.
+    """
+
+    def __init__(self, item_skill: Sequence[int], n_skills: int):
+        super().__init__()
+        skill = torch.as_tensor(item_skill, dtype=torch.long)
+        self.register_buffer("skill", skill, persistent=False)
+        count = torch.bincount(skill, minlength=n_skills).clamp(min=1)
+        self.register_buffer("count", count, persistent=False)
+        ones = torch.ones(len(skill) + 1, dtype=torch.long)
+        self.register_buffer("answers", ones, persistent=False)
+        self.raw = nn.Parameter(torch.zeros(len(skill)))
+
+    def start_from(self, answers: Int[Tensor, "I1"], right: Int[Tensor, "I1"]) -> None:
+        """Begin at what training answers say of each item against its skill, shrunk by the prior
+        (one Newton step from 0 on its posterior), and note how many answers each has.
+
+        Both count by item; those of number 0 are not used.
+        """
+        answers, right = answers[1:], right[1:]
+        n, r = (
+            torch.zeros(len(self.count)).double().index_add(0, self.skill.cpu(), x.double())
+            for x in (answers, right)
+        )
+        p = ((r + 1) / (n + 2))[self.skill.cpu()]
+        surprise, information = answers * p - right, answers * p * (1 - p)
+        with torch.no_grad():
+            self.raw.copy_(surprise / (information + 1))
+        self.answers.copy_(F.pad(answers.clamp(min=1), (1, 0), value=1))
+
+    def table(self) -> Float[Tensor, "I1"]:
+        """All difficulties, that of number 0 first."""
+        total = self.raw.new_zeros(len(self.count)).index_add(0, self.skill, self.raw)
+        centred = self.raw - (total / self.count)[self.skill]
+        return F.pad(centred, (1, 0))
+
+    def forward(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        return self.table()[items]
+
+    def prior(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """Each answer's share of its item's penalty, d^2 / 2 by the item's answers in training.
+
+        Summed over the training data this is the negative log density of a standard normal prior:
+        an item met once stays near its skill, an item met often is free.
+        """
+        return 0.5 * F.pad(self.raw, (1, 0))[items] ** 2 / self.answers[items]
