@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kt_core import pdf, reporting, sweeps, workflow
+from kt_core import pdf, processes, reporting, sweeps, workflow
 from kt_core.arguments import parser
 from kt_core.classroom import classroom as write_classroom
-from kt_core.config import options
+from kt_core.config import RunConfig, options
 from kt_core.data.convert import convert as write_store
 from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
@@ -32,6 +32,8 @@ from kt_core.predict import check_target, write_table
 from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
 from kt_core.runs import Run, free_folder
+from kt_core.training import train as train_run
+from kt_core.training import train_beside
 
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
 BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
@@ -59,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Train, validate and visualise."""
+    if processes.world() > 1:
+        raise KTError("reports are made by one process: start train with torchrun, then validate")
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
     folder = _train(args)
@@ -69,7 +73,9 @@ def run(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train only."""
-    print(f"run folder: {_train(args)}")
+    folder = _train(args)
+    if not processes.rank():
+        print(f"run folder: {folder}")
 
 
 def validate(args: argparse.Namespace) -> None:
@@ -214,6 +220,8 @@ def _train(args: argparse.Namespace) -> Path:
     )
     folder = workflow.run_folder(config, args.name, args.out).absolute()
     free_folder(folder)
+    if processes.world() > 1:
+        return _train_together(config, folder)
     parameters = {
         "preset": args.preset,
         "dataset": args.dataset,
@@ -230,6 +238,16 @@ def _train(args: argparse.Namespace) -> Path:
             _keep(notebook, folder)
     finally:
         _drop_partial(folder)
+    return folder
+
+
+def _train_together(config: RunConfig, folder: Path) -> Path:
+    """Without a notebook: one of several processes that torchrun or SLURM has started."""
+    splits = workflow.read_splits(config)
+    if processes.rank():
+        train_beside(config, splits)
+    else:
+        train_run(config, splits, folder)
     return folder
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from IPython import get_ipython
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from kt_core import losses
+from kt_core import losses, processes
 from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
@@ -38,8 +39,14 @@ class NextStep(L.LightningModule):
         loss = self.total(terms)
         size = int(batch.valid[:, 1:].sum())
         for name, value in {"total": loss, **terms}.items():
-            self.log(f"loss/{name}", value.detach(), on_epoch=True, on_step=False, batch_size=size)
+            value = value.detach()
+            self.log(f"loss/{name}", value, on_epoch=True, batch_size=size, **self._all)
         return loss
+
+    @property
+    def _all(self) -> dict[str, bool]:
+        """What is logged is a mean over the epoch and over all processes."""
+        return {"on_step": False, "sync_dist": processes.world() > 1}
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, unweighted."""
@@ -58,16 +65,18 @@ class NextStep(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Validation loss and AUC."""
-        logits, labels = (torch.cat(x) for x in zip(*self._scores, strict=True))
-        self._scores.clear()
+        everyone = [pair for part in processes.gathered(self._scores) for pair in part]
+        logits, labels = (torch.cat(x) for x in zip(*everyone, strict=True))
+        self._scores = []
         if not logits.isfinite().all():
             raise KTError(
                 f"training has diverged: predictions of epoch {self.current_epoch + 1} are not "
                 "finite; choose a smaller train.learning_rate"
             )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
-        self.log("valid/loss", loss, batch_size=1)
-        self.log("valid/auc", _auc(logits.numpy(), labels.numpy()), batch_size=1)
+        auc = _auc(logits.numpy(), labels.numpy())
+        for name, value in {"valid/loss": loss, "valid/auc": auc}.items():
+            self.log(name, value, batch_size=1, **self._all)
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW, with the scheduler that the configuration names."""
@@ -102,16 +111,22 @@ def fit(
 ) -> None:
     """Train on `splits.train`, validate on `splits.valid` after every epoch.
 
+    Where several processes were started (`kt_core.processes`), each takes its share of the batches,
+    gradients are averaged, and what is logged is what one process with all batches would log.
+
     Raises
     ------
     KTError
         When no accelerator of the wanted kind is there.
     """
     _quiet()
-    t = settings
+    t, world, rank = settings, processes.world(), processes.rank()
+    local = processes.on_this_machine()
     trainer = L.Trainer(
         accelerator=_accelerator(t.accelerator),
-        devices=1,
+        devices=local,
+        num_nodes=world // local,
+        strategy=_strategy(module) if world > 1 else "auto",
         max_epochs=t.epochs,
         gradient_clip_val=t.clip,
         logger=logger,
@@ -122,8 +137,9 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    training = loader(splits.train, t.tokens_per_batch, shuffle=True, seed=t.seed)
-    validation = loader(splits.valid, reading_tokens(trainer.strategy.root_device))
+    training = loader(splits.train, t.tokens_per_batch, True, t.seed, rank, world)
+    most = reading_tokens(trainer.strategy.root_device)
+    validation = loader(splits.valid, most, rank=rank, world=world)
     _run(trainer, module, training, validation)
 
 
@@ -147,6 +163,12 @@ def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) 
         return floor + (1 - floor) * progress / warm_up
     fall = (progress - warm_up) / (1 - warm_up)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+def _strategy(module: NextStep) -> DDPStrategy:
+    # Beside the mastery path, heads that no loss reads are left without a gradient.
+    idle = not getattr(module.model, "on_path", True)
+    return DDPStrategy(find_unused_parameters=idle)
 
 
 def _run(trainer: L.Trainer, *args: Any) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from kt_core.metrics.batch import batch_metrics
+from kt_core.metrics.batch import Glance, batch_metrics, glance
+from kt_core.processes import gathered
 
 
 class Monitor(L.Callback):
@@ -50,7 +51,8 @@ class Monitor(L.Callback):
         states = kept.states
         if states is None:  # no loss needed the [B, T, C] states: read them from c and v
             states = module.model.read(kept.context, kept.value, batch.skills, batch.valid)
-        values = batch_metrics(*states, kept.logits, batch.skills, batch.responses, batch.valid)
+        seen = glance(*states, kept.logits, batch.skills, batch.responses, batch.valid)
+        values = batch_metrics(Glance.together(gathered(seen.cpu())), states[0].shape[-1])
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
         pace = {
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],

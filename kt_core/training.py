@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from kt_core import losses
-from kt_core.config import ModelConfig, RunConfig
+from kt_core import losses, processes
+from kt_core.config import ModelConfig, RunConfig, TrainConfig
 from kt_core.dashboard import Dashboard
 from kt_core.data import Batch, Splits
 from kt_core.data.columns import tally
@@ -158,13 +158,9 @@ def train(
         When the folder exists or cannot be written, or no accelerator of the wanted kind is there.
     """
     track = tracker(config)  # a missing extra is an error now, not after an hour
-    L.seed_everything(config.train.seed, workers=True, verbose=False)
-    model = new_model(config.model, splits)
-    t = config.train
+    module, t = _prepared(config, splits), config.train
     with new_run(folder, config, splits) as run:
-        monitor = Monitor(config.train.monitor_every) if config.train.monitor else None
-        best = ModelCheckpoint(run.path / "checkpoints", monitor="valid/auc", mode="max")
-        early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
+        best, early, monitor = _callbacks(t, run.path / "checkpoints")
         verbose = dashboard is None and not sys.stderr.isatty()
         history = History(run, monitor, verbose)
         callbacks = [best, early, *([monitor] if monitor else []), history]
@@ -173,16 +169,43 @@ def train(
             callbacks.append(dashboard)
             t = dataclasses.replace(t, progress=False)  # one display is enough
         started = time.perf_counter()
-        fit(KTModule(model, config), splits, t, callbacks, track)
+        fit(module, splits, t, callbacks, track)
         by_hand = dashboard is not None and dashboard.stopping
         run.provenance["ended"] = _why(by_hand, early, len(history.rows))
-        run.finish(model, best.best_model_path, time.perf_counter() - started)
-        if model.on_path:
+        run.provenance["processes"] = processes.world()
+        run.finish(module.model, best.best_model_path, time.perf_counter() - started)
+        if module.model.on_path:
             some = splits.valid.sample(MOST_LEARNERS)
-            spread = fit_spread(evaluate(model, some, flips=False).frame)
+            spread = fit_spread(evaluate(module.model, some, flips=False).frame)
             if spread is not None:
                 run.write_spread(spread)
     return Run.load(folder)
+
+
+def train_beside(config: RunConfig, splits: Splits) -> None:
+    """The part in `train` of every process but the first (`kt_core.processes`): the same training
+    on its share of the batches; it writes nothing."""
+    best, early, monitor = _callbacks(config.train, None)
+    settings = dataclasses.replace(config.train, progress=False)
+    fit(_prepared(config, splits), splits, settings, [best, early, *([monitor] if monitor else [])])
+
+
+def _prepared(config: RunConfig, splits: Splits) -> KTModule:
+    L.seed_everything(config.train.seed, workers=True, verbose=False)
+    module = KTModule(new_model(config.model, splits), config)
+    if rank := processes.rank():  # the same weights, but other dropout and other hidden answers
+        torch.manual_seed(config.train.seed + rank)
+    return module
+
+
+def _callbacks(
+    t: TrainConfig, folder: Path | None
+) -> tuple[ModelCheckpoint, EarlyStopping, Monitor | None]:
+    return (
+        ModelCheckpoint(folder, monitor="valid/auc", mode="max"),
+        EarlyStopping("valid/auc", mode="max", patience=t.patience),
+        Monitor(t.monitor_every) if t.monitor else None,
+    )
 
 
 def _why(by_hand: bool, early: EarlyStopping, epochs: int) -> str:

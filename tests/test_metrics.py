@@ -12,7 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from kt_core.metrics import Association, Bootstrap, Prediction, calibration_curve
 from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.batch import batch_metrics, pearson, skill_average_pearson
+from kt_core.metrics.batch import batch_metrics, glance, pearson, skill_average_pearson
 from kt_core.metrics.invariants import saturation, shares, violations
 from kt_core.metrics.nulls import base_rates, gain_nulls, running_counts, step_nulls
 
@@ -220,7 +220,7 @@ def test_batch_metrics_read_each_field_at_the_right_step():
     g = torch.Generator().manual_seed(2)
     m, gains = torch.rand(6, 10, 4, generator=g), torch.rand(6, 10, 4, generator=g)
     logits = torch.randn(6, 9, generator=g)
-    values = batch_metrics(m, m, gains, logits, q, r, valid)
+    values = batch_metrics(glance(m, m, gains, logits, q, r, valid), m.shape[-1])
     pre, y, own, ry = [], [], [], []
     for b in range(6):
         for t in range(int(valid[b].sum())):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kt_core.data.sequences import Sequences
+from kt_core.errors import KTError
 
 READING = 4096  # padded steps in a batch without gradients, on a CPU: they stay in its cache ...
 READING_ON_GPU = 65536  # ... while a GPU wants more at once
@@ -71,27 +72,59 @@ class LengthBuckets(Sampler[list[int]]):
     Each epoch of `shuffle` mixes learners of similar length anew and then the order of batches, a
     function of the seed and the epoch alone. The sizes of the batches stay the same, so that an
     epoch always has the same number of steps.
+
+    Of several processes, each takes its share. In training all take equally many, and at each step
+    batches of neighbouring lengths, so that none waits for another; where the last step lacks
+    batches, some of the step before are read twice. Without `shuffle` each sequence is read once.
+
+    Parameters
+    ----------
+    rank, world : which of how many processes this is.
+
+    Raises
+    ------
+    KTError
+        Where there are fewer sequences than processes.
     """
 
-    def __init__(self, lengths: np.ndarray, tokens: int, shuffle: bool, seed: int = 0):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        tokens: int,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ):
         self.lengths, self.shuffle, self.seed, self.epoch = lengths, shuffle, seed, 0
+        self.rank, self.world = rank, world
         self.cuts = _cuts(np.sort(lengths), tokens)
+        if len(self.cuts) + 1 < world:  # every process needs something to read
+            if len(lengths) < world:
+                raise KTError(f"{len(lengths)} sequences cannot be shared by {world} processes")
+            self.cuts = np.linspace(0, len(lengths), world + 1)[1:-1].astype(int).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.cuts) + 1
+        parts = len(self.cuts) + 1
+        if self.shuffle:
+            return -(-parts // self.world)
+        return len(range(self.rank, parts, self.world))
 
     def __iter__(self) -> Iterator[list[int]]:
         if not self.shuffle:
             order = np.argsort(self.lengths, kind="stable")
-            return iter([part.tolist() for part in np.split(order, self.cuts)])
+            parts = np.split(order, self.cuts)[self.rank :: self.world]
+            return iter([part.tolist() for part in parts])
         rng = np.random.default_rng((self.seed, self.epoch))
         jitter = rng.uniform(0.9, 1.1, len(self.lengths))
         parts = np.split(np.argsort(self.lengths * jitter, kind="stable"), self.cuts)
-        return iter([parts[i].tolist() for i in rng.permutation(len(parts))])
+        parts += parts[-self.world :] * self.world
+        steps = rng.permutation(len(self))
+        return iter([parts[i * self.world + self.rank].tolist() for i in steps])
 
 
 def _cuts(ascending: np.ndarray, tokens: int) -> list[int]:
@@ -104,7 +137,14 @@ def _cuts(ascending: np.ndarray, tokens: int) -> list[int]:
     return cuts
 
 
-def loader(sequences: Sequences, tokens: int, shuffle: bool = False, seed: int = 0) -> DataLoader:
-    """A DataLoader whose items are `Batch`es."""
-    sampler = LengthBuckets(sequences.lengths, tokens, shuffle, seed)
+def loader(
+    sequences: Sequences,
+    tokens: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader:
+    """A DataLoader whose items are `Batch`es, of this process's share."""
+    sampler = LengthBuckets(sequences.lengths, tokens, shuffle, seed, rank, world)
     return DataLoader(SequenceDataset(sequences), sampler=sampler, batch_size=None)

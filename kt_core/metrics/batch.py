@@ -1,10 +1,14 @@
 """The monitor's measures: one batch in, one flat dict of numbers out, no Python loops.
 
-The masks and labels are those of section 6 of the design; the sums run over one batch only, so
-these are curves to watch, not results to report. B learners, T steps, C skills.
+`glance` reads a batch, `batch_metrics` makes the numbers; between the two, what several processes
+have read is put together. The masks and labels are those of section 6 of the design; the sums run
+over one training step only, so these are curves to watch, not results to report. B learners, T
+steps, C skills.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,7 +40,43 @@ def skill_average_pearson(
     return r.nanmean()
 
 
-def batch_metrics(
+@dataclass
+class Glance:
+    """What one batch adds: sums of counts, and a value per step (N) or per prediction (M).
+
+    Attributes
+    ----------
+    counts : sums over the batch of `kt_core.metrics.invariants`, those of the filtered state under
+        ``filtered_``.
+    pre, post : [M], mastery of the skill asked, before and after the answer.
+    predicted, correct, skill : [M], of the same answers.
+    own_gain, own_correct : [N], of all steps.
+    """
+
+    counts: dict[str, Tensor]
+    pre: Float[Tensor, "M"]
+    post: Float[Tensor, "M"]
+    predicted: Float[Tensor, "M"]
+    correct: Float[Tensor, "M"]
+    skill: Int[Tensor, "M"]
+    own_gain: Float[Tensor, "N"]
+    own_correct: Float[Tensor, "N"]
+
+    @classmethod
+    def together(cls, parts: list[Glance]) -> Glance:
+        """Several batches as one, in whatever process each was read."""
+        counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
+        names = [f.name for f in fields(cls) if f.name != "counts"]
+        return cls(counts, *(torch.cat([getattr(p, name) for p in parts]) for name in names))
+
+    def cpu(self) -> Glance:
+        """The same on the CPU, to be sent."""
+        counts = {name: value.cpu() for name, value in self.counts.items()}
+        names = [f.name for f in fields(self) if f.name != "counts"]
+        return Glance(counts, *(getattr(self, name).cpu() for name in names))
+
+
+def glance(
     mastery: Float[Tensor, "B T C"],
     trajectory: Float[Tensor, "B T C"],
     gains: Float[Tensor, "B T C"],
@@ -44,35 +84,44 @@ def batch_metrics(
     skills: Int[Tensor, "B T"],
     responses: Int[Tensor, "B T"],
     valid: Bool[Tensor, "B T"],
-) -> dict[str, Tensor]:
-    """Violations, correlations and collapse of one batch.
+) -> Glance:
+    """What a batch has to say.
 
     Parameters
     ----------
     mastery : the filtered field, so that shifted by one step it is pre-response.
     trajectory : as believed at the last step; on it the constraints are counted.
     """
-    target = valid[:, 1:]
-    asked = skills[:, 1:].unsqueeze(-1)
-    pre = mastery[:, :-1].gather(-1, asked).squeeze(-1)[target]
-    post = mastery[:, 1:].gather(-1, asked).squeeze(-1)[target]
-    own_gain = gains.gather(-1, skills.unsqueeze(-1)).squeeze(-1)[valid]
-    correct = responses[:, 1:][target].float()
-    predicted, C = logits.sigmoid()[target], mastery.shape[-1]
+    target, asked = valid[:, 1:], skills[:, 1:].unsqueeze(-1)
     counts = violations(trajectory, gains, skills, responses, valid)
+    counts |= saturation(trajectory, gains, valid)
     live = violations(mastery, gains, skills, responses, valid)
     counts |= {f"filtered_monotonicity{e}": live[f"monotonicity{e}"] for e in ("", "_n")}
-    full = saturation(trajectory, gains, valid)
+    return Glance(
+        {name: value.sum() for name, value in counts.items()},
+        pre=mastery[:, :-1].gather(-1, asked).squeeze(-1)[target],
+        post=mastery[:, 1:].gather(-1, asked).squeeze(-1)[target],
+        predicted=logits.sigmoid()[target],
+        correct=responses[:, 1:][target].float(),
+        skill=skills[:, 1:][target],
+        own_gain=gains.gather(-1, skills.unsqueeze(-1)).squeeze(-1)[valid],
+        own_correct=responses[valid].float(),
+    )
+
+
+def batch_metrics(seen: Glance, n_skills: int) -> dict[str, Tensor]:
+    """Violations, correlations and collapse."""
+    counts, entries = seen.counts, seen.counts["entries"]
     return {
         **{f"violations/{name}": torch.as_tensor(v) for name, v in shares(counts).items()},
-        "correlation/mastery_response_pre": pearson(pre, correct),
-        "correlation/prediction_response_pre": pearson(predicted, correct),
-        "correlation/gain_correctness_post": pearson(own_gain, responses[valid].float()),
+        "correlation/mastery_response_pre": pearson(seen.pre, seen.correct),
+        "correlation/prediction_response_pre": pearson(seen.predicted, seen.correct),
+        "correlation/gain_correctness_post": pearson(seen.own_gain, seen.own_correct),
         "correlation/mastery_prediction_post": skill_average_pearson(
-            post, predicted, skills[:, 1:][target], C
+            seen.post, seen.predicted, seen.skill, n_skills
         ),
-        "collapse/share_at_bounds": full["at_bounds"].sum() / full["entries"].sum(),
-        "collapse/share_zero_gains": full["zero_gains"].sum() / full["entries"].sum(),
-        "mean/own_mastery": post.mean(),
-        "mean/own_gain": own_gain.mean(),
+        "collapse/share_at_bounds": counts["at_bounds"] / entries,
+        "collapse/share_zero_gains": counts["zero_gains"] / entries,
+        "mean/own_mastery": seen.post.mean(),
+        "mean/own_gain": seen.own_gain.mean(),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Counts = dict[str, Int[Tensor, "B"]]
+Counts = dict[str, Int[Tensor, "..."]]  # [B], or summed
 
 
 def violations(

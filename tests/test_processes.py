@@ -1,0 +1,111 @@
+"""Training in several processes: what they log is what one process with all batches would log."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from kt_core import processes
+from kt_core.data.batches import LengthBuckets
+from kt_core.errors import KTError
+from kt_core.metrics.batch import Glance, batch_metrics, glance
+from kt_core.runs import Run
+from tests.conftest import random_batch
+
+STILL = {  # weights that hardly move, and nothing random: epochs are then sums over batches
+    "data.learners": 80,
+    "loss.difficulty": 0,
+    "loss.forecast": 0,
+    "loss.retrospective": 0,
+    "model.dropout": 0,
+    "train.average": 0,
+    "train.epochs": 1,
+    "train.hide": 0,
+    "train.learning_rate": 1e-12,
+    "train.monitor_every": 1,
+    "train.tokens_per_batch": 300,
+}
+
+
+def trained(out, processes, *more):
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*(several if processes > 1 else []), "-m", "kt_core", "train", "--out", str(out)]
+    settings = [f"--set={name}={value}" for name, value in STILL.items()]
+    command = [sys.executable, *command, "--name", "run", "--preset", "smoke", *settings, *more]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Run.load(out / "run")
+
+
+@pytest.mark.parametrize("mode", ["retrospective", "cumulative"])
+def test_two_processes_log_what_one_does(tmp_path, mode):
+    one, two = (trained(tmp_path / str(n), n, "--mode", mode) for n in (1, 2))
+    assert two.provenance["processes"] == 2 and one.provenance["processes"] == 1
+    a, b = one.table("history.csv"), two.table("history.csv")
+    steps = len(one.table("monitor.csv"))
+    assert steps % 2 == 0 and steps == 2 * len(two.table("monitor.csv"))
+    means = ["valid/auc", "valid/loss", "loss/bce"]
+    np.testing.assert_allclose(a[means], b[means], rtol=1e-5)
+    for run in (one, two):
+        assert (run.table("monitor.csv")["monitor/violations/bounds"] == 0).all()
+    assert [p.name for p in (tmp_path / "2").iterdir()] == ["run"]
+
+
+def test_glances_of_parts_are_the_glance_of_the_whole():
+    q, r, valid = random_batch(B=6, T=10, C=4)
+    g = torch.Generator().manual_seed(2)
+    m, trajectory, gains = (torch.rand(6, 10, 4, generator=g) for _ in range(3))
+    fields = (m, trajectory, gains - 0.1, torch.randn(6, 9, generator=g), q, r, valid)
+    whole = batch_metrics(glance(*fields), 4)
+    parts = [glance(*(x[rows] for x in fields)) for rows in (slice(0, 2), slice(2, 6))]
+    together = batch_metrics(Glance.together(parts), 4)
+    for name, value in whole.items():
+        torch.testing.assert_close(together[name], value, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize("world", [2, 3, 7])
+def test_shares_are_whole_and_balanced(world):
+    lengths = np.random.default_rng(0).integers(3, 200, 300)
+    shares = [list(LengthBuckets(lengths, 1000, True, 1, r, world)) for r in range(world)]
+    assert len({len(share) for share in shares}) == 1
+    read = [i for share in shares for part in share for i in part]
+    assert set(read) == set(range(300))
+    assert len(read) - 300 < world * max(len(part) for share in shares for part in share)
+    for step in zip(*shares, strict=True):
+        longest = [lengths[part].max() for part in step]
+        assert max(longest) <= 1.6 * min(longest) + 10
+        assert max(n * len(p) for n, p in zip(longest, step, strict=True)) <= 1300
+    once = [list(LengthBuckets(lengths, 1000, False, rank=r, world=world)) for r in range(world)]
+    assert sorted(i for share in once for part in share for i in part) == list(range(300))
+
+
+def test_one_process_is_as_before():
+    lengths = np.random.default_rng(0).integers(3, 200, 50)
+    alone, shared = LengthBuckets(lengths, 500, True, 1), LengthBuckets(lengths, 500, True, 1, 0, 1)
+    assert list(alone) == list(shared)
+
+
+def test_the_environment_says_who_this_is(monkeypatch):
+    assert (processes.world(), processes.rank(), processes.on_this_machine()) == (1, 0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "8")  # not of a training that torchrun started
+    assert processes.world() == 1
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert (processes.world(), processes.rank(), processes.on_this_machine()) == (8, 5, 4)
+    monkeypatch.setenv("RANK", "five")
+    with pytest.raises(KTError, match="RANK = 'five'"):
+        processes.rank()
+
+
+def test_reports_are_for_one_process(monkeypatch, capsys):
+    from kt_core.cli import main
+
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["run", "--preset", "smoke"]) == 2
+    assert "start train with torchrun" in capsys.readouterr().err
