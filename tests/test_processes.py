@@ -69,18 +69,18 @@ def test_glances_of_parts_are_the_glance_of_the_whole():
 
 @pytest.mark.parametrize("world", [2, 3, 7])
 def test_shares_are_whole_and_balanced(world):
-    lengths = np.random.default_rng(0).integers(3, 200, 300)
+    lengths = np.random.default_rng(0).integers(3, 200, 3000)
     shares = [list(LengthBuckets(lengths, 1000, True, 1, r, world)) for r in range(world)]
     assert len({len(share) for share in shares}) == 1
     read = [i for share in shares for part in share for i in part]
-    assert set(read) == set(range(300))
-    assert len(read) - 300 < world * max(len(part) for share in shares for part in share)
+    assert set(read) == set(range(3000))
+    assert len(read) - 3000 < world * max(len(part) for share in shares for part in share)
     for step in zip(*shares, strict=True):
         longest = [lengths[part].max() for part in step]
         assert max(longest) <= 1.6 * min(longest) + 10
         assert max(n * len(p) for n, p in zip(longest, step, strict=True)) <= 1300
     once = [list(LengthBuckets(lengths, 1000, False, rank=r, world=world)) for r in range(world)]
-    assert sorted(i for share in once for part in share for i in part) == list(range(300))
+    assert sorted(i for share in once for part in share for i in part) == list(range(3000))
 
 
 def test_one_process_is_as_before():
