@@ -1,0 +1,126 @@
+"""A data set larger than memory should be: simulated, converted, and read in training.
+
+python benchmarks/large.py --rows 1e8 --folder /somewhere/with/10GB
+
+Each part runs in a process of its own, whose largest resident memory is printed: the conversion of
+the CSV file, and a slice of a training epoch with a report's worth of evaluation. Resident memory
+counts the pages of the mapped files that were read, which the system may take back at any time;
+`anonymous` is what the process itself holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import torch
+
+from kt_core.benchmark import markdown
+from kt_core.config import with_overrides
+from kt_core.data import loader
+from kt_core.data.convert import convert
+from kt_core.evaluate import evaluate
+from kt_core.presets import preset
+from kt_core.training import KTModule, new_model
+from kt_core.workflow import read_splits
+
+BLOCK = 1_000_000
+STEPS, SKILLS = 100, 200  # of a learner on average; and skills in all
+TRAINING_STEPS = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=float, default=1e8)
+    parser.add_argument("--folder", type=Path, required=True)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    source, target = args.folder / "answers.csv", args.folder / "answers.stored"
+    parts = [("simulate", simulate, int(args.rows), source), ("convert", convert, source, target)]
+    parts.append(("read", read, target))
+    rows = []
+    for name, call, *given in parts:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            rows.append({"part": name} | pool.submit(measured, call, *given).result())
+        print(rows[-1], flush=True)
+    print(markdown(pd.DataFrame(rows)))
+
+
+def measured(call: Callable, *given: object) -> dict[str, float]:
+    """Seconds and memory of a call, the imports' own included."""
+    started = time.perf_counter()
+    more = call(*given)
+    return {
+        "seconds": time.perf_counter() - started,
+        "resident, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "anonymous at the end, MiB": _anonymous(),
+        **(more if isinstance(more, dict) else {}),
+    }
+
+
+def simulate(rows: int, target: Path) -> None:
+    """Learners one after the other; what is right depends on ability, skill and practice."""
+    rng, learner = np.random.default_rng(0), 0
+    hard = rng.normal(0, 1, SKILLS)
+    types = pa.schema([("user", pa.int64()), ("skill", pa.int64()), ("correct", pa.int64())])
+    with pacsv.CSVWriter(target, types) as writer:
+        for begin in range(0, rows, BLOCK):
+            n = min(BLOCK, rows - begin)
+            user = learner + np.sort(rng.integers(0, max(1, n // STEPS), n))
+            learner = user[-1] + 1
+            step = np.arange(n) - np.searchsorted(user, user)
+            skill = (step // 8 * 7 + user) % SKILLS
+            logit = rng.normal(0, 1, user[-1] + 1 - user[0])[user - user[0]] - hard[skill]
+            right = rng.random(n) < 1 / (1 + np.exp(-logit - 0.1 * (step % 8)))
+            columns = [user, skill, right.astype(np.int64)]
+            writer.write_table(pa.table([pa.array(c) for c in columns], types))
+
+
+def read(target: Path) -> dict[str, float]:
+    """A slice of a training epoch on all learners, and evaluation of as many as a report reads."""
+    torch.set_num_threads(2)
+    config = with_overrides(preset("quick"), {"data.path": str(target), "train.epochs": 1})
+    splits = read_splits(config)
+    opened = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    module = KTModule(new_model(config.model, splits), config)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
+    batches = loader(splits.train, config.train.tokens_per_batch, shuffle=True)
+    batches.sampler.set_epoch(0)
+    n, started = 0, time.perf_counter()
+    for step, batch in enumerate(batches):
+        if step == TRAINING_STEPS:
+            break
+        optimizer.zero_grad()
+        module.total(module.terms(batch)).backward()
+        optimizer.step()
+        n += int(batch.valid.sum())
+    seconds = time.perf_counter() - started
+    few = dataclasses.replace(splits, test=splits.test.sample(2000))
+    evaluate(module.model, few.test, flips=False)
+    return {
+        "interactions": splits.train.interactions + splits.valid.interactions,
+        "steps of an epoch": len(batches),
+        "training, 1/s": n / seconds,
+        "resident when opened, MiB": opened,
+    }
+
+
+def _anonymous() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    return np.nan
+
+
+if __name__ == "__main__":
+    main()
