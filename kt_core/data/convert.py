@@ -38,9 +38,9 @@ from kt_core.data.table import clean, repeated_answers
 from kt_core.errors import KTError
 
 log = logging.getLogger("kt_core")
-BLOCK_BYTES = 32 << 20  # of text read at a time
+BLOCK_BYTES = 8 << 20  # of text read at a time
 BLOCK_ROWS = 500_000  # of a Parquet file read at a time
-BUCKET_BYTES = 64 << 20  # of source that a bucket should hold at most
+BUCKET_BYTES = 24 << 20  # of source that a bucket should hold at most
 HEADER_BYTES = 1 << 20  # in which the first line must end
 ROW_BYTES = 60  # of text, about; a Parquet file holds its rows in less
 
