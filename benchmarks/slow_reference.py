@@ -3,7 +3,7 @@
 Every sequence is padded to 200 steps, 32 of them in a batch in random order; mastery is accumulated
 by a loop over steps; attention builds its matrix of weights; every 25 steps a monitor walks over
 learners, steps and skills one by one. Numbers and losses are those of the design, sections 3 and
-4; only the way is slow. It is what `speed.py` measures against, and nothing in it is ever to be made
+4; only the way is slow. It is what `speed.py` measures against, and nothing in it is ever made
 faster.
 """
 
