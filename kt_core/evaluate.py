@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
-from kt_core.data.batches import reading_tokens
+from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.errors import KTError
 from kt_core.mastery import at_skill
 from kt_core.metrics.invariants import saturation, violations
@@ -174,15 +174,8 @@ class _Collected:
 def _batches(sequences: Sequences, chosen: np.ndarray, most: int) -> Iterator[Batch]:
     """Of the chosen sequences, those of similar length together, `most` padded steps at once."""
     data = SequenceDataset(sequences)
-    order = chosen[np.argsort(sequences.lengths[chosen], kind="stable")]
-    sizes = sequences.lengths[order]
-    begin = 0
-    while begin < len(order):
-        end = begin + 1
-        while end < len(order) and sizes[end] * (end - begin + 1) <= most:
-            end += 1
-        yield data[order[begin:end]]
-        begin = end
+    for part in LengthBuckets(sequences.lengths[chosen], most, shuffle=False):
+        yield data[chosen[part]]
 
 
 def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:

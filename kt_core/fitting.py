@@ -24,6 +24,9 @@ from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
 from kt_core.errors import KTError
 
+# Logged values are means over the epoch and over all processes.
+OVER_ALL = {"on_step": False, "on_epoch": True, "sync_dist": True}
+
 
 class NextStep(L.LightningModule):
     """Next-step BCE of any model with ``forward(skills, responses, items)``: ours and baselines."""
@@ -39,14 +42,8 @@ class NextStep(L.LightningModule):
         loss = self.total(terms)
         size = int(batch.valid[:, 1:].sum())
         for name, value in {"total": loss, **terms}.items():
-            value = value.detach()
-            self.log(f"loss/{name}", value, on_epoch=True, batch_size=size, **self._all)
+            self.log(f"loss/{name}", value.detach(), batch_size=size, **OVER_ALL)
         return loss
-
-    @property
-    def _all(self) -> dict[str, bool]:
-        """What is logged is a mean over the epoch and over all processes."""
-        return {"on_step": False, "sync_dist": processes.world() > 1}
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, unweighted."""
@@ -76,7 +73,7 @@ class NextStep(L.LightningModule):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
         auc = _auc(logits.numpy(), labels.numpy())
         for name, value in {"valid/loss": loss, "valid/auc": auc}.items():
-            self.log(name, value, batch_size=1, **self._all)
+            self.log(name, value, batch_size=1, **OVER_ALL)
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW, with the scheduler that the configuration names."""

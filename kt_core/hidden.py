@@ -25,6 +25,7 @@ from torch import Tensor
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.errors import KTError
+from kt_core.mastery import same_skill
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.model import HIDDEN, GainAKT2
 
@@ -194,7 +195,7 @@ def _read(
 ) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
     context, value, d = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
-    path = model.path(context, value, q, d)
+    path = model.path(context, value, q, d, every_pair=False)
     key = torch.rand(q.shape, generator=generator).to(q.device) + (~valid) * 2
     mixed = path.gains.gather(1, key.argsort(1))
     return {
@@ -207,8 +208,7 @@ def _read(
 
 def _mean_on_skill(values: Tensor, skills: Tensor, valid: Tensor) -> Tensor:
     """[B, T], mean over the steps of the same sequence and skill."""
-    same = (skills.unsqueeze(2) == skills.unsqueeze(1)) & valid.unsqueeze(1)
-    same = same.to(values.dtype)
+    same = (same_skill(skills) & valid.unsqueeze(1)).to(values.dtype)
     return (same @ values.unsqueeze(-1)).squeeze(-1) / same.sum(-1).clamp(min=1)
 
 

@@ -111,7 +111,7 @@ class MasteryPath(nn.Module):
         belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
         if self.evidence is None:
             return belief
-        same = _same_skill(skills).to(belief.dtype)
+        same = same_skill(skills).to(belief.dtype)
         return belief + self._mean_evidence(same, self._said(context, skills, grown))
 
     def beliefs_before(
@@ -125,7 +125,7 @@ class MasteryPath(nn.Module):
         belief = _read_one(self.belief, context[:, :-1], skills[:, 1:])
         if self.evidence is None:
             return belief
-        earlier = _same_skill(skills).tril(-1)
+        earlier = same_skill(skills).tril(-1)
         return belief + self._mean_of(earlier, self._said(context, skills, grown))[:, 1:]
 
     def beliefs_at(
@@ -142,7 +142,7 @@ class MasteryPath(nn.Module):
         if self.evidence is None:
             return belief
         seen = torch.arange(skills.shape[1], device=skills.device) <= horizon.unsqueeze(1)
-        on = _same_skill(skills) & seen.unsqueeze(1)
+        on = same_skill(skills) & seen.unsqueeze(1)
         return belief + self._mean_of(on, self._said(context, skills, grown))
 
     def belief_at_own(
@@ -157,7 +157,7 @@ class MasteryPath(nn.Module):
         belief = _read_one(self.belief, context, skills)
         if self.evidence is None:
             return belief
-        same = _same_skill(skills).to(belief.dtype).tril(-1)
+        same = same_skill(skills).to(belief.dtype).tril(-1)
         total = (same @ self._said(earlier, skills, grown).unsqueeze(-1)).squeeze(-1)
         total = total + self._said(context, skills, grown)
         return belief + total / (same.sum(-1) + 1 + self.doubt)
@@ -233,7 +233,7 @@ class MasteryPath(nn.Module):
         T = skills.shape[1]
         earlier = torch.ones(T, T, dtype=torch.bool, device=skills.device).tril(-1)
         if self.transfer is None:
-            reach = _same_skill(skills).to(gains.dtype)
+            reach = same_skill(skills).to(gains.dtype)
         else:
             reach = self.shares()[skills.unsqueeze(1), skills.unsqueeze(2)].to(gains.dtype)
         return torch.where(earlier, reach * gains.unsqueeze(1), 0.0)
@@ -246,7 +246,7 @@ class MasteryPath(nn.Module):
         grown = self.contributions(gains, skills).sum(-1)
         if self.evidence is None:
             return grown
-        return grown - self.discount * self._mean_of(_same_skill(skills).tril(-1), grown)
+        return grown - self.discount * self._mean_of(same_skill(skills).tril(-1), grown)
 
     def all_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
@@ -319,7 +319,7 @@ class SideHeads(nn.Module):
         return cumulative_mastery(start.to(gains.dtype), gains, carried), gains
 
 
-def _same_skill(skills: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
+def same_skill(skills: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
     """Which pairs of steps are on the same skill."""
     return skills.unsqueeze(2) == skills.unsqueeze(1)
 

@@ -9,7 +9,6 @@ B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,10 +56,12 @@ class Path:
 
     Attributes
     ----------
-    heads, context, skills : what beliefs about the start are read from.
+    heads, context, skills : what single beliefs about the start are read from.
     gains : [B, T], gain of each step on the skill asked there, >= 0.
     grown : [B, T], gains so far, before each step, on the skill asked there.
     difficulty : [B, T], of the item asked at each step; 0 where it is unknown.
+    belief : [B, T, T], entry [s, t] is what is believed after step s about the start on the skill
+        asked at step t; None where single ones are enough.
     """
 
     heads: MasteryPath
@@ -69,20 +70,22 @@ class Path:
     gains: Float[Tensor, "B T"]
     grown: Float[Tensor, "B T"]
     difficulty: Float[Tensor, "B T"]
-
-    @functools.cached_property
-    def belief(self) -> Float[Tensor, "B T T"]:
-        """Entry [s, t]: what is believed after step s about the start on the skill asked at t."""
-        return self.heads.beliefs(self.context, self.skills, self.grown)
+    belief: Float[Tensor, "B T T"] | None
 
     def next_step(self) -> Float[Tensor, "B P"]:
         """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
-        belief = self.heads.beliefs_before(self.context, self.skills, self.grown)
+        if self.belief is None:
+            belief = self.heads.beliefs_before(self.context, self.skills, self.grown)
+        else:
+            belief = self.belief.diagonal(1, 1, 2)
         return belief + self.grown[:, 1:] - self.difficulty[:, 1:]
 
     def at(self, horizon: Int[Tensor, "B"]) -> Float[Tensor, "B T"]:
         """Logits of every response, that of step 0 included, as believed at step `horizon`."""
-        belief = self.heads.beliefs_at(self.context, self.skills, self.grown, horizon)
+        if self.belief is None:
+            belief = self.heads.beliefs_at(self.context, self.skills, self.grown, horizon)
+        else:
+            belief = self.belief[torch.arange(len(horizon), device=horizon.device), horizon]
         return belief + self.grown - self.difficulty
 
     def forecasts(self) -> Float[Tensor, "B T T"]:
@@ -194,7 +197,7 @@ class GainAKT2(nn.Module):
         """Logits from the states of each step for the skill asked at the next."""
         if not self.on_path:
             return self.heads(context[:, :-1], value[:, :-1], skills[:, 1:])
-        return self.path(context, value, skills, difficulty).next_step()
+        return self.path(context, value, skills, difficulty, every_pair=False).next_step()
 
     def path(
         self,
@@ -202,12 +205,21 @@ class GainAKT2(nn.Module):
         value: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
         difficulty: Float[Tensor, "B T"] | None = None,
+        every_pair: bool = True,
     ) -> Path:
-        """The pieces of all predictions; `retrospective` only."""
+        """The pieces of all predictions; `retrospective` only.
+
+        Parameters
+        ----------
+        every_pair : whether beliefs are read for every pair of steps, as the forecast term wants;
+            without, `Path.next_step` and `Path.at` read those that they need, which is less work
+            than all of them and more than picking from all of them.
+        """
         gains = self.heads.own_gains(value, skills)
         grown = self.heads.contributions(gains, skills).sum(-1)
         d = torch.zeros_like(gains) if difficulty is None else difficulty
-        return Path(self.heads, context, skills, gains, grown, d)
+        belief = self.heads.beliefs(context, skills, grown) if every_pair else None
+        return Path(self.heads, context, skills, gains, grown, d, belief)
 
     def read(
         self,

@@ -52,7 +52,7 @@ class Monitor(L.Callback):
         if states is None:  # no loss needed the [B, T, C] states: read them from c and v
             states = module.model.read(kept.context, kept.value, batch.skills, batch.valid)
         seen = glance(*states, kept.logits, batch.skills, batch.responses, batch.valid)
-        values = batch_metrics(Glance.together(gathered(seen.cpu())), states[0].shape[-1])
+        values = batch_metrics(Glance.together(gathered(seen)), states[0].shape[-1])
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
         pace = {
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],

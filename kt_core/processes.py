@@ -10,6 +10,7 @@ import os
 from typing import TypeVar
 
 import torch.distributed as dist
+from lightning.fabric.utilities import move_data_to_device
 
 from kt_core.errors import KTError
 
@@ -36,11 +37,14 @@ def on_this_machine() -> int:
 
 
 def gathered(mine: T) -> list[T]:
-    """What each process has, in the order of their ranks; a list of one where there is one."""
+    """What each process has, in the order of their ranks; a list of one where there is one.
+
+    Tensors of others, also inside containers and dataclasses, come on the CPU.
+    """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [mine]
-    everyone: list[T] = [mine] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
+    everyone = [mine] * dist.get_world_size()
+    dist.all_gather_object(everyone, move_data_to_device(mine, "cpu"))
     return everyone
 
 

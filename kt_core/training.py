@@ -163,7 +163,7 @@ def train(
         best, early, monitor = _callbacks(t, run.path / "checkpoints")
         verbose = dashboard is None and not sys.stderr.isatty()
         history = History(run, monitor, verbose)
-        callbacks = [best, early, *([monitor] if monitor else []), history]
+        callbacks = [c for c in (best, early, monitor, history) if c is not None]
         if dashboard is not None:
             dashboard.follow(history.rows, monitor.rows if monitor else [])
             callbacks.append(dashboard)
@@ -185,9 +185,9 @@ def train(
 def train_beside(config: RunConfig, splits: Splits) -> None:
     """The part in `train` of every process but the first (`kt_core.processes`): the same training
     on its share of the batches; it writes nothing."""
-    best, early, monitor = _callbacks(config.train, None)
+    callbacks = [c for c in _callbacks(config.train, None) if c is not None]
     settings = dataclasses.replace(config.train, progress=False)
-    fit(_prepared(config, splits), splits, settings, [best, early, *([monitor] if monitor else [])])
+    fit(_prepared(config, splits), splits, settings, callbacks)
 
 
 def _prepared(config: RunConfig, splits: Splits) -> KTModule:

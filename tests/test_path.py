@@ -197,10 +197,10 @@ def batch_of(q, r, valid, items=None):
     return Batch(q, items, r, valid, torch.arange(len(q)))
 
 
-def path_of(model, batch, hidden):
+def path_of(model, batch, hidden, **kwargs):
     seen = torch.where(hidden, HIDDEN, batch.responses)
     context, value, d = model.encode(batch.skills, seen, batch.items)
-    return model.path(context, value, batch.skills, d)
+    return model.path(context, value, batch.skills, d, **kwargs)
 
 
 @given(seed=st.integers(0, 200), evidence=st.booleans())
@@ -208,11 +208,13 @@ def test_single_readings_are_entries_of_all_beliefs(seed, evidence):
     model = make(seed % 3, items=True, evidence=evidence)
     q, r, valid = random_batch(B=4, T=9, seed=seed)
     batch = batch_of(q, r, valid, items_for(q, seed))
-    path = path_of(model, batch, torch.zeros_like(valid))
+    nothing = torch.zeros_like(valid)
+    path, single = (path_of(model, batch, nothing, every_pair=every) for every in (True, False))
     level = path.belief + (path.grown - path.difficulty).unsqueeze(1)
-    torch.testing.assert_close(path.next_step(), level.diagonal(1, 1, 2))
     horizon = valid.sum(1) - 1
-    torch.testing.assert_close(path.at(horizon), level[torch.arange(4), horizon])
+    for some in (path, single):
+        torch.testing.assert_close(some.next_step(), level.diagonal(1, 1, 2))
+        torch.testing.assert_close(some.at(horizon), level[torch.arange(4), horizon])
 
 
 def bce(level, response):

@@ -122,7 +122,7 @@ class LengthBuckets(Sampler[list[int]]):
         rng = np.random.default_rng((self.seed, self.epoch))
         jitter = rng.uniform(0.9, 1.1, len(self.lengths))
         parts = np.split(np.argsort(self.lengths * jitter, kind="stable"), self.cuts)
-        parts += parts[-self.world :] * self.world
+        parts += parts[-self.world :]  # for a last step that lacks some
         steps = rng.permutation(len(self))
         return iter([parts[i * self.world + self.rank].tolist() for i in steps])
 

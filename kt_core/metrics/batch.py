@@ -66,14 +66,8 @@ class Glance:
     def together(cls, parts: list[Glance]) -> Glance:
         """Several batches as one, in whatever process each was read."""
         counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
-        names = [f.name for f in fields(cls) if f.name != "counts"]
-        return cls(counts, *(torch.cat([getattr(p, name) for p in parts]) for name in names))
-
-    def cpu(self) -> Glance:
-        """The same on the CPU, to be sent."""
-        counts = {name: value.cpu() for name, value in self.counts.items()}
-        names = [f.name for f in fields(self) if f.name != "counts"]
-        return Glance(counts, *(getattr(self, name).cpu() for name in names))
+        steps = [f.name for f in fields(cls) if f.name != "counts"]
+        return cls(counts, *(torch.cat([getattr(p, name) for p in parts]) for name in steps))
 
 
 def glance(
