@@ -26,7 +26,7 @@ report: $(VENV)/.installed
 		$(if $(NAME),--name $(NAME)) $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)  # two workers, a core each
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

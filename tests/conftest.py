@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 CHECKED = (
     "model",
     "mastery",
+    "difficulty",
     "encoder",
     "losses",
     "metrics.batch",
