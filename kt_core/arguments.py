@@ -88,6 +88,15 @@ def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser
     sub.add_argument("--seed", type=int, default=None)
     sub.add_argument("--fold", type=int, default=None, help="the validation fold")
     sub.add_argument("--name", default="", help="of the run folder; default: dated")
+    sub.add_argument(
+        "--resume",
+        default="",
+        metavar="RUN",
+        help="go on with a training that was stopped or killed, with its own settings",
+    )
+    sub.add_argument(
+        "--end", action="store_true", help="with --resume: end it with the best weights so far"
+    )
     sub.add_argument("--out", default="", help="where run folders go; default: runs/")
     sub.add_argument(
         "--set",

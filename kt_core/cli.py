@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -27,15 +26,30 @@ from kt_core.data.store import FACTS
 from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
+from kt_core.halfruns import discard_unstarted, half_run
 from kt_core.headless import NotebookFailed, executed
+from kt_core.locks import in_use, locked
 from kt_core.predict import check_target, write_table
 from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
-from kt_core.runs import Run, free_folder
+from kt_core.runs import Run, free_folder, way_on
 from kt_core.training import train as train_run
 from kt_core.training import train_beside
 
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
+SETTINGS = (  # arguments of a new training
+    "dataset",
+    "data",
+    "column",
+    "expand_skills",
+    "mode",
+    "loss",
+    "seed",
+    "fold",
+    "name",
+    "out",
+    "set",
+)
 BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
 
 
@@ -52,10 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        left = "call it again to go on" if args.command == "convert" else ""
-        left = left or "a training that had not ended has left nothing"
-        print(f"interrupted: {left}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        left = "call it again to go on" if args.command == "convert" else str(stop)
+        print(f"interrupted: {left or 'nothing is left of it'}", file=sys.stderr)
         return 130
 
 
@@ -214,6 +227,10 @@ def _histories(args: argparse.Namespace, run: Run) -> Dataset:
 
 
 def _train(args: argparse.Namespace) -> Path:
+    if args.resume:
+        return _resume(args)
+    if args.end:
+        raise KTError("--end goes with --resume: name the training that is to end")
     overrides = _overrides(args)
     config = workflow.configure(
         args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
@@ -233,30 +250,50 @@ def _train(args: argparse.Namespace) -> Path:
         "out": str(folder.parent),
         "overrides": overrides,
     }
+    return _in_notebook(folder, parameters)
+
+
+def _resume(args: argparse.Namespace) -> Path:
+    folder = Path(args.resume).absolute()
+    config = half_run(folder)
+    given = [name for name in SETTINGS if getattr(args, name) not in ("", None, [], False)]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise KTError(f"--resume goes on with the run's own settings: leave out {names}")
+    if processes.world() > 1:
+        return _train_together(config, folder, resume=True, end=args.end)
+    return _in_notebook(folder, {"resume": str(folder), "end": args.end})
+
+
+def _in_notebook(folder: Path, parameters: dict[str, Any]) -> Path:
     try:
         with executed(TRAIN, parameters) as notebook:
             _keep(notebook, folder)
+    except KeyboardInterrupt:
+        if _discarded(folder):
+            raise
+        raise KeyboardInterrupt(way_on(folder)) from None
     finally:
-        _drop_partial(folder)
+        _discarded(folder)
     return folder
 
 
-def _train_together(config: RunConfig, folder: Path) -> Path:
+def _discarded(folder: Path) -> bool:
+    """Whether nothing is left of a training; what a kernel left that died at once is removed."""
+    there = folder.is_dir() and not in_use(folder)
+    return discard_unstarted(folder) if there else not folder.is_dir()
+
+
+def _train_together(
+    config: RunConfig, folder: Path, resume: bool = False, end: bool = False
+) -> Path:
     """Without a notebook: one of several processes that torchrun or SLURM has started."""
     splits = workflow.read_splits(config)
     if processes.rank():
-        train_beside(config, splits)
+        train_beside(config, splits, folder, resume, end)
     else:
-        train_run(config, splits, folder)
+        train_run(config, splits, folder, resume=resume, end=end)
     return folder
-
-
-def _drop_partial(folder: Path) -> None:
-    """What a killed kernel has left of this run, and of no other run whose name begins alike."""
-    if folder.parent.is_dir():
-        for path in folder.parent.iterdir():
-            if re.fullmatch(rf"\.partial-{re.escape(folder.name)}-\d+", path.name):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
@@ -265,7 +302,7 @@ def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
         pdf.browser()
     parameters = {"runs": [str(f.absolute()) for f in folders], "split": split}
     several = len(folders) > 1
-    with executed(REPORT, parameters) as notebook:
+    with locked(folders[0]), executed(REPORT, parameters) as notebook:
         title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
         target = folders[0] / ("comparison.html" if several else "report.html")
         _keep(notebook, folders[0], "comparison" if several else REPORT)
@@ -278,7 +315,8 @@ def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
 def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
     _finished([folder])
     given = {name: value for name, value in chosen.items() if value}
-    with executed(SHOW, {"run": str(folder.absolute()), "split": split} | given) as notebook:
+    parameters = {"run": str(folder.absolute()), "split": split} | given
+    with locked(folder), executed(SHOW, parameters) as notebook:
         _keep(notebook, folder)
         reporting.export_html(
             notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}"

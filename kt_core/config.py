@@ -149,6 +149,9 @@ class TrainConfig:
     monitor: bool = True
     monitor_every: int = 25  # training steps
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"  # of products; for a GPU
+    compile: bool = False  # the encoder, with torch.compile: a minute or two before the first step
+    checkpoint_minutes: float = 10.0  # within an epoch; one more is written at its end
     progress: bool = True
     wandb: bool = False
 
@@ -169,6 +172,8 @@ class TrainConfig:
         for name in ("hide", "hide_in", "average"):
             _check(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         _check(self, "seed", 0 <= self.seed < 2**32, "between 0 and 2**32 - 1")
+        minutes = self.checkpoint_minutes
+        _check(self, "checkpoint_minutes", 0 <= minutes < math.inf, "a finite number, at least 0")
         _check(self, "clip", 0 < self.clip < math.inf, "a finite number above 0")
         _check(self, "scheduler_factor", 0 < self.scheduler_factor < 1, "between 0 and 1")
 

@@ -74,10 +74,10 @@ class Dashboard(L.Callback):
         self._button.disabled = True
         self._button.description = "Stopping ..."
 
-    async def watch(self, work: Callable[..., Any], *args: Any) -> Any:
+    async def watch(self, work: Callable[..., Any], *args: Any, **more: Any) -> Any:
         """`work` with these arguments and this dashboard, in a thread; an interrupt of the cell
         stops training as the button does, and the cell ends as interrupted."""
-        running = asyncio.ensure_future(asyncio.to_thread(work, *args, self))
+        running = asyncio.ensure_future(asyncio.to_thread(work, *args, self, **more))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -92,6 +92,7 @@ class Dashboard(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Show the controls; the figure comes when there is something to see."""
         self._started = self._drawn = time.perf_counter()
+        self._first = trainer.global_step  # above 0 in a training that is resumed
         display(widgets.HBox([self._button, self._bar, self._line]))
 
     def on_train_batch_end(
@@ -122,7 +123,7 @@ class Dashboard(L.Callback):
     def _tell(self, trainer: L.Trainer, now: float) -> None:
         total = max(int(trainer.estimated_stepping_batches), 1)
         done = trainer.global_step
-        left = (now - self._started) * (total - done) / max(done, 1)
+        left = (now - self._started) * (total - done) / max(done - self._first, 1)
         self._bar.value = done / total
         best = max((row["valid/auc"] for row in self.history), default=float("nan"))
         auc = f"best validation AUC {best:.4f}, " if self.history else ""

@@ -7,18 +7,20 @@ import math
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from IPython import get_ipython
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from kt_core import losses, processes
+from kt_core.checkpoints import WholeFiles
 from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
@@ -29,21 +31,52 @@ OVER_ALL = {"on_step": False, "on_epoch": True, "sync_dist": True}
 
 
 class NextStep(L.LightningModule):
-    """Next-step BCE of any model with ``forward(skills, responses, items)``: ours and baselines."""
+    """Next-step BCE of any model with ``forward(skills, responses, items)``: ours and baselines.
+
+    The random numbers of a step (dropout, hidden answers) depend on the seed, the step and the
+    process alone, so that a training resumed in mid-epoch draws what it would have drawn.
+
+    Attributes
+    ----------
+    steps : of an epoch.
+    """
+
+    steps = 1
 
     def __init__(self, model: nn.Module, config: TrainConfig):
         super().__init__()
         self.model, self.settings = model, config
         self._scores: list[tuple[Tensor, Tensor]] = []
+        self._sums: dict[str, Tensor] = {}  # of this epoch: each term times its responses
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch, each term logged under its own name."""
+        """Loss of one batch.
+
+        Raises
+        ------
+        KTError
+            When a term of the loss is not finite.
+        """
+        key = (self.settings.seed, self.global_step, processes.rank())
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         terms = self.terms(batch)
         loss = self.total(terms)
-        size = int(batch.valid[:, 1:].sum())
-        for name, value in {"total": loss, **terms}.items():
-            self.log(f"loss/{name}", value.detach(), batch_size=size, **OVER_ALL)
+        if not loss.isfinite():
+            self._diverged(terms, batch, batch_idx)
+        size = batch.valid[:, 1:].sum()
+        for name, value in {"responses": torch.ones_like(loss), "total": loss, **terms}.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach().double() * size
         return loss
+
+    def _diverged(self, terms: dict[str, Tensor], batch: Batch, batch_idx: int) -> None:
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
+        some = ", ".join(map(str, batch.index[:5].tolist()))
+        more = ", ..." if len(batch.index) > 5 else ""
+        raise KTError(
+            f"training has diverged: the loss is not finite in step {self.global_step + 1}, epoch "
+            f"{self.current_epoch + 1}, batch {batch_idx + 1} ({values}; training sequences "
+            f"{some}{more}); choose a smaller train.learning_rate"
+        )
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, unweighted."""
@@ -61,7 +94,7 @@ class NextStep(L.LightningModule):
         self._scores.append((logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Validation loss and AUC."""
+        """Validation loss and AUC, and the means of the training terms."""
         everyone = [pair for part in processes.gathered(self._scores) for pair in part]
         logits, labels = (torch.cat(x) for x in zip(*everyone, strict=True))
         self._scores = []
@@ -72,8 +105,29 @@ class NextStep(L.LightningModule):
             )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
         auc = _auc(logits.numpy(), labels.numpy())
-        for name, value in {"valid/loss": loss, "valid/auc": auc}.items():
+        for name, value in {"valid/loss": loss, "valid/auc": auc, **self._means()}.items():
             self.log(name, value, batch_size=1, **OVER_ALL)
+
+    def _means(self) -> dict[str, Tensor]:
+        """Each term of the loss over the epoch and over all processes, by response."""
+        everyone = processes.gathered(self._sums)
+        self._sums = {}
+        sums = {name: sum(part[name].cpu() for part in everyone) for name in everyone[0]}
+        responses = sums.pop("responses", None)
+        return {f"loss/{name}": (value / responses).float() for name, value in sums.items()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The epoch's sums so far."""
+        checkpoint["loss_sums"] = dict(self._sums)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with them."""
+        self._sums = dict(checkpoint["loss_sums"])
+
+    def on_train_start(self) -> None:
+        """Compile the encoder where that is wanted, after the average has copied the model."""
+        if self.settings.compile:
+            self.model.encoder.compile(dynamic=True)
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW, with the scheduler that the configuration names."""
@@ -91,12 +145,15 @@ class NextStep(L.LightningModule):
                 optimizer, t.scheduler_step, gamma=t.scheduler_factor
             )
         elif t.scheduler == "onecycle":
-            total = int(self.trainer.estimated_stepping_batches)
+            total = t.epochs * self.steps
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: one_cycle(s, total))
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
         else:
             return optimizer
-        return [optimizer], [{"scheduler": schedule, "monitor": "valid/auc"}]
+        # Once an epoch, but before the checkpoint at its end: Lightning steps a plateau of interval
+        # "epoch" only after it.
+        once = {"interval": "step", "frequency": self.steps}
+        return [optimizer], [{"scheduler": schedule, "monitor": "valid/auc", **once}]
 
 
 def fit(
@@ -105,6 +162,7 @@ def fit(
     settings: TrainConfig,
     callbacks: list[Callback],
     logger: Any = False,
+    checkpoint: Path | None = None,
 ) -> None:
     """Train on `splits.train`, validate on `splits.valid` after every epoch.
 
@@ -128,16 +186,19 @@ def fit(
         gradient_clip_val=t.clip,
         logger=logger,
         callbacks=[*callbacks, *([averaging(t.average)] if t.average else [])],
+        plugins=[WholeFiles()],
+        precision="bf16-mixed" if t.precision == "bfloat16" else "32-true",
         enable_progress_bar=t.progress and (sys.stderr.isatty() or get_ipython() is not None),
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
     training = loader(splits.train, t.tokens_per_batch, True, t.seed, rank, world)
+    module.steps = len(training)
     most = reading_tokens(trainer.strategy.root_device)
     validation = loader(splits.valid, most, rank=rank, world=world)
-    _run(trainer, module, training, validation)
+    _run(trainer, module, training, validation, ckpt_path=checkpoint, weights_only=True)
 
 
 def averaging(decay: float) -> WeightAveraging:
@@ -168,11 +229,11 @@ def _strategy(module: NextStep) -> DDPStrategy:
     return DDPStrategy(find_unused_parameters=idle)
 
 
-def _run(trainer: L.Trainer, *args: Any) -> None:
+def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
     """`trainer.fit`, where an interrupt stays one: Lightning turns it into an exit of the kernel
     and leaves further interrupts switched off."""
     try:
-        trainer.fit(*args)
+        trainer.fit(*args, **more)
     except SystemExit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None

@@ -33,6 +33,14 @@ class Monitor(L.Callback):
         self.rows: list[dict[str, float]] = []
         self._gradient_norm = torch.tensor(torch.nan)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them; the list stays the one that others look at."""
+        self.rows[:] = state_dict["rows"]
+
     def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: Any) -> None:
         """Keep the gradients' norm of the steps that are looked at."""
         if trainer.global_step % self.every == 0:

@@ -1,5 +1,6 @@
-"""Run folders: what a training leaves behind, complete or not at all.
+"""Run folders: what a training leaves behind, and what state it is in.
 
+state.json          training, stopped (with the reason) or finished
 model.safetensors   weights of the best epoch
 config.json         configuration, skills, data set: enough to rebuild the model
 spread.json         how sure a mastery value is (`retrospective`)
@@ -7,36 +8,37 @@ items.csv           items and the skill (by number) of each, where the data has 
 history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
 provenance.json     versions, commit, checksums, seed, command, time
 metrics.json, report.html, figures/, notebooks/     added by the notebooks
+checkpoints/        what a training goes on from; gone when it has finished
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kt_core.config import RunConfig, from_dict
 from kt_core.data import Dataset, Splits, Vocabulary
 from kt_core.errors import KTError
+from kt_core.locks import in_use
 from kt_core.model import GainAKT2
 from kt_core.spread import Spread
 
+STATE = "state.json"
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -74,16 +76,20 @@ class Run:
         self.spread = spread
         self.write_json("spread.json", {"log_concentration": list(spread.weights)})
 
-    def finish(self, model: GainAKT2, checkpoint: str, seconds: float) -> None:
-        """Keep the weights of the best epoch and drop Lightning's checkpoint."""
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        weights = {k.removeprefix("model."): v.contiguous() for k, v in state.items()}
-        model.load_state_dict(weights)
-        save_file(weights, self.path / "model.safetensors")
-        shutil.rmtree(self.path / "checkpoints")
-        self.provenance["training_seconds"] = round(seconds, 1)
+    def finish(self, model: GainAKT2) -> None:
+        """Keep the weights; from here on the run is finished."""
+        weights = {name: w.contiguous() for name, w in model.state_dict().items()}
         self.provenance["parameters"] = sum(w.numel() for w in weights.values())
         self.write_json("provenance.json", self.provenance)
+        temporary = self.path / ".model.safetensors.tmp"
+        save_file(weights, temporary)
+        temporary.replace(self.path / "model.safetensors")
+        self.say("finished")
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def say(self, state: str, why: str = "") -> None:
+        """Write down the state of the run: training, stopped or finished."""
+        self.write_json(STATE, {"state": state, **({"why": why} if why else {})})
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -92,23 +98,14 @@ class Run:
         Raises
         ------
         KTError
-            When the folder is no run, or its configuration or weights are damaged.
+            When the folder is no run or half a run, or its configuration or weights are damaged.
         """
         path = Path(path)
-        for name in ("config.json", "model.safetensors"):
-            if not (path / name).is_file():
-                raise KTError(f"{path} is not a finished run: it has no {name}")
-        saved = _read_json(path / "config.json")
-        try:
-            saved["config"]["model"].setdefault("evidence", False)  # runs older than the setting
-            config = from_dict(saved["config"])
-            vocabulary = Vocabulary(tuple(map(str, saved["skills"])), *_items(path))
-        except KTError as error:
-            raise KTError(f"{path / 'config.json'}: {error}") from None
-        except (KeyError, TypeError) as error:
-            raise KTError(
-                f"{path / 'config.json'}: {error} is missing or of the wrong type"
-            ) from None
+        if not (path / "config.json").is_file():
+            raise KTError(f"{path} is not a finished run: it has no config.json")
+        if reason := unfinished(path):
+            raise KTError(f"{path} is not a finished run: {reason}")
+        config, vocabulary = settings(path)
         model = GainAKT2(config.model, len(vocabulary.skills), vocabulary.item_skill)
         try:
             model.load_state_dict(load_file(path / "model.safetensors"))
@@ -118,39 +115,44 @@ class Run:
                 f"{path / 'model.safetensors'}: damaged, or of another model ({reason}); "
                 "train again, or restore the file"
             ) from None
-        provenance = _read_json(path / "provenance.json")
+        provenance = read_json(path / "provenance.json")
         return cls(path, config, vocabulary, provenance, model.eval(), _spread(path))
 
 
-@contextlib.contextmanager
-def new_run(folder: str | Path, config: RunConfig, splits: Splits) -> Iterator[Run]:
-    """A run folder under construction; it takes its name only when the block ends well.
+def unfinished(folder: Path) -> str:
+    """Why a run folder is no finished run, and the way on; nothing where it is one."""
+    weights = (folder / "model.safetensors").is_file()
+    if not (folder / STATE).is_file():  # a run older than the file
+        return "" if weights else "it has no model.safetensors"
+    state = read_json(folder / STATE)
+    if state.get("state") == "finished":
+        return "" if weights else "it has no model.safetensors"
+    if state.get("state") == "stopped":
+        return f"its training was stopped ({state.get('why', 'no reason given')}). {way_on(folder)}"
+    if in_use(folder):
+        return "it is being trained by another process"
+    return f"its training was killed. {way_on(folder)}"
 
-    Raises
-    ------
-    KTError
-        When `folder` exists already or its parent cannot be written.
-    """
-    folder = Path(folder)
-    free_folder(folder)
-    partial = folder.parent / f".partial-{folder.name}-{os.getpid()}"
+
+def way_on(folder: Path) -> str:
+    """How a training that stopped can go on."""
+    return (
+        f"Go on with: python -m kt_core train --resume {shlex.quote(str(folder))} "
+        "(with --end, it ends there with the best weights so far)"
+    )
+
+
+def settings(path: Path) -> tuple[RunConfig, Vocabulary]:
+    """What a run folder, finished or not, was trained with."""
+    saved = read_json(path / "config.json")
     try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise KTError(
-            f"{folder.parent}: cannot be written ({error.strerror}); choose --out"
-        ) from None
-    run = Run(partial, config, splits.vocabulary, provenance(config, splits.dataset))
-    try:
-        run.write_json("config.json", {"config": config.to_dict(), **_data_facts(splits)})
-        v = splits.vocabulary
-        if v.items:
-            run.write_table("items.csv", pd.DataFrame({"skill": v.item_skill, "item": v.items}))
-        yield run
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        saved["config"]["model"].setdefault("evidence", False)  # runs older than the setting
+        config = from_dict(saved["config"])
+        return config, Vocabulary(tuple(map(str, saved["skills"])), *_items(path))
+    except KTError as error:
+        raise KTError(f"{path / 'config.json'}: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise KTError(f"{path / 'config.json'}: {error} is missing or of the wrong type") from None
 
 
 def free_folder(folder: Path) -> None:
@@ -162,6 +164,8 @@ def free_folder(folder: Path) -> None:
         raise KTError(
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
+    if there and (folder / STATE).is_file() and unfinished(folder):
+        raise KTError(f"{folder} exists already: {unfinished(folder)}")
     if there:
         raise KTError(f"{folder} exists already; choose another --name or remove it")
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -216,7 +220,8 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _data_facts(splits: Splits) -> dict[str, Any]:
+def data_facts(splits: Splits) -> dict[str, Any]:
+    """What config.json says beside the configuration."""
     return {
         "skills": list(splits.vocabulary.skills),
         "inflated": splits.dataset.inflated,
@@ -235,13 +240,14 @@ def _spread(path: Path) -> Spread | None:
     file = path / "spread.json"
     if not file.is_file():
         return None
-    weights = _read_json(file).get("log_concentration")
+    weights = read_json(file).get("log_concentration")
     if not isinstance(weights, list) or len(weights) != 3:
         raise KTError(f"{file}: three numbers are wanted under log_concentration")
     return Spread(tuple(map(float, weights)))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; anything else is a KTError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -28,9 +28,11 @@ from tqdm.auto import tqdm
 
 from kt_core.config import RunConfig
 from kt_core.errors import KTError
+from kt_core.halfruns import discard_unstarted
 from kt_core.headless import KEEP_FAILED
+from kt_core.locks import wait_for
 from kt_core.predict import write_table
-from kt_core.runs import write_text
+from kt_core.runs import unfinished, write_text
 from kt_core.workflow import configure
 
 AXES = {"preset": "quick", "dataset": "simulated", "mode": "", "seed": 0, "fold": 0}
@@ -184,8 +186,12 @@ def run_cell(cell: Cell, out: str, threads: int) -> str:
     folder, failed = Path(out) / cell.name, Path(out) / "failed" / cell.name
     shutil.rmtree(failed, ignore_errors=True)
     steps = [["validate", str(folder)]]
-    if not (folder / "model.safetensors").is_file():
+    if folder.is_dir():
+        wait_for(folder)  # a worker may have been killed, and its training live on
+    if not folder.is_dir() or discard_unstarted(folder):
         steps.insert(0, ["train", *cell.arguments, "--name", cell.name, "--out", out])
+    elif unfinished(folder):
+        steps.insert(0, ["train", "--resume", str(folder)])
     with tempfile.TemporaryDirectory() as scratch:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), KEEP_FAILED: scratch}
         for step in steps:
@@ -206,7 +212,7 @@ def run_cell(cell: Cell, out: str, threads: int) -> str:
 
 def finished(folder: Path) -> bool:
     """Whether a cell has been trained and measured."""
-    return (folder / "model.safetensors").is_file() and (folder / "metrics.json").is_file()
+    return (folder / "metrics.json").is_file() and not unfinished(folder)
 
 
 def collect(cells: list[Cell], out: Path) -> pd.DataFrame:

@@ -12,19 +12,21 @@ from typing import Any
 import lightning as L
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from kt_core import losses, processes
+from kt_core.checkpoints import RESUME, Checkpoints
 from kt_core.config import ModelConfig, RunConfig, TrainConfig
 from kt_core.dashboard import Dashboard
 from kt_core.data import Batch, Splits
 from kt_core.data.columns import tally
 from kt_core.evaluate import MOST_LEARNERS, evaluate
 from kt_core.fitting import NextStep, fit
+from kt_core.halfruns import training_run
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
-from kt_core.runs import Run, new_run
+from kt_core.runs import Run
 from kt_core.spread import fit_spread
 from kt_core.tracking import tracker
 
@@ -103,11 +105,24 @@ class History(L.Callback):
     def __init__(self, run: Run, monitor: Monitor | None, verbose: bool):
         self.run, self.monitor, self.verbose = run, monitor, verbose
         self.rows: list[dict[str, float]] = []
-        self._since, self._rate = 0.0, 0.0
+        self._since, self._before, self._rate = 0.0, 0.0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, and the seconds and rate of the epoch that has not ended."""
+        return {"rows": self.rows, "seconds": self._seconds(), "rate": self._rate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them; the list stays the one that the dashboard looks at."""
+        self.rows[:] = state_dict["rows"]
+        self._before, self._rate = state_dict["seconds"], state_dict["rate"]
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Start the clock of an epoch that goes on in its middle."""
+        self._since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         """Start the epoch's clock, and note the learning rate with which it starts."""
-        self._since = time.perf_counter()
+        self._since, self._before = time.perf_counter(), 0.0
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
@@ -116,13 +131,11 @@ class History(L.Callback):
         row = {
             "epoch": trainer.current_epoch,
             "learning_rate": self._rate,
-            "seconds": time.perf_counter() - self._since,
+            "seconds": self._seconds(),
             **values,
         }
         self.rows.append(row)
-        self.run.write_table("history.csv", pd.DataFrame(self.rows))
-        if self.monitor is not None:
-            self.run.write_table("monitor.csv", pd.DataFrame(self.monitor.rows))
+        self.write()
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         if self.verbose:
@@ -134,17 +147,31 @@ class History(L.Callback):
                 flush=True,
             )
 
+    def write(self) -> None:
+        """Both tables, as far as training has come."""
+        self.run.write_table("history.csv", pd.DataFrame(self.rows))
+        if self.monitor is not None:
+            self.run.write_table("monitor.csv", pd.DataFrame(self.monitor.rows))
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._since
+
 
 def train(
-    config: RunConfig, splits: Splits, folder: str | Path, dashboard: Dashboard | None = None
+    config: RunConfig,
+    splits: Splits,
+    folder: str | Path,
+    dashboard: Dashboard | None = None,
+    resume: bool = False,
+    end: bool = False,
 ) -> Run:
-    """Train a model and write its run folder.
-
-    The run appears under `folder` when it is complete; until then it lies beside it under a
-    name that begins with ``.partial-``.
+    """Train a model and write its run folder, which says in ``state.json`` how far it is.
 
     Parameters
     ----------
+    resume : go on with the half-run in `folder`. On the same machine and with the same number of
+        threads, weights and metrics are to the bit those of a training that was never stopped.
+    end : resume, but train no more: the run ends with the best weights so far.
     dashboard : shown while training goes on; its stop button ends training after the next
         validation, and the run is kept. It changes no weight.
 
@@ -155,57 +182,67 @@ def train(
     Raises
     ------
     KTError
-        When the folder exists or cannot be written, or no accelerator of the wanted kind is there.
+        When the folder exists, cannot be written or (`resume`) holds no half-run; when no
+        accelerator of the wanted kind is there; when training diverges.
     """
     track = tracker(config)  # a missing extra is an error now, not after an hour
     module, t = _prepared(config, splits), config.train
-    with new_run(folder, config, splits) as run:
-        best, early, monitor = _callbacks(t, run.path / "checkpoints")
-        verbose = dashboard is None and not sys.stderr.isatty()
-        history = History(run, monitor, verbose)
-        callbacks = [c for c in (best, early, monitor, history) if c is not None]
+    with training_run(folder, config, splits, resume or end) as run:
+        checkpoint = run.path / "checkpoints" / RESUME
+        keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)
+        early, monitor = _callbacks(t)
+        history = History(run, monitor, dashboard is None and not sys.stderr.isatty())
+        callbacks = [c for c in (keep, early, monitor, history) if c is not None]
         if dashboard is not None:
             dashboard.follow(history.rows, monitor.rows if monitor else [])
             callbacks.append(dashboard)
             t = dataclasses.replace(t, progress=False)  # one display is enough
-        started = time.perf_counter()
-        fit(module, splits, t, callbacks, track)
-        by_hand = dashboard is not None and dashboard.stopping
+        fit(module, splits, t, callbacks, track, checkpoint if resume or end else None)
+        if keep.weights is None:
+            raise KTError(f"{folder}: no epoch has been validated yet: it cannot end here")
+        history.write()  # no more rows than the weights have seen
+        module.model.load_state_dict(keep.weights)
+        by_hand = end or (dashboard is not None and dashboard.stopping)
         run.provenance["ended"] = _why(by_hand, early, len(history.rows))
         run.provenance["processes"] = processes.world()
-        run.finish(module.model, best.best_model_path, time.perf_counter() - started)
+        seconds = sum(row["seconds"] for row in history.rows)
+        run.provenance["training_seconds"] = round(seconds, 1)
         if module.model.on_path:
             some = splits.valid.sample(MOST_LEARNERS)
             spread = fit_spread(evaluate(module.model, some, flips=False).frame)
             if spread is not None:
                 run.write_spread(spread)
+        run.finish(module.model)
     return Run.load(folder)
 
 
-def train_beside(config: RunConfig, splits: Splits) -> None:
+def train_beside(
+    config: RunConfig, splits: Splits, folder: str | Path, resume: bool = False, end: bool = False
+) -> None:
     """The part in `train` of every process but the first (`kt_core.processes`): the same training
     on its share of the batches; it writes nothing."""
-    callbacks = [c for c in _callbacks(config.train, None) if c is not None]
-    settings = dataclasses.replace(config.train, progress=False)
-    fit(_prepared(config, splits), splits, settings, callbacks)
+    t = config.train
+    checkpoint = Path(folder) / "checkpoints" / RESUME
+    keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
+    callbacks = [c for c in (keep, *_callbacks(t)) if c is not None]
+    settings = dataclasses.replace(t, progress=False)
+    fit(
+        _prepared(config, splits),
+        splits,
+        settings,
+        callbacks,
+        checkpoint=checkpoint if resume or end else None,
+    )
 
 
 def _prepared(config: RunConfig, splits: Splits) -> KTModule:
     L.seed_everything(config.train.seed, workers=True, verbose=False)
-    module = KTModule(new_model(config.model, splits), config)
-    if rank := processes.rank():  # the same weights, but other dropout and other hidden answers
-        torch.manual_seed(config.train.seed + rank)
-    return module
+    return KTModule(new_model(config.model, splits), config)
 
 
-def _callbacks(
-    t: TrainConfig, folder: Path | None
-) -> tuple[ModelCheckpoint, EarlyStopping, Monitor | None]:
-    return (
-        ModelCheckpoint(folder, monitor="valid/auc", mode="max"),
-        EarlyStopping("valid/auc", mode="max", patience=t.patience),
-        Monitor(t.monitor_every) if t.monitor else None,
-    )
+def _callbacks(t: TrainConfig) -> tuple[EarlyStopping, Monitor | None]:
+    early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
+    return early, Monitor(t.monitor_every) if t.monitor else None
 
 
 def _why(by_hand: bool, early: EarlyStopping, epochs: int) -> str:

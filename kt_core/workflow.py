@@ -25,7 +25,7 @@ from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
 from kt_core.presets import preset
-from kt_core.runs import Run, data_checksums
+from kt_core.runs import Run, data_checksums, unfinished
 from kt_core.spread import coverage
 from kt_core.validation import Measures, measure
 
@@ -84,7 +84,12 @@ def find_runs(runs: list[str]) -> list[Path]:
     if runs:
         return [Path(run) for run in runs]
     finished = sorted(
-        default_out().glob("[!.]*/model.safetensors"), key=lambda p: p.stat().st_mtime
+        (
+            path
+            for path in default_out().glob("[!.]*/model.safetensors")
+            if not unfinished(path.parent)
+        ),
+        key=lambda path: path.stat().st_mtime,
     )
     if not finished:
         raise KTError(f"no finished run in {default_out()}: train one with 01_train, or name one")

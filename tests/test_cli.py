@@ -143,12 +143,11 @@ def test_bad_data_ends_in_one_message_and_no_run(tmp_path, content, words):
     assert done.returncode == 2 and words in done.stderr
     assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "o" / "r").exists()
-    assert not list(tmp_path.glob("o/.partial*"))
 
 
-def test_an_interrupt_leaves_nothing(tmp_path):
+def test_an_interrupted_training_can_go_on(tmp_path):
     command = [sys.executable, "-m", "kt_core", "run", "--preset", "smoke", "--out", str(tmp_path)]
-    command += ["--set", "train.epochs=5000", "--set", "train.patience=5000"]
+    command += ["--set", "train.epochs=5000", "--set", "train.patience=5000", "--name", "r"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -159,19 +158,21 @@ def test_an_interrupt_leaves_nothing(tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
-        if line.startswith("epoch"):
+        if line.startswith("epoch   2"):  # the first has its checkpoint then
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in errors
-    assert list(tmp_path.iterdir()) == []
+    assert process.returncode == 130 and "interrupted: Go on with" in errors
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+    assert halfruns.half_run(tmp_path / "r").train.epochs == 5000
 
 
-def test_cleaning_up_spares_runs_whose_names_begin_alike(tmp_path):
-    for name in (".partial-base-7", ".partial-base-2-99", "base"):
-        (tmp_path / name).mkdir()
-    cli._drop_partial(tmp_path / "base")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".partial-base-2-99", "base"]
+def test_what_a_killed_kernel_left_is_removed_where_nothing_can_go_on(tmp_path):
+    for name in ("killed", "base"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    (tmp_path / "base" / "checkpoints" / "resume.ckpt").write_bytes(b"x")
+    assert cli._discarded(tmp_path / "killed") and not cli._discarded(tmp_path / "base")
+    assert [p.name for p in tmp_path.iterdir()] == ["base"]
 
 
 def test_an_existing_name_and_an_unwritable_folder(out, tmp_path, capsys):

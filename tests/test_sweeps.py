@@ -184,7 +184,7 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
     grid_cells, out = cells(seeds=(0, 1)), tmp_path / "out"
 
     def kill_once_busy():
-        while not list(out.glob(".partial-*")):
+        while not list(out.glob("*/state.json")):
             time.sleep(0.1)
         os.killpg(workers[0].pid, signal.SIGKILL)
 

@@ -7,7 +7,6 @@ an item that is not known. Each sequence is its own history. N interactions, S s
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,11 +15,12 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from kt_core.baselines.counts import check_fitted, unless_first
 from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.checkpoints import Checkpoints
 from kt_core.config import TrainConfig
 from kt_core.data.batches import READING, Batch, LengthBuckets, SequenceDataset
 from kt_core.data.sequences import Sequences, Splits
@@ -76,13 +76,10 @@ class NeuralTracer:
         network = self.kind(self.shape, len(v.skills), len(v.items), max(longest - 1, 1))
         settings = dataclasses.replace(self.training, seed=seed)
         epochs = _Epochs(self.name, self.verbose)
-        with tempfile.TemporaryDirectory() as folder:
-            best = ModelCheckpoint(folder, monitor="valid/auc", mode="max")
-            stop = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
-            fit(NextStep(network, settings), splits, settings, [best, stop, epochs])
-            kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        weights = kept["state_dict"].items()
-        network.load_state_dict({k.removeprefix("model."): w for k, w in weights})
+        keep = Checkpoints(None)
+        stop = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
+        fit(NextStep(network, settings), splits, settings, [keep, stop, epochs])
+        network.load_state_dict(keep.weights)
         self.network, self.skills = network.cpu().eval(), len(v.skills)
         self.history = pd.DataFrame(epochs.rows)
         self.fit_seconds = time.perf_counter() - started

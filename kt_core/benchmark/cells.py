@@ -67,6 +67,11 @@ PATH_ONLY = (  # settings that mode `retrospective` alone reads
     ("train", "hide_in"),
     ("train", "horizon"),
 )
+LATER = {  # settings younger than the first cells, and what they stood for then
+    ("train", "precision"): "float32",
+    ("train", "compile"): False,
+    ("train", "checkpoint_minutes"): 10.0,
+}
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,9 @@ class Cell:
     def fingerprint(self) -> str:
         """Of all settings that the result depends on; a cell with another one is out of date."""
         settings = self.config.to_dict()
+        for (part, name), default in LATER.items():
+            if settings[part][name] == default:
+                del settings[part][name]
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")}
         elif self.model != "retrospective":

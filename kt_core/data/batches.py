@@ -98,6 +98,8 @@ class LengthBuckets(Sampler[list[int]]):
     ):
         self.lengths, self.shuffle, self.seed, self.epoch = lengths, shuffle, seed, 0
         self.rank, self.world = rank, world
+        self.place = 0  # how many batches of the epoch have been handed out
+        self.begin = 0  # how many of the next epoch to leave out
         self.cuts = _cuts(np.sort(lengths), tokens)
         if len(self.cuts) + 1 < world:  # every process needs something to read
             if len(lengths) < world:
@@ -115,16 +117,35 @@ class LengthBuckets(Sampler[list[int]]):
         return len(range(self.rank, parts, self.world))
 
     def __iter__(self) -> Iterator[list[int]]:
+        # Nothing is read before the first batch is asked for: Lightning makes the iterator of a
+        # resumed epoch first and says then which epoch it is.
+        begin, self.begin = self.begin, 0
+        for place, part in enumerate(self._batches()[begin:], start=begin + 1):
+            self.place = place
+            yield part.tolist()
+
+    def _batches(self) -> list[np.ndarray]:
+        """All batches of this epoch and process, in order."""
         if not self.shuffle:
             order = np.argsort(self.lengths, kind="stable")
-            parts = np.split(order, self.cuts)[self.rank :: self.world]
-            return iter([part.tolist() for part in parts])
+            return np.split(order, self.cuts)[self.rank :: self.world]
         rng = np.random.default_rng((self.seed, self.epoch))
         jitter = rng.uniform(0.9, 1.1, len(self.lengths))
         parts = np.split(np.argsort(self.lengths * jitter, kind="stable"), self.cuts)
         parts += parts[-self.world :]  # for a last step that lacks some
-        steps = rng.permutation(len(self))
-        return iter([parts[i * self.world + self.rank].tolist() for i in steps])
+        return [parts[i * self.world + self.rank] for i in rng.permutation(len(self))]
+
+
+class Batches(DataLoader):
+    """A DataLoader that knows its place in the epoch: a training resumed there reads on."""
+
+    def state_dict(self) -> dict[str, int]:
+        """For the checkpoint; at the end of an epoch the place is the start of the next."""
+        return {"place": self.sampler.place % len(self.sampler)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """From the checkpoint."""
+        self.sampler.begin = state["place"]
 
 
 def _cuts(ascending: np.ndarray, tokens: int) -> list[int]:
@@ -144,7 +165,7 @@ def loader(
     seed: int = 0,
     rank: int = 0,
     world: int = 1,
-) -> DataLoader:
+) -> Batches:
     """A DataLoader whose items are `Batch`es, of this process's share."""
     sampler = LengthBuckets(sequences.lengths, tokens, shuffle, seed, rank, world)
-    return DataLoader(SequenceDataset(sequences), sampler=sampler, batch_size=None)
+    return Batches(SequenceDataset(sequences), sampler=sampler, batch_size=None)

@@ -1,0 +1,126 @@
+"""What a training can go on from after it was killed, to the bit.
+
+One file, replaced whole: weights, their average, optimiser, schedule, the place in the epoch, the
+weights of the best epoch so far, and what the other callbacks remember. The random numbers of a
+step depend on the seed and the step alone (`kt_core.fitting.NextStep`), and so does the order of
+batches on the epoch: neither has a state.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from kt_core.errors import KTError
+
+RESUME = "resume.ckpt"
+LOOK = 50  # steps between two looks at the clock: several processes have to agree on it
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then moves it there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None):
+        """Raises a KTError where it cannot be written; the file before it stays."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            torch.save(checkpoint, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
+            temporary.unlink(missing_ok=True)
+            raise KTError(
+                f"{path}: cannot be written ({error}); what was there before is kept"
+            ) from None
+
+
+class Checkpoints(Checkpoint):
+    """Saves after every epoch and, where epochs are long, every `minutes` within one.
+
+    As a checkpoint callback it runs after all others: validation has the averaged weights then,
+    and the end of an epoch has its row of history and the decision whether there is another.
+
+    Parameters
+    ----------
+    path : of the file; None keeps the best weights alone.
+    end : train no more than the checkpoint that is resumed.
+
+    Attributes
+    ----------
+    auc : best validation AUC so far.
+    weights : of the model in that epoch, by name; None before the first validation.
+    """
+
+    def __init__(self, path: Path | None, minutes: float = 0.0, end: bool = False):
+        self.path, self.seconds, self.ending = path, 60 * minutes, end
+        self.auc = float("-inf")
+        self.weights: dict[str, Tensor] | None = None
+        self._validated: dict[str, Tensor] = {}
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Start the clock; stop at once where training had been told to stop."""
+        self._saved = time.monotonic()
+        trainer.should_stop |= self.ending
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Within an epoch, save when the last time is long ago."""
+        late = time.monotonic() - self._saved >= self.seconds
+        if trainer.global_step % LOOK == 0 and trainer.strategy.broadcast(late):
+            self._save(trainer, module)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Copy the weights that are about to be judged."""
+        weights = module.model.state_dict().items()
+        self._validated = {name: w.detach().to("cpu", copy=True) for name, w in weights}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Keep a better epoch; save."""
+        auc = float(trainer.callback_metrics["valid/auc"])
+        if auc > self.auc:
+            self.auc, self.weights = auc, self._validated
+        self.ending = bool(trainer.should_stop)
+        self._save(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"auc": self.auc, "weights": self.weights, "ending": self.ending}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.auc, self.weights = state_dict["auc"], state_dict["weights"]
+        self.ending |= state_dict["ending"]
+
+    def _save(self, trainer: L.Trainer, module: Any) -> None:
+        if self.path is None:
+            return
+        for name, weight in module.named_parameters():
+            if not weight.isfinite().all():
+                raise KTError(
+                    f"training has diverged: weights {name} are not finite after step "
+                    f"{trainer.global_step}; choose a smaller train.learning_rate"
+                )
+        trainer.save_checkpoint(self.path)
+        self._saved = time.monotonic()
+
+
+def check(path: Path) -> None:
+    """Raise a KTError where a checkpoint holds anything but tensors and plain values, or is none:
+    one from elsewhere is data, and never run."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        fine = {"loops", "callbacks", "optimizer_states", "loss_sums"} <= set(content)
+        reason = "" if fine else "no checkpoint of this program"
+    except Exception as error:  # torch has no common class for what damaged files raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if reason:
+        raise KTError(f"{path}: there is nothing to go on from ({reason}); train again")
