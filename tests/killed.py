@@ -92,7 +92,7 @@ def content(folder):
     return parts
 
 
-def main(out, mode, scheduler, seed):
+def main(out, mode, scheduler, seed, most):
     torch.set_num_threads(1)
     checkpoints.LOOK = 3
     overrides = SETTINGS | {"model.mode": mode, "train.scheduler": scheduler}
@@ -100,7 +100,7 @@ def main(out, mode, scheduler, seed):
     splits = make_splits(load_dataset(config.data), config.data)
     assert in_fork(lambda: training.train(config, splits, out / "whole"))
     whole = content(out / "whole")
-    for number, (name, arm) in enumerate(points(seed)):
+    for number, (name, arm) in enumerate(itertools.islice(points(seed), most)):
         folder = out / str(number)
 
         def begin(arm=arm, folder=folder):
@@ -116,4 +116,4 @@ def main(out, mode, scheduler, seed):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], *map(int, sys.argv[4:]))

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT, needs_data
 
-from kt_core import cli, plots
+from kt_core import cli, halfruns, plots
 from kt_core.presets import PRESETS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

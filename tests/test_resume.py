@@ -20,10 +20,10 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
-    ("mode", "scheduler", "seed"), [("retrospective", "plateau", 0), ("cumulative", "onecycle", 1)]
+    "trainings", [("retrospective", "plateau", "0", "8"), ("cumulative", "onecycle", "1", "3")]
 )
-def test_a_killed_training_comes_to_the_same_bits(tmp_path, mode, scheduler, seed):
-    command = [sys.executable, "-m", "tests.killed", str(tmp_path), mode, scheduler, str(seed)]
+def test_a_killed_training_comes_to_the_same_bits(tmp_path, trainings):
+    command = [sys.executable, "-m", "tests.killed", str(tmp_path), *trainings]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False
