@@ -20,7 +20,6 @@ from torch import Tensor
 
 from kt_core.errors import KTError
 
-RESUME = "resume.ckpt"
 LOOK = 50  # steps between two looks at the clock: several processes have to agree on it
 
 
@@ -111,16 +110,3 @@ class Checkpoints(Checkpoint):
                 )
         trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
-
-
-def check(path: Path) -> None:
-    """Raise a KTError where a checkpoint holds anything but tensors and plain values, or is none:
-    one from elsewhere is data, and never run."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        fine = {"loops", "callbacks", "optimizer_states", "loss_sums"} <= set(content)
-        reason = "" if fine else "no checkpoint of this program"
-    except Exception as error:  # torch has no common class for what damaged files raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    if reason:
-        raise KTError(f"{path}: there is nothing to go on from ({reason}); train again")

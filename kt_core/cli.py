@@ -32,12 +32,10 @@ from kt_core.locks import in_use, locked
 from kt_core.predict import check_target, write_table
 from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
-from kt_core.runs import Run, free_folder, way_on
-from kt_core.training import train as train_run
-from kt_core.training import train_beside
+from kt_core.runs import Run, free_folder, settings, way_on
 
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
-SETTINGS = (  # arguments of a new training
+NEW = (  # arguments of a new training
     "dataset",
     "data",
     "column",
@@ -236,7 +234,8 @@ def _train(args: argparse.Namespace) -> Path:
         args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
     )
     folder = workflow.run_folder(config, args.name, args.out).absolute()
-    free_folder(folder)
+    if not processes.rank():  # the others may come when the first has made it
+        free_folder(folder)
     if processes.world() > 1:
         return _train_together(config, folder)
     parameters = {
@@ -255,8 +254,8 @@ def _train(args: argparse.Namespace) -> Path:
 
 def _resume(args: argparse.Namespace) -> Path:
     folder = Path(args.resume).absolute()
-    config = half_run(folder)
-    given = [name for name in SETTINGS if getattr(args, name) not in ("", None, [], False)]
+    config = settings(folder)[0] if processes.rank() else half_run(folder)
+    given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise KTError(f"--resume goes on with the run's own settings: leave out {names}")
@@ -288,11 +287,13 @@ def _train_together(
     config: RunConfig, folder: Path, resume: bool = False, end: bool = False
 ) -> Path:
     """Without a notebook: one of several processes that torchrun or SLURM has started."""
+    from kt_core import training  # takes seconds to load
+
     splits = workflow.read_splits(config)
     if processes.rank():
-        train_beside(config, splits, folder, resume, end)
+        training.train_beside(config, splits, folder, resume, end)
     else:
-        train_run(config, splits, folder, resume=resume, end=end)
+        training.train(config, splits, folder, resume=resume, end=end)
     return folder
 
 

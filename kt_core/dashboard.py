@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from typing import Any
 import ipywidgets as widgets
 import lightning as L
 import pandas as pd
-from IPython import get_ipython
 from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 
@@ -29,13 +27,6 @@ from kt_core.plots.training import draw_training
 
 SHARE = 0.02  # of training time that drawing may take, but for the first picture and the last
 SECONDS = 1.0  # between two updates of the progress line, at least
-
-
-def at_screen() -> bool:
-    """Whether this is a kernel of a Jupyter server, where someone may look: not so under papermill
-    and in plain Python."""
-    shell = get_ipython()
-    return hasattr(shell, "kernel") and "JPY_SESSION_NAME" in os.environ
 
 
 class Dashboard(L.Callback):

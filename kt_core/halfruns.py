@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
-from kt_core.checkpoints import RESUME, check
 from kt_core.config import RunConfig
 from kt_core.data import Splits
 from kt_core.errors import KTError
@@ -29,6 +29,7 @@ from kt_core.runs import (
 )
 
 log = logging.getLogger("kt_core")
+RESUME = "resume.ckpt"  # in the folder `checkpoints`
 
 
 @contextlib.contextmanager
@@ -98,8 +99,21 @@ def half_run(folder: str | Path) -> RunConfig:
         raise KTError(f"{folder} is in use by another process")
     if not (folder / "checkpoints" / RESUME).is_file():
         raise KTError(f"{folder}: there is no checkpoint to go on from; remove it and train again")
-    check(folder / "checkpoints" / RESUME)
+    _check(folder / "checkpoints" / RESUME)
     return settings(folder)[0]
+
+
+def _check(path: Path) -> None:
+    """Raise a KTError where a checkpoint holds anything but tensors and plain values, or is none:
+    one from elsewhere is data, and never run."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        fine = {"loops", "callbacks", "optimizer_states", "loss_sums"} <= set(content)
+        reason = "" if fine else "no checkpoint of this program"
+    except Exception as error:  # torch has no common class for what damaged files raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if reason:
+        raise KTError(f"{path}: there is nothing to go on from ({reason}); train again")
 
 
 def discard_unstarted(folder: Path) -> bool:

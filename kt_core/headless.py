@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import papermill
-from papermill.exceptions import PapermillExecutionError
+from IPython import get_ipython
 from traitlets.config import Config
 
 from kt_core.errors import KTError
@@ -25,9 +24,19 @@ class NotebookFailed(RuntimeError):
     """A notebook stopped with an error that is not about the user's input."""
 
 
+def at_screen() -> bool:
+    """Whether this is a kernel of a Jupyter server, where someone may look: not so under papermill
+    and in plain Python."""
+    shell = get_ipython()
+    return hasattr(shell, "kernel") and "JPY_SESSION_NAME" in os.environ
+
+
 @contextlib.contextmanager
 def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     """Run a notebook in a scratch folder; gives the executed notebook's path."""
+    import papermill  # takes seconds to load
+    from papermill.exceptions import PapermillExecutionError
+
     source = NOTEBOOKS / f"{name}.ipynb"
     if not source.is_file():
         raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")

@@ -10,7 +10,6 @@ import os
 from typing import TypeVar
 
 import torch.distributed as dist
-from lightning.fabric.utilities import move_data_to_device
 
 from kt_core.errors import KTError
 
@@ -43,6 +42,8 @@ def gathered(mine: T) -> list[T]:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [mine]
+    from lightning.fabric.utilities import move_data_to_device  # takes seconds to load
+
     everyone = [mine] * dist.get_world_size()
     dist.all_gather_object(everyone, move_data_to_device(mine, "cpu"))
     return everyone

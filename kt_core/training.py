@@ -16,14 +16,14 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from kt_core import losses, processes
-from kt_core.checkpoints import RESUME, Checkpoints
+from kt_core.checkpoints import Checkpoints
 from kt_core.config import ModelConfig, RunConfig, TrainConfig
 from kt_core.dashboard import Dashboard
 from kt_core.data import Batch, Splits
 from kt_core.data.columns import tally
 from kt_core.evaluate import MOST_LEARNERS, evaluate
 from kt_core.fitting import NextStep, fit
-from kt_core.halfruns import training_run
+from kt_core.halfruns import RESUME, training_run
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs import Run

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from kt_core import dashboard as live
 from kt_core.config import TargetConfig, with_overrides
 from kt_core.dashboard import Dashboard, clock
+from kt_core.headless import at_screen
 from kt_core.plots.training import draw_training
 from kt_core.runs import Run
 from kt_core.training import train
@@ -115,7 +116,7 @@ def test_drawing_takes_its_share_and_no_more(smoke, screen, tmp_path, monkeypatc
 
 def test_nobody_looks_here(monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01_train.ipynb")
-    assert not live.at_screen()  # a session's name alone is no kernel
+    assert not at_screen()  # a session's name alone is no kernel
 
 
 @pytest.mark.parametrize(
