@@ -27,6 +27,7 @@ from kt_core.data.store import FACTS
 from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
+from kt_core.files import copy, make_folder
 from kt_core.headless import NotebookFailed, executed
 from kt_core.predict import check_target, write_table
 from kt_core.predict import predict as predictions
@@ -155,7 +156,7 @@ def benchmark(args: argparse.Namespace) -> None:
     if not args.print:
         bench.run_cells(bench.missing(cells, store), store, args.jobs)
     out = Path(args.out).absolute() if args.out else workflow.default_out() / "benchmark"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
         report = reporting.export_html(notebook, out / "benchmark.html", "Benchmark")
     print(f"report: {report}")
@@ -286,9 +287,8 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
 
 
 def _keep(notebook: Path, folder: Path, name: str = "") -> None:
-    (folder / "notebooks").mkdir(exist_ok=True)
-    target = folder / "notebooks" / f"{name or notebook.stem}.ipynb"
-    shutil.copyfile(notebook, target)
+    target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
+    copy(notebook, target)
 
 
 def _finished(folders: list[Path]) -> None:

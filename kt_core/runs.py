@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from kt_core.config import RunConfig, from_dict
 from kt_core.data import Dataset, Splits, Vocabulary
 from kt_core.errors import KTError
+from kt_core.files import whole, write_text
 from kt_core.model import GainAKT2
 from kt_core.spread import Spread
 
@@ -79,7 +80,8 @@ class Run:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         weights = {k.removeprefix("model."): v.contiguous() for k, v in state.items()}
         model.load_state_dict(weights)
-        save_file(weights, self.path / "model.safetensors")
+        with whole(self.path / "model.safetensors") as temporary:
+            save_file(weights, temporary)
         shutil.rmtree(self.path / "checkpoints")
         self.provenance["training_seconds"] = round(seconds, 1)
         self.provenance["parameters"] = sum(w.numel() for w in weights.values())
@@ -163,7 +165,7 @@ def free_folder(folder: Path) -> None:
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
     if there:
-        raise KTError(f"{folder} exists already; choose another --name or remove it")
+        raise KTError(f"{folder} exists already; choose another name or remove it")
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise KTError(f"{parent}: cannot be written; choose another --out")
 
@@ -207,13 +209,6 @@ def table_sha256(table: pd.DataFrame) -> str:
     """SHA-256 of a table's values."""
     hashes = pd.util.hash_pandas_object(table, index=False).to_numpy()
     return hashlib.sha256(hashes.tobytes()).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name first, so that it is never half there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _data_facts(splits: Splits) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from tqdm.auto import tqdm
 
 from kt_core.config import RunConfig
 from kt_core.errors import KTError
+from kt_core.files import copy, make_folder, write_text
 from kt_core.headless import KEEP_FAILED
 from kt_core.predict import write_table
-from kt_core.runs import write_text
 from kt_core.workflow import configure
 
 AXES = {"preset": "quick", "dataset": "simulated", "mode": "", "seed": 0, "fold": 0}
@@ -156,12 +156,7 @@ def run(cells: list[Cell], out: Path, jobs: int = 1, scheduler: str = "") -> dic
     """
     if jobs < 1:
         raise KTError(f"--jobs {jobs}: at least 1")
-    try:
-        (out / "failed").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KTError(
-            f"{out}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
+    make_folder(out / "failed")
     waiting = [cell for cell in cells if not finished(out / cell.name)]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     threads = max((os.cpu_count() or 1) // jobs, 1)
@@ -195,7 +190,7 @@ def run_cell(cell: Cell, out: str, threads: int) -> str:
                 continue
             failed.mkdir(parents=True)
             for notebook in Path(scratch).glob("*.ipynb"):
-                shutil.copyfile(notebook, failed / notebook.name)
+                copy(notebook, failed / notebook.name)
             write_text(failed / "output.txt", done.stdout + done.stderr)
             lines = done.stderr.strip().splitlines()
             errors = [line for line in lines if line.startswith("error: ")]

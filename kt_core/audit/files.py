@@ -8,8 +8,8 @@ from pathlib import Path
 from kt_core.audit.estimates import Audited, audit, read_mastery
 from kt_core.data.readers import read_table
 from kt_core.data.table import Dataset
+from kt_core.files import make_folder, write_text
 from kt_core.reporting import plain
-from kt_core.runs import write_text
 
 TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "skills")
 
@@ -37,8 +37,7 @@ def audit_files(
 
 def write_audit(audited: Audited, folder: str | Path) -> Path:
     """All numbers as `metrics.json`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     content = {"sees": audited.sees, "covered": audited.covered}
     content |= {name: getattr(audited.measures, name).to_dict("records") for name in TABLES}
     write_text(folder / "metrics.json", json.dumps(plain(content), indent=2) + "\n")

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,6 +30,7 @@ from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Splits
 from kt_core.errors import KTError
 from kt_core.evaluate import Evidence, evaluate
+from kt_core.files import make_folder, whole
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.prediction import Prediction
 from kt_core.presets import preset
@@ -165,10 +165,9 @@ def run_cell(cell: Cell, store: Path = STORE, runs: Path | None = None) -> Path:
         table.insert(0, key, value)
     table["cell_seconds"], table["commit"] = time.perf_counter() - started, git_commit()
     table["fingerprint"] = cell.fingerprint
-    store.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    table.to_parquet(temporary, compression="zstd")
-    temporary.replace(target)
+    make_folder(store)
+    with whole(target) as temporary:
+        table.to_parquet(temporary, compression="zstd")
     return target
 
 

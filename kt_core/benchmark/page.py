@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.benchmark.tables import auc_table, fold_table, mastery_table, recovery_summary
-from kt_core.runs import write_text
+from kt_core.files import write_text
 
 
 def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retrospective") -> Path:
