@@ -27,7 +27,7 @@ from kt_core.data.store import FACTS
 from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
-from kt_core.files import copy, make_folder
+from kt_core.files import copy, make_folder, new_folder
 from kt_core.headless import NotebookFailed, executed
 from kt_core.predict import check_target, write_table
 from kt_core.predict import predict as predictions
@@ -44,10 +44,19 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what goes wrong into one message and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__, ACTIONS).parse_args(argv)
-    os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
     try:
-        return args.action(args) or 0
+        _check_text(argv)
+        os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
+        code = args.action(args) or 0
+        sys.stdout.flush()
+        return code
     except KTError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # such as a full disk under a temporary folder
         print(f"error: {error}", file=sys.stderr)
         return 2
     except NotebookFailed as error:
@@ -58,6 +67,13 @@ def main(argv: list[str] | None = None) -> int:
         left = left or "a training that had not ended has left nothing"
         print(f"interrupted: {left}", file=sys.stderr)
         return 130
+
+
+def _check_text(argv: list[str]) -> None:
+    """Arguments go into notebooks and JSON: what is no text is refused at the door."""
+    for word in argv:
+        if "\0" in word or any("\ud800" <= c <= "\udfff" for c in word):
+            raise KTError(f"argument {word!a}: not UTF-8 text; rename the file, or mend the call")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -98,7 +114,8 @@ def visualise(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Mastery of each learner and skill after the answers in a table."""
     run = Run.load(args.run)
-    check_target(args.out)
+    if check_target(args.out).resolve() == Path(args.data).resolve():
+        raise KTError(f"--out {args.out}: that is the file of histories itself")
     result = predictions(run, _histories(args, run), args.every_skill)
     target = write_table(result, args.out)
     print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
@@ -139,12 +156,14 @@ def audit(args: argparse.Namespace) -> None:
         "sees": args.sees,
         "format": args.format,
         "columns": _columns(args.column),
-        "out": str(folder),
     }
-    with executed(AUDIT, parameters) as notebook:
-        title = f"Audit: {Path(args.mastery).name}"
-        report = reporting.export_html(notebook, folder / "report.html", title)
-    print(f"report: {report}")
+    title = f"Audit: {Path(args.mastery).name}"
+    with (
+        new_folder(folder) as partial,
+        executed(AUDIT, parameters | {"out": str(partial)}) as notebook,
+    ):
+        reporting.export_html(notebook, partial / "report.html", title)
+    print(f"report: {folder / 'report.html'}")
 
 
 def benchmark(args: argparse.Namespace) -> None:
@@ -152,10 +171,14 @@ def benchmark(args: argparse.Namespace) -> None:
     from kt_core import benchmark as bench  # it loads every model
 
     store = Path(args.store).absolute() if args.store else bench.STORE
-    cells = [cell for cell in bench.plan() if args.only in cell.name]
-    if not args.print:
-        bench.run_cells(bench.missing(cells, store), store, args.jobs)
     out = Path(args.out).absolute() if args.out else workflow.default_out() / "benchmark"
+    cells = [cell for cell in bench.plan() if args.only in cell.name]
+    if not cells:
+        raise KTError(
+            f"--only {args.only}: no cell's name contains it, such as {bench.plan()[0].name}"
+        )
+    if not args.print:
+        bench.run_cells(bench.missing(cells, make_folder(store)), store, args.jobs)
     make_folder(out)
     with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
         report = reporting.export_html(notebook, out / "benchmark.html", "Benchmark")
@@ -215,6 +238,8 @@ def _histories(args: argparse.Namespace, run: Run) -> Dataset:
 
 
 def _train(args: argparse.Namespace) -> Path:
+    if args.dataset and args.data:
+        raise KTError(f"--dataset {args.dataset} and --data {args.data}: name one of them")
     overrides = _overrides(args)
     config = workflow.configure(
         args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
@@ -261,6 +286,8 @@ def _drop_partial(folder: Path) -> None:
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise KTError("a run is named twice; to compare, name different ones")
     _finished(folders)
     if as_pdf:
         pdf.browser()

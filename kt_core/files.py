@@ -18,6 +18,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from kt_core.errors import KTError
+from kt_core.values import path_of
 
 
 @contextlib.contextmanager
@@ -89,12 +90,33 @@ def make_folder(path: str | Path) -> Path:
     KTError
         When a file is in the way, or nothing can be written there.
     """
-    path = Path(path)
+    path = path_of("folder", path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KTError(f"{path}: cannot be written ({_reason(error)})") from None
     return path
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A hidden folder to fill, which becomes `path` when the block ends well, else is removed.
+
+    Raises
+    ------
+    KTError
+        When it cannot be written, or something of that name has come to be there.
+    """
+    path = Path(path).absolute()
+    partial = path.with_name(f".partial-{path.name[:100]}-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    except OSError as error:
+        raise KTError(f"{path}: cannot be written ({_reason(error)})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:

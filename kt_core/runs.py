@@ -28,16 +28,26 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from kt_core.config import RunConfig, from_dict
+from kt_core.checkpoints import (
+    read_configuration,
+    read_json,
+    read_model,
+    read_numbers,
+    read_spread,
+)
+from kt_core.config import RunConfig
 from kt_core.data import Dataset, Splits, Vocabulary
 from kt_core.errors import KTError
 from kt_core.files import whole, write_text
 from kt_core.model import GainAKT2
 from kt_core.spread import Spread
 
+COLUMNS = {  # at least
+    "history.csv": ("epoch", "valid/auc", "valid/loss"),
+    "monitor.csv": ("step",),
+}
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -58,9 +68,17 @@ class Run:
         return self.path.name
 
     def table(self, name: str) -> pd.DataFrame:
-        """`history.csv` or `monitor.csv`; empty where it does not exist."""
+        """`history.csv` or `monitor.csv`; empty where it does not exist.
+
+        Raises
+        ------
+        KTError
+            When it is no table of numbers with the columns that it should have.
+        """
         path = self.path / name
-        return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        if not path.is_file() or path.read_bytes() == b"\n":  # the monitor may not have looked yet
+            return pd.DataFrame()
+        return read_numbers(path, COLUMNS[name])
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a CSV file whole."""
@@ -100,28 +118,10 @@ class Run:
         for name in ("config.json", "model.safetensors"):
             if not (path / name).is_file():
                 raise KTError(f"{path} is not a finished run: it has no {name}")
-        saved = _read_json(path / "config.json")
-        try:
-            saved["config"]["model"].setdefault("evidence", False)  # runs older than the setting
-            config = from_dict(saved["config"])
-            vocabulary = Vocabulary(tuple(map(str, saved["skills"])), *_items(path))
-        except KTError as error:
-            raise KTError(f"{path / 'config.json'}: {error}") from None
-        except (KeyError, TypeError) as error:
-            raise KTError(
-                f"{path / 'config.json'}: {error} is missing or of the wrong type"
-            ) from None
-        model = GainAKT2(config.model, len(vocabulary.skills), vocabulary.item_skill)
-        try:
-            model.load_state_dict(load_file(path / "model.safetensors"))
-        except (SafetensorError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise KTError(
-                f"{path / 'model.safetensors'}: damaged, or of another model ({reason}); "
-                "train again, or restore the file"
-            ) from None
-        provenance = _read_json(path / "provenance.json")
-        return cls(path, config, vocabulary, provenance, model.eval(), _spread(path))
+        config, vocabulary = read_configuration(path)
+        model = read_model(path / "model.safetensors", config.model, vocabulary)
+        provenance = read_json(path / "provenance.json")
+        return cls(path, config, vocabulary, provenance, model, read_spread(path))
 
 
 @contextlib.contextmanager
@@ -165,7 +165,7 @@ def free_folder(folder: Path) -> None:
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
     if there:
-        raise KTError(f"{folder} exists already; choose another name or remove it")
+        raise KTError(f"{folder} exists already; choose another --name or remove it")
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise KTError(f"{parent}: cannot be written; choose another --out")
 
@@ -216,31 +216,3 @@ def _data_facts(splits: Splits) -> dict[str, Any]:
         "skills": list(splits.vocabulary.skills),
         "inflated": splits.dataset.inflated,
     }
-
-
-def _items(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    file = path / "items.csv"
-    if not file.is_file():
-        return (), ()
-    table = pd.read_csv(file, dtype={"item": str}, keep_default_na=False)
-    return tuple(table["item"]), tuple(table["skill"].tolist())
-
-
-def _spread(path: Path) -> Spread | None:
-    file = path / "spread.json"
-    if not file.is_file():
-        return None
-    weights = _read_json(file).get("log_concentration")
-    if not isinstance(weights, list) or len(weights) != 3:
-        raise KTError(f"{file}: three numbers are wanted under log_concentration")
-    return Spread(tuple(map(float, weights)))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise KTError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise KTError(f"{path}: a JSON object is wanted")
-    return content

@@ -10,6 +10,7 @@ from kt_core.data.readers import read_table
 from kt_core.data.table import Dataset
 from kt_core.files import make_folder, write_text
 from kt_core.reporting import plain
+from kt_core.values import convert, path_of, whole_number
 
 TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "skills")
 
@@ -29,9 +30,10 @@ def audit_files(
     KTError
         For a file that cannot be read or estimates that do not fit the responses.
     """
-    estimates = read_mastery(mastery)
-    path = Path(responses)
-    table, notes = read_table(path, format, columns or {})
+    resamples = whole_number("resamples", resamples, 20, 10**5)
+    estimates = read_mastery(path_of("mastery", mastery))
+    path = path_of("responses", responses)
+    table, notes = read_table(path, format, convert("columns", columns or {}, dict[str, str]))
     return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
 
 

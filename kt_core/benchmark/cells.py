@@ -60,6 +60,10 @@ BASELINES: dict[str, Callable[[], object]] = {
 }
 MODELS = (*OURS, *BASELINES)
 SIMULATED_LEARNERS = 4000
+COLUMNS = {
+    *("dataset", "model", "seed", "fold", "split", "measure", "variant", "sees", "value"),
+    *("low", "high", "draws", "fit_seconds", "fingerprint"),
+}
 PATH_ONLY = (  # settings that mode `retrospective` alone reads
     ("model", "evidence"),
     ("model", "transfer"),
@@ -120,8 +124,26 @@ class Cell:
         file = store / f"{self.name}.parquet"
         if not file.is_file():
             return False
-        kept = pd.read_parquet(file, columns=["fingerprint"])["fingerprint"]
-        return self.fingerprint == kept.iloc[0]
+        return self.fingerprint == read_cell(file)["fingerprint"].iloc[0]
+
+
+def read_cell(file: Path) -> pd.DataFrame:
+    """A finished cell.
+
+    Raises
+    ------
+    KTError
+        When the file is damaged or something else.
+    """
+    try:
+        table = pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        reason = " ".join(str(error).split())[:200]
+        raise KTError(f"{file}: not a readable Parquet file ({reason}); remove it") from None
+    absent = sorted(COLUMNS - set(table))
+    if absent or table.empty:
+        raise KTError(f"{file}: no cell of the benchmark (no {', '.join(absent)}); remove it")
+    return table
 
 
 def plan() -> list[Cell]:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from kt_core.errors import KTError, brief
 from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, whole_numbers
+from kt_core.values import names_of
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
@@ -90,7 +92,13 @@ def plot_revision(
     skills : draw these instead.
     """
     asked = learner[learner["asked"]]
-    order = list(skills) or list(asked["skill"].value_counts(sort=True).index[:most])
+    practised = list(asked["skill"].value_counts(sort=True).index)
+    order = names_of("skills", skills) or practised[:most]
+    for skill in order:
+        if skill not in practised:
+            raise KTError(
+                f"skill {brief(skill)}: this learner practised {brief(practised)}; choose of these"
+            )
     horizon = int(learner.loc[learner["mastery"].notna(), "step"].max())
     for number, skill in enumerate(order):
         color = CYCLE[number % len(CYCLE)]

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, as_text, whole_numbers
+from kt_core.values import whole_number
 
 
 def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
@@ -20,7 +21,7 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
         at every step, `correct` only where `asked`.
     most : how many skills are drawn, the most practised first; the others are left out.
     """
-    asked = learner[learner["asked"]]
+    asked, most = learner[learner["asked"]], whole_number("skills shown", most, 1)
     order = asked["skill"].value_counts(sort=True).index
     for skill, color in zip(order[:most], CYCLE, strict=False):
         line = learner[learner["skill"] == skill]
