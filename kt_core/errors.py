@@ -13,6 +13,7 @@ class _Brief(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxstring = self.maxother = 100
+        self.maxlevel = 2
 
     def repr_int(self, x: int, level: int) -> str:
         """Python itself refuses to write numbers of thousands of digits."""
@@ -21,4 +22,4 @@ class _Brief(reprlib.Repr):
 
 def brief(value: object) -> str:
     """What a user gave, for a message: as Python writes it, but never more than a few lines."""
-    return _Brief().repr(value)
+    return _Brief().repr(value)[:400]
