@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -120,7 +121,9 @@ def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     paths = []
     for kind, metadata in dateless.items():
         path = folder / f"{name}.{kind}"
+        drawn = io.BytesIO()  # a full disk in the middle of a PDF would show as an error of zlib
+        fig.savefig(drawn, format=kind, dpi=300, metadata=metadata)
         with whole(path) as temporary:
-            fig.savefig(temporary, format=kind, dpi=300, metadata=metadata)
+            temporary.write_bytes(drawn.getvalue())
         paths.append(path)
     return paths
