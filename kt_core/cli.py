@@ -29,7 +29,7 @@ from kt_core.doctor import check
 from kt_core.errors import KTError
 from kt_core.files import copy, make_folder, new_folder
 from kt_core.headless import NotebookFailed, executed
-from kt_core.predict import check_target, write_table
+from kt_core.predict import check_target, formulas, write_table
 from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
 from kt_core.runs import Run, free_folder
@@ -119,6 +119,11 @@ def predict(args: argparse.Namespace) -> None:
     result = predictions(run, _histories(args, run), args.every_skill)
     target = write_table(result, args.out)
     print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
+    if target.suffix == ".csv" and (count := formulas(result)):
+        print(
+            f"note: {count:,} names begin with = + - or @, as formulas do; open the file in a "
+            "spreadsheet as text only (docs/robustness.md)"
+        )
 
 
 def classroom(args: argparse.Namespace) -> None:

@@ -61,6 +61,12 @@ def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFra
     return result
 
 
+def formulas(table: pd.DataFrame) -> int:
+    """How many learners and skills a spreadsheet would take for formulas and compute."""
+    names = {*table["learner"].astype(str), *table["skill"].astype(str)}
+    return sum(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)
+
+
 def check_target(path: str | Path) -> Path:
     """Raise a KTError where no table could be written."""
     path = Path(path)
