@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -38,4 +39,4 @@ def markdown(table: pd.DataFrame, digits: int = 4) -> str:
 def _cell(value: object, digits: int) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}" if np.isfinite(value) else ""
-    return str(value)
+    return html.escape(" ".join(str(value).split())).replace("|", r"\|")
