@@ -2,9 +2,11 @@
 
 import logging
 import os
+import re
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from kt_core import benchmark, headless, sweeps, workflow
 from kt_core.cli import main
@@ -256,3 +258,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch):
     with os.fdopen(writing, "w") as out:
         monkeypatch.setattr("sys.stdout", out)
         assert main(["presets", "standard"]) == 0
+
+
+def test_the_documentation_names_tests_that_exist():
+    text = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?", text))
+    assert len(named) > 20
+    for file, test in named:
+        source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in source, f"{file}::{test}"

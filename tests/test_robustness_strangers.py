@@ -18,6 +18,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from kt_core import headless, plots
+from kt_core.benchmark.page import markdown
 from kt_core.cli import main
 from kt_core.config import from_dict, with_overrides
 from kt_core.errors import KTError
@@ -125,6 +126,11 @@ def test_names_in_figures_are_plain_text(tmp_path):
     assert len(legend) == min(len(NAMES), 7) + 2  # a colour each; right and wrong
     FigureCanvasAgg(fig).draw()
     assert paths[".png"].stat().st_size > 5000
+
+
+def test_markdown_of_the_benchmark_holds_no_markup():
+    table = pd.DataFrame({"model": ["<script>|x|\n# y"], "auc": [0.5]})
+    assert markdown(table).splitlines()[2] == r"| &lt;script&gt;\|x\| # y | 0.5000 |"
 
 
 def test_formulas_in_names_are_kept_and_told(trained, tmp_path, capsys):
