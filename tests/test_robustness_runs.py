@@ -351,7 +351,11 @@ PARAMETERS = {
     ),
     "columns as text": (
         lambda d: audit_files(d / "m.csv", "r", "pre", columns="user"),
-        "columns = 'user': a mapping is wanted",
+        "data.columns = 'user': a mapping is wanted",
+    ),
+    "a format that does not exist": (
+        lambda d: audit_files(d / "m.csv", "r", "pre", format="xlsx"),
+        "data.format = 'xlsx': choose one of: auto, long",
     ),
     "estimates at half a step": (
         lambda d: audit_files(d / "half.csv", "r", "pre"),

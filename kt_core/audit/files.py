@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 from kt_core.audit.estimates import Audited, audit, read_mastery
+from kt_core.config import RunConfig, with_overrides
 from kt_core.data.readers import read_table
 from kt_core.data.table import Dataset
 from kt_core.files import make_folder, write_text
 from kt_core.reporting import plain
-from kt_core.values import convert, path_of, whole_number
+from kt_core.values import path_of, whole_number
 
 TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "skills")
 
@@ -33,7 +34,9 @@ def audit_files(
     resamples = whole_number("resamples", resamples, 20, 10**5)
     estimates = read_mastery(path_of("mastery", mastery))
     path = path_of("responses", responses)
-    table, notes = read_table(path, format, convert("columns", columns or {}, dict[str, str]))
+    reading = {"data.format": format, "data.columns": columns or {}}
+    data = with_overrides(RunConfig(), reading).data  # checked as a run's would be
+    table, notes = read_table(path, data.format, data.columns)
     return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
 
 
