@@ -49,7 +49,7 @@ LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(
         ({"targets.auc": 0.5}, "targets.auc = 0.5: must be at least targets.auc_minimum"),
         ({"data.columns": {"user": ["a"]}}, "data.columns = .*: a mapping is wanted"),
         ({"data.columns": LAUGHS}, "data.columns = .*: a mapping is wanted"),
-        ({"data.columns": "[" * 2000}, "data.columns = .*: a mapping is wanted"),
+        ({"data.columns": "[" * 500}, "data.columns = .*: a mapping is wanted"),
         ({"data.format": "x" * 10**6}, "data.format = 'xxx.*: choose one of"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(map(str, value)), "")[:30],
@@ -95,7 +95,7 @@ def test_a_log_level_that_does_not_exist(monkeypatch):
     [
         (b"mode: [retrospective\x00]", "cannot be read as YAML"),
         (b"\xff\xfemode", "cannot be read as YAML"),
-        (b"[" * 2000, "cannot be read as YAML"),
+        (b"[" * 500, "cannot be read as YAML"),
         (b"seed: " + b"1" * 5000, "cannot be read as YAML"),
         (b"? [a]\n: b\n", "cannot be read as YAML .*unhashable key"),
         (LAUGHS.encode(), "unknown key 'a0'"),
