@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from kt_core.errors import KTError
+from kt_core.files import whole
 
 LOOK = 50  # steps between two looks at the clock: several processes have to agree on it
 
@@ -28,16 +29,11 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None):
         """Raises a KTError where it cannot be written; the file before it stays."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            torch.save(checkpoint, temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
-            temporary.unlink(missing_ok=True)
-            raise KTError(
-                f"{path}: cannot be written ({error}); what was there before is kept"
-            ) from None
+        with whole(path) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # what torch's writer makes of a full disk
+                raise OSError(str(error)) from None
 
 
 class Checkpoints(Checkpoint):

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,15 @@ from kt_core.data.store import FACTS
 from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
+from kt_core.files import copy, make_folder, new_folder
 from kt_core.halfruns import discard_unstarted, half_run
 from kt_core.headless import NotebookFailed, executed
 from kt_core.locks import in_use, locked
-from kt_core.predict import check_target, write_table
+from kt_core.predict import check_target, formulas, write_table
 from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
-from kt_core.runs import Run, free_folder, settings, way_on
+from kt_core.runfiles import read_configuration
+from kt_core.runs import Run, free_folder, way_on
 
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
 NEW = (  # arguments of a new training
@@ -55,10 +56,19 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what goes wrong into one message and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__, ACTIONS).parse_args(argv)
-    os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
     try:
-        return args.action(args) or 0
+        _check_text(argv)
+        os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
+        code = args.action(args) or 0
+        sys.stdout.flush()
+        return code
     except KTError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # such as a full disk under a temporary folder
         print(f"error: {error}", file=sys.stderr)
         return 2
     except NotebookFailed as error:
@@ -68,6 +78,13 @@ def main(argv: list[str] | None = None) -> int:
         left = "call it again to go on" if args.command == "convert" else str(stop)
         print(f"interrupted: {left or 'nothing is left of it'}", file=sys.stderr)
         return 130
+
+
+def _check_text(argv: list[str]) -> None:
+    """Arguments go into notebooks and JSON: what is no text is refused at the door."""
+    for word in argv:
+        if "\0" in word or any("\ud800" <= c <= "\udfff" for c in word):
+            raise KTError(f"argument {word!a}: not UTF-8 text; rename the file, or mend the call")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -108,10 +125,16 @@ def visualise(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Mastery of each learner and skill after the answers in a table."""
     run = Run.load(args.run)
-    check_target(args.out)
+    if check_target(args.out).resolve() == Path(args.data).resolve():
+        raise KTError(f"--out {args.out}: that is the file of histories itself")
     result = predictions(run, _histories(args, run), args.every_skill)
     target = write_table(result, args.out)
     print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
+    if target.suffix == ".csv" and (count := formulas(result)):
+        print(
+            f"note: {count:,} names begin with = + - or @, as formulas do; open the file in a "
+            "spreadsheet as text only (docs/robustness.md)"
+        )
 
 
 def classroom(args: argparse.Namespace) -> None:
@@ -149,12 +172,14 @@ def audit(args: argparse.Namespace) -> None:
         "sees": args.sees,
         "format": args.format,
         "columns": _columns(args.column),
-        "out": str(folder),
     }
-    with executed(AUDIT, parameters) as notebook:
-        title = f"Audit: {Path(args.mastery).name}"
-        report = reporting.export_html(notebook, folder / "report.html", title)
-    print(f"report: {report}")
+    title = f"Audit: {Path(args.mastery).name}"
+    with (
+        new_folder(folder) as partial,
+        executed(AUDIT, parameters | {"out": str(partial)}) as notebook,
+    ):
+        reporting.export_html(notebook, partial / "report.html", title)
+    print(f"report: {folder / 'report.html'}")
 
 
 def benchmark(args: argparse.Namespace) -> None:
@@ -162,11 +187,15 @@ def benchmark(args: argparse.Namespace) -> None:
     from kt_core import benchmark as bench  # it loads every model
 
     store = Path(args.store).absolute() if args.store else bench.STORE
-    cells = [cell for cell in bench.plan() if args.only in cell.name]
-    if not args.print:
-        bench.run_cells(bench.missing(cells, store), store, args.jobs)
     out = Path(args.out).absolute() if args.out else workflow.default_out() / "benchmark"
-    out.mkdir(parents=True, exist_ok=True)
+    cells = [cell for cell in bench.plan() if args.only in cell.name]
+    if not cells:
+        raise KTError(
+            f"--only {args.only}: no cell's name contains it, such as {bench.plan()[0].name}"
+        )
+    if not args.print:
+        bench.run_cells(bench.missing(cells, make_folder(store)), store, args.jobs)
+    make_folder(out)
     with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
         report = reporting.export_html(notebook, out / "benchmark.html", "Benchmark")
     print(f"report: {report}")
@@ -229,6 +258,8 @@ def _train(args: argparse.Namespace) -> Path:
         return _resume(args)
     if args.end:
         raise KTError("--end goes with --resume: name the training that is to end")
+    if args.dataset and args.data:
+        raise KTError(f"--dataset {args.dataset} and --data {args.data}: name one of them")
     overrides = _overrides(args)
     config = workflow.configure(
         args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
@@ -254,7 +285,7 @@ def _train(args: argparse.Namespace) -> Path:
 
 def _resume(args: argparse.Namespace) -> Path:
     folder = Path(args.resume).absolute()
-    config = settings(folder)[0] if processes.rank() else half_run(folder)
+    config = read_configuration(folder)[0] if processes.rank() else half_run(folder)
     given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -298,6 +329,8 @@ def _train_together(
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise KTError("a run is named twice; to compare, name different ones")
     _finished(folders)
     if as_pdf:
         pdf.browser()
@@ -325,9 +358,8 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
 
 
 def _keep(notebook: Path, folder: Path, name: str = "") -> None:
-    (folder / "notebooks").mkdir(exist_ok=True)
-    target = folder / "notebooks" / f"{name or notebook.stem}.ipynb"
-    shutil.copyfile(notebook, target)
+    target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
+    copy(notebook, target)
 
 
 def _finished(folders: list[Path]) -> None:

@@ -8,11 +8,12 @@ import torch
 
 from kt_core.data import Splits
 from kt_core.diagnostics import believed_last
-from kt_core.errors import KTError
+from kt_core.errors import KTError, brief
 from kt_core.evaluate import Evidence
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
 from kt_core.spread import Spread
+from kt_core.values import convert, names_of
 
 RULES = ("growth quartiles", "steepest", "flattest", "stuck", "most revised", "longest")
 STUCK_ANSWERS = 8  # on one skill, before anybody is looked at as stuck
@@ -48,7 +49,7 @@ def rank_learners(evidence: Evidence, rule: str, minimum: int = 20) -> list[int]
     elif rule == "longest":
         score = size[long]
     else:
-        raise KTError(f"rule {rule!r}: choose one of {', '.join(RULES)}")
+        raise KTError(f"rule {brief(rule)}: choose one of {', '.join(RULES)}")
     ascending = rule in ("flattest", "growth quartiles")
     return [int(i) for i in score.sort_values(ascending=ascending, kind="stable").index]
 
@@ -57,6 +58,10 @@ def choose_learners(evidence: Evidence, rule: str = "growth quartiles", minimum:
     """Sequences of three learners to show: the first of `rank_learners`, or for
     ``growth quartiles`` those at 25, 50 and 75 % of mean growth."""
     ranked = rank_learners(evidence, rule, minimum)
+    if not ranked:
+        raise KTError(
+            f"rule {rule!r}: no learner has {STUCK_ANSWERS} answers on one skill; choose another"
+        )
     if rule != "growth quartiles":
         return ranked[:3]
     chosen = [ranked[round(q * (len(ranked) - 1))] for q in (0.25, 0.5, 0.75)]
@@ -74,7 +79,7 @@ def sequences_of(splits: Splits, split: str, learners: list[str]) -> list[int]:
     sequences = getattr(splits, split)
     number = {str(name): i for i, name in enumerate(sequences.learners)}
     found = []
-    for name in map(str, learners):
+    for name in names_of("learners", learners):
         at = np.flatnonzero(sequences.learner == number.get(name, -1))
         if len(at) == 0:
             raise KTError(f"learner {name!r} has no sequence in the {split} split")
@@ -123,6 +128,7 @@ def learner_frame(
     at = slice(s.starts[sequence], s.starts[sequence] + s.lengths[sequence])
     skills, responses, items = s.skill[at], s.response[at], s.item[at]
     T = len(skills)
+    horizon = convert("horizon", horizon, int)
     if not 0 <= horizon <= T:
         raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
     horizon = horizon or T
@@ -242,7 +248,8 @@ def skill_growth(
                 "practised": len(long),
             }
         )
-    table = pd.DataFrame(rows)
+    columns = ["skill", "growth", "low", "high", "learners", "stuck", "practised"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("growth", ascending=False, ignore_index=True)
 
 

@@ -13,18 +13,47 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-
-from kt_core.errors import KTError
+from kt_core.errors import KTError, brief
+from kt_core.values import convert
 
 
 def _check(section: Any, name: str, ok: bool, wanted: str) -> None:
     if not ok:
-        prefix = type(section).__name__.removesuffix("Config").lower()
-        raise KTError(f"{prefix}.{name} = {getattr(section, name)!r}: must be {wanted}")
+        prefix = next(n for n, kind in _section_types().items() if kind is type(section))
+        raise KTError(f"{prefix}.{name} = {brief(getattr(section, name))}: must be {wanted}")
+
+
+def _between(section: Any, limits: dict[str, tuple[int, int]]) -> None:
+    for name, (low, high) in limits.items():
+        value = getattr(section, name)
+        wanted = f"at least {low}" if value < low else f"at most {high:,}"
+        _check(section, name, low <= value <= high, wanted)
 
 
 Mode = Literal["retrospective", "cumulative", "projection"]
+
+
+# Upper ends are far above any use; beyond them a slip of the keyboard, or a checkpoint from
+# elsewhere, would ask for more memory than there is.
+DATA_LIMITS = {"learners": (10, 10**7), "folds": (2, 1000), "min_length": (2, 10**6)}
+MODEL_LIMITS = {
+    "d_model": (1, 2**14),
+    "heads": (1, 2**14),
+    "blocks": (1, 200),
+    "d_ff": (1, 2**16),
+    "max_steps": (1, 10**6),
+    "recent": (0, 1000),
+    "fading": (0, 2**14),
+}
+TRAIN_LIMITS = {
+    "epochs": (1, 10**6),
+    "patience": (1, 10**6),
+    "monitor_every": (1, 10**9),
+    "tokens_per_batch": (1, 10**8),
+    "scheduler_step": (1, 10**6),
+    "scheduler_patience": (1, 10**6),
+    "seed": (0, 2**32 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -45,12 +74,10 @@ class DataConfig:
     expand_skills: bool = False  # one answer repeated per skill: inflates every number
 
     def __post_init__(self) -> None:
-        _check(self, "learners", self.learners >= 10, "at least 10")
+        _between(self, DATA_LIMITS)
         _check(self, "split_seed", self.split_seed >= 0, "at least 0")
-        _check(self, "folds", self.folds >= 2, "at least 2")
         _check(self, "fold", 0 <= self.fold < self.folds, f"between 0 and {self.folds - 1}")
         _check(self, "test_fraction", 0 < self.test_fraction < 1, "between 0 and 1")
-        _check(self, "min_length", self.min_length >= 2, "at least 2")
         _check(self, "chunk", self.chunk >= self.min_length, "at least data.min_length")
 
 
@@ -73,10 +100,7 @@ class ModelConfig:
     transfer: bool = False  # retrospective: gains may also reach skills that were not asked
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "heads", "blocks", "d_ff", "max_steps"):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
-        _check(self, "recent", self.recent >= 0, "at least 0")
-        _check(self, "fading", self.fading >= 0, "at least 0")
+        _between(self, MODEL_LIMITS)
         fits = self.fading == 0 or self.d_model % self.fading == 0
         _check(self, "fading", fits, "0 or a divisor of model.d_model")
         _check(self, "heads", self.d_model % self.heads == 0, "a divisor of model.d_model")
@@ -156,22 +180,13 @@ class TrainConfig:
     wandb: bool = False
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "patience",
-            "monitor_every",
-            "tokens_per_batch",
-            "scheduler_step",
-            "scheduler_patience",
-        ):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        _between(self, TRAIN_LIMITS)
         _check(self, "learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10")
         _check(
             self, "weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"
         )
         for name in ("hide", "hide_in", "average"):
             _check(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        _check(self, "seed", 0 <= self.seed < 2**32, "between 0 and 2**32 - 1")
         minutes = self.checkpoint_minutes
         _check(self, "checkpoint_minutes", 0 <= minutes < math.inf, "a finite number, at least 0")
         _check(self, "clip", 0 < self.clip < math.inf, "a finite number above 0")
@@ -180,7 +195,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """What the verdict table judges against; rates are shares in [0, 1]."""
+    """What the verdict table judges against: shares in [0, 1] and correlations in [-1, 1]."""
 
     auc: float = 0.72
     auc_minimum: float = 0.70
@@ -193,7 +208,11 @@ class TargetConfig:
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            _check(self, name, math.isfinite(value), "a finite number")
+            _check(self, name, -1 <= value <= 1, "between -1 and 1")
+        for name in ("auc", "gain_correctness"):
+            minimum = f"{name}_minimum"
+            enough = getattr(self, name) >= getattr(self, minimum)
+            _check(self, name, enough, f"at least targets.{minimum}")
 
 
 @dataclass(frozen=True)
@@ -205,7 +224,7 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         _check(self, "seed", self.seed >= 0, "at least 0")
-        _check(self, "bootstrap", self.bootstrap >= 20, "at least 20")
+        _between(self, {"bootstrap": (20, 10**5)})
 
 
 @dataclass(frozen=True)
@@ -266,17 +285,19 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     KTError
         For a name that does not exist or a value that cannot be.
     """
+    if not isinstance(overrides, dict):
+        raise KTError(f"overrides = {brief(overrides)}: a mapping is wanted, name -> value")
     changes: dict[str, dict[str, Any]] = {}
     loss = _loss_for(config, overrides.get("model.mode", config.model.mode))
     for name, value in overrides.items():
         if name == "loss":
             loss = _weighting(value)
             continue
-        section, _, key = name.partition(".")
         known = _option_types()
         if name not in known:
-            raise KTError(f"unknown parameter {name!r}{_closest(name, known)}")
-        changes.setdefault(section, {})[key] = _convert(name, value, known[name])
+            raise KTError(f"unknown parameter {brief(name)}{_closest(str(name)[:100], known)}")
+        section, _, key = name.partition(".")
+        changes.setdefault(section, {})[key] = convert(name, value, known[name])
     loss = dataclasses.replace(loss, **changes.pop("loss", {}))
     sections = {
         section: dataclasses.replace(getattr(config, section), **values)
@@ -294,11 +315,13 @@ def from_dict(raw: dict[str, Any]) -> RunConfig:
     for section, values in raw.items():
         if section == "preset":
             continue
-        if section not in sections or not isinstance(values, dict):
-            raise KTError(f"unknown configuration section {section!r}")
+        if section not in sections:
+            raise KTError(f"unknown configuration section {brief(section)}")
+        if not isinstance(values, dict):
+            raise KTError(f"{section} = {brief(values)}: a JSON object is wanted")
         flat |= {f"{section}.{key}": value for key, value in values.items()}
     config = with_overrides(RunConfig(), flat)
-    return dataclasses.replace(config, preset=str(raw.get("preset", "")))
+    return dataclasses.replace(config, preset=convert("preset", raw.get("preset", ""), str))
 
 
 def options() -> dict[str, Any]:
@@ -328,52 +351,17 @@ def _loss_for(config: RunConfig, mode: str) -> LossConfig:
     """
     if mode == config.model.mode:
         return config.loss
-    weights = {"retrospective": MASTERY_PATH, "projection": MONITORED}
-    return weights.get(mode, ENHANCED)
+    if mode == "retrospective":
+        return MASTERY_PATH
+    return MONITORED if mode == "projection" else ENHANCED
 
 
 def _weighting(value: str) -> LossConfig:
-    if value not in LOSS_WEIGHTINGS:
+    if not isinstance(value, str) or value not in LOSS_WEIGHTINGS:
         raise KTError(
-            f"loss weighting {value!r} does not exist; choose path, bce, monitored, enhanced"
+            f"loss weighting {brief(value)} does not exist; choose path, bce, monitored, enhanced"
         )
     return LOSS_WEIGHTINGS[value]
-
-
-def _convert(name: str, value: Any, kind: Any) -> Any:
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        if value not in typing.get_args(kind):
-            choices = ", ".join(map(str, typing.get_args(kind)))
-            raise KTError(f"{name} = {value!r}: choose one of: {choices}")
-        return value
-    if origin is dict:
-        if isinstance(value, str):
-            value = _yaml(value)
-        if not isinstance(value, dict):
-            raise KTError(f"{name} = {value!r}: a mapping is wanted")
-        return {str(k): str(v) for k, v in value.items()}
-    if kind is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
-            raise KTError(f"{name} = {value!r}: true or false is wanted")
-        return value.lower() in ("true", "1", "yes")
-    if (isinstance(value, bool) and kind is not bool) or (kind is int and _fraction(value)):
-        raise KTError(f"{name} = {value!r}: {kind.__name__} is wanted")
-    try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise KTError(f"{name} = {value!r}: {kind.__name__} is wanted") from None
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _fraction(value: Any) -> bool:
-    return isinstance(value, float) and not value.is_integer()
 
 
 def _closest(name: str, known: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ class Difficulty(nn.Module):
 
     def __init__(self, item_skill: Sequence[int], n_skills: int):
         super().__init__()
-        skill = torch.as_tensor(item_skill, dtype=torch.long)
+        skill = torch.as_tensor(item_skill, dtype=torch.long, device="cpu")
         self.register_buffer("skill", skill, persistent=False)
         count = torch.bincount(skill, minlength=n_skills).clamp(min=1)
         self.register_buffer("count", count, persistent=False)

@@ -1,5 +1,25 @@
 """The one error of the package: what went wrong, where, and the way out."""
 
+from __future__ import annotations
+
+import reprlib
+
 
 class KTError(ValueError):
     """Bad input or configuration, worded for the person who has to mend it."""
+
+
+class _Brief(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 100
+        self.maxlevel = 2
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python itself refuses to write numbers of thousands of digits."""
+        return repr(x) if x.bit_length() < 1000 else f"a whole number of {x.bit_length():,} bits"
+
+
+def brief(value: object) -> str:
+    """What a user gave, for a message: as Python writes it, but never more than a few lines."""
+    return _Brief().repr(value)[:400]

@@ -17,6 +17,7 @@ import torch
 from kt_core.data import Sequences, Vocabulary
 from kt_core.errors import KTError
 from kt_core.model import GainAKT2
+from kt_core.values import convert
 
 
 @torch.no_grad()
@@ -49,6 +50,7 @@ def explain(
             f"mode {model.config.mode!r}: its predictions do not decompose; train `retrospective`"
         )
     q, r, i = history(sequences, learner)
+    step = convert("step", step, int)
     if not 2 <= step <= len(q):
         raise KTError(f"step {step}: learner {learner!r} has predicted answers 2 to {len(q)}")
     model.eval()

@@ -18,7 +18,7 @@ from kt_core.data import Splits
 from kt_core.evaluate import Evidence
 from kt_core.explain import explain
 from kt_core.plots.explanation import plot_revision, plot_waterfall
-from kt_core.plots.style import PAGE
+from kt_core.plots.style import PAGE, as_text
 from kt_core.runs import Run
 
 LISTED = 200  # learners in the list at most; searching narrows it
@@ -118,7 +118,7 @@ class Explorer:
     def _draw(self) -> None:
         figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
         ax = plot_revision(self.frame, figure.subplots(), skills=self.skills.value)
-        ax.set_title(f"Learner {self._name}")
+        ax.set_title(f"Learner {as_text(self._name)}")
         self.trajectory.value = _png(figure)
 
     def _explain(self) -> None:

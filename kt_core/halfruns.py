@@ -16,14 +16,13 @@ from kt_core.config import RunConfig
 from kt_core.data import Splits
 from kt_core.errors import KTError
 from kt_core.locks import in_use, locked
+from kt_core.runfiles import read_configuration, read_json
 from kt_core.runs import (
     STATE,
     Run,
     data_facts,
     free_folder,
     provenance,
-    read_json,
-    settings,
     unfinished,
     way_on,
 )
@@ -100,7 +99,7 @@ def half_run(folder: str | Path) -> RunConfig:
     if not (folder / "checkpoints" / RESUME).is_file():
         raise KTError(f"{folder}: there is no checkpoint to go on from; remove it and train again")
     _check(folder / "checkpoints" / RESUME)
-    return settings(folder)[0]
+    return read_configuration(folder)[0]
 
 
 def _check(path: Path) -> None:
@@ -129,8 +128,8 @@ def _say_why(run: Run, error: BaseException) -> None:
     why = str(error) if isinstance(error, KTError) else type(error).__name__
     try:
         run.say("stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else why)
-    except OSError as full:  # a full disk may be what has stopped it; it will count as killed
-        log.warning("%s: its state cannot be written (%s)", run.path, full.strerror)
+    except KTError as full:  # a full disk may be what has stopped it; it will count as killed
+        log.warning("%s: its state cannot be written: %s", run.path, full)
 
 
 def _gone_on(folder: Path, now: dict[str, Any]) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     print(f"running {name} ...", flush=True)
     try:
         papermill.execute_notebook(
-            source,
-            target,
+            _literally(source),
+            _literally(target),
             parameters,
             progress_bar=sys.stderr.isatty(),
             stdout_file=sys.stdout,
@@ -67,6 +67,11 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     finally:
         if not keep:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _literally(path: Path) -> str:
+    """papermill would fill braces in the names of notebooks with parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _private_kernel(scratch: Path) -> Config:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from kt_core.errors import KTError
+from kt_core.files import copy
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Without a sandbox only because the page is our own, made a moment ago, and needs no network.
@@ -53,7 +54,5 @@ def export_pdf(page: str | Path, target: str | Path) -> Path:
             reason = [f"no answer in {SECONDS} s"]
         if not made.is_file():
             raise KTError(f"{page}: {Path(program).name} made no PDF ({reason[0]})")
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(made, temporary)
-        temporary.replace(target)
+        copy(made, target)
     return target

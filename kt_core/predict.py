@@ -12,6 +12,7 @@ from kt_core.data import Sequences
 from kt_core.data.table import Dataset
 from kt_core.errors import KTError
 from kt_core.evaluate import evaluate
+from kt_core.files import whole
 from kt_core.runs import Run
 
 
@@ -60,6 +61,12 @@ def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFra
     return result
 
 
+def formulas(table: pd.DataFrame) -> int:
+    """How many learners and skills a spreadsheet would take for formulas and compute."""
+    names = {*table["learner"].astype(str), *table["skill"].astype(str)}
+    return sum(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)
+
+
 def check_target(path: str | Path) -> Path:
     """Raise a KTError where no table could be written."""
     path = Path(path)
@@ -79,16 +86,11 @@ def write_table(table: pd.DataFrame, path: str | Path) -> Path:
         For another kind of file, or a place that cannot be written.
     """
     path = check_target(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with whole(path) as temporary:
         if path.suffix == ".csv":
             table.to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise KTError(f"{path}: cannot be written ({error.strerror})") from None
     return path
 
 

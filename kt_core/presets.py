@@ -12,7 +12,7 @@ from kt_core.config import (
     RunConfig,
     TrainConfig,
 )
-from kt_core.errors import KTError
+from kt_core.errors import KTError, brief
 
 SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128)
 LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners, see docs/results.md
@@ -68,6 +68,6 @@ def preset(name: str) -> RunConfig:
     KTError
         When no preset has that name.
     """
-    if name not in PRESETS:
-        raise KTError(f"preset {name!r} does not exist; choose one of: {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise KTError(f"preset {brief(name)} does not exist; choose one of: {', '.join(PRESETS)}")
     return dataclasses.replace(PRESETS[name][1], preset=name)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from kt_core.errors import KTError
+from kt_core.files import write_text
 from kt_core.plots.style import VARIANTS
-from kt_core.runs import write_text
 from kt_core.validation import Measures
 from kt_core.verdicts import JUDGED, NAMES, PROSPECTIVE, interval, number, verdicts, with_interval
 from kt_core.workflow import Examined, paired_aucs

@@ -28,16 +28,27 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from kt_core.config import RunConfig, from_dict
+from kt_core.config import RunConfig
 from kt_core.data import Dataset, Splits, Vocabulary
 from kt_core.errors import KTError
+from kt_core.files import whole, write_text
 from kt_core.locks import in_use
 from kt_core.model import GainAKT2
+from kt_core.runfiles import (
+    read_configuration,
+    read_json,
+    read_model,
+    read_numbers,
+    read_spread,
+)
 from kt_core.spread import Spread
 
+COLUMNS = {  # at least
+    "history.csv": ("epoch", "valid/auc", "valid/loss"),
+    "monitor.csv": ("step",),
+}
 STATE = "state.json"
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
@@ -59,9 +70,17 @@ class Run:
         return self.path.name
 
     def table(self, name: str) -> pd.DataFrame:
-        """`history.csv` or `monitor.csv`; empty where it does not exist."""
+        """`history.csv` or `monitor.csv`; empty where it does not exist.
+
+        Raises
+        ------
+        KTError
+            When it is no table of numbers with the columns that it should have.
+        """
         path = self.path / name
-        return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        if not path.is_file() or path.read_bytes() == b"\n":  # the monitor may not have looked yet
+            return pd.DataFrame()
+        return read_numbers(path, COLUMNS[name])
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a CSV file whole."""
@@ -81,9 +100,8 @@ class Run:
         weights = {name: w.contiguous() for name, w in model.state_dict().items()}
         self.provenance["parameters"] = sum(w.numel() for w in weights.values())
         self.write_json("provenance.json", self.provenance)
-        temporary = self.path / ".model.safetensors.tmp"
-        save_file(weights, temporary)
-        temporary.replace(self.path / "model.safetensors")
+        with whole(self.path / "model.safetensors") as temporary:
+            save_file(weights, temporary)
         self.say("finished")
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
@@ -105,18 +123,10 @@ class Run:
             raise KTError(f"{path} is not a finished run: it has no config.json")
         if reason := unfinished(path):
             raise KTError(f"{path} is not a finished run: {reason}")
-        config, vocabulary = settings(path)
-        model = GainAKT2(config.model, len(vocabulary.skills), vocabulary.item_skill)
-        try:
-            model.load_state_dict(load_file(path / "model.safetensors"))
-        except (SafetensorError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise KTError(
-                f"{path / 'model.safetensors'}: damaged, or of another model ({reason}); "
-                "train again, or restore the file"
-            ) from None
+        config, vocabulary = read_configuration(path)
+        model = read_model(path / "model.safetensors", config.model, vocabulary)
         provenance = read_json(path / "provenance.json")
-        return cls(path, config, vocabulary, provenance, model.eval(), _spread(path))
+        return cls(path, config, vocabulary, provenance, model, read_spread(path))
 
 
 def unfinished(folder: Path) -> str:
@@ -140,19 +150,6 @@ def way_on(folder: Path) -> str:
         f"Go on with: python -m kt_core train --resume {shlex.quote(str(folder))} "
         "(with --end, it ends there with the best weights so far)"
     )
-
-
-def settings(path: Path) -> tuple[RunConfig, Vocabulary]:
-    """What a run folder, finished or not, was trained with."""
-    saved = read_json(path / "config.json")
-    try:
-        saved["config"]["model"].setdefault("evidence", False)  # runs older than the setting
-        config = from_dict(saved["config"])
-        return config, Vocabulary(tuple(map(str, saved["skills"])), *_items(path))
-    except KTError as error:
-        raise KTError(f"{path / 'config.json'}: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise KTError(f"{path / 'config.json'}: {error} is missing or of the wrong type") from None
 
 
 def free_folder(folder: Path) -> None:
@@ -213,45 +210,9 @@ def table_sha256(table: pd.DataFrame) -> str:
     return hashlib.sha256(hashes.tobytes()).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name first, so that it is never half there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def data_facts(splits: Splits) -> dict[str, Any]:
     """What config.json says beside the configuration."""
     return {
         "skills": list(splits.vocabulary.skills),
         "inflated": splits.dataset.inflated,
     }
-
-
-def _items(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    file = path / "items.csv"
-    if not file.is_file():
-        return (), ()
-    table = pd.read_csv(file, dtype={"item": str}, keep_default_na=False)
-    return tuple(table["item"]), tuple(table["skill"].tolist())
-
-
-def _spread(path: Path) -> Spread | None:
-    file = path / "spread.json"
-    if not file.is_file():
-        return None
-    weights = read_json(file).get("log_concentration")
-    if not isinstance(weights, list) or len(weights) != 3:
-        raise KTError(f"{file}: three numbers are wanted under log_concentration")
-    return Spread(tuple(map(float, weights)))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; anything else is a KTError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise KTError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise KTError(f"{path}: a JSON object is wanted")
-    return content

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -27,12 +28,15 @@ import yaml
 from tqdm.auto import tqdm
 
 from kt_core.config import RunConfig
-from kt_core.errors import KTError
+from kt_core.errors import KTError, brief
+from kt_core.files import copy, make_folder, write_text
 from kt_core.halfruns import discard_unstarted
 from kt_core.headless import KEEP_FAILED
 from kt_core.locks import wait_for
 from kt_core.predict import write_table
-from kt_core.runs import unfinished, write_text
+from kt_core.runfiles import read_json
+from kt_core.runs import unfinished
+from kt_core.values import path_of
 from kt_core.workflow import configure
 
 AXES = {"preset": "quick", "dataset": "simulated", "mode": "", "seed": 0, "fold": 0}
@@ -47,6 +51,14 @@ HEADLINES = {
     ),
     "mastery falls": ("violations", "monotonicity", ""),
 }
+AXIS_OF = {
+    "data.dataset": "dataset",
+    "model.mode": "mode",
+    "train.seed": "seed",
+    "data.fold": "fold",
+}
+MOST_CELLS = 10_000
+COLUMNS = ("cell", "dataset", "mode", "table", "measure", "variant", "predictor", "value")
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
 
 
@@ -74,12 +86,16 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name: what can be read of the cell, and a fingerprint of all its settings."""
-        settings = json.dumps(self.config.to_dict(), sort_keys=True)
         a = dict(self.axes)
         words = [a["dataset"], self.config.model.mode, f"seed{a['seed']}", f"fold{a['fold']}"]
         words += [f"{key.rpartition('.')[2]}-{value}" for key, value in self.overrides]
         readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(words))[:100]
-        return f"{readable}_{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+        return f"{readable}_{hashlib.sha256(self.settings.encode()).hexdigest()[:8]}"
+
+    @property
+    def settings(self) -> str:
+        """All that decides the run, as JSON."""
+        return json.dumps(self.config.to_dict(), sort_keys=True)
 
     @property
     def arguments(self) -> list[str]:
@@ -99,30 +115,39 @@ def read_grid(path: Path) -> list[Cell]:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KTError(f"{path}: cannot be read as YAML ({error})") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise KTError(f"{path}: cannot be read as YAML ({reason})") from None
     if not isinstance(raw, dict):
         raise KTError(f"{path}: a mapping is wanted, such as 'mode: [retrospective, cumulative]'")
     known = [*AXES, "set"]
     for key in raw:
         if key not in known:
-            raise KTError(f"{path}: unknown key {key!r}; known are {', '.join(known)}")
+            raise KTError(f"{path}: unknown key {brief(key)}; known are {', '.join(known)}")
     single = raw.get("set") or {}
     if not isinstance(single, dict):
         raise KTError(f"{path}: set: a mapping is wanted, such as 'model.d_model: [32, 64]'")
     axes = [(key, _values(path, key, raw.get(key, default))) for key, default in AXES.items()]
     overrides = [(str(key), _values(path, f"set: {key}", value)) for key, value in single.items()]
-    cells = []
+    for key, name in AXIS_OF.items():
+        if key in single:
+            raise KTError(f"{path}: set: {key} is an axis of its own; write it as {name}")
+    size = math.prod(len(values) for _, values in axes + overrides)
+    if size > MOST_CELLS:
+        raise KTError(f"{path}: {size:,} cells; at most {MOST_CELLS:,}, or split the grid")
+    cells: dict[str, Cell] = {}
     for values in itertools.product(*(v for _, v in axes), *(v for _, v in overrides)):
         given = tuple(zip(AXES, values[: len(axes)], strict=True))
         extra = tuple(zip((k for k, _ in overrides), values[len(axes) :], strict=True))
         cell = Cell(given, extra)
         try:
-            cell.config  # noqa: B018  every cell is checked before the first one runs
+            settings = cell.settings  # every cell is checked before the first one runs
         except KTError as error:
             raise KTError(f"{path}: {error}") from None
-        cells.append(cell)
-    return cells
+        if settings in cells:
+            raise KTError(f"{path}: two cells have the same settings: {given + extra}")
+        cells[settings] = cell
+    return list(cells.values())
 
 
 def _values(path: Path, key: str, value: Any) -> list[Any]:
@@ -131,9 +156,9 @@ def _values(path: Path, key: str, value: Any) -> list[Any]:
         raise KTError(f"{path}: {key}: the list is empty; leave the key out for its default")
     for v in values:
         if not isinstance(v, str | int | float | bool):
-            raise KTError(f"{path}: {key}: {v!r} is no single value")
+            raise KTError(f"{path}: {key}: {brief(v)} is no single value")
         if key in ("seed", "fold") and (isinstance(v, bool) or not isinstance(v, int)):
-            raise KTError(f"{path}: {key}: {v!r} is no whole number")
+            raise KTError(f"{path}: {key}: {brief(v)} is no whole number")
     if len(set(map(repr, values))) < len(values):
         raise KTError(f"{path}: {key}: the same value stands there twice")
     return values
@@ -158,12 +183,7 @@ def run(cells: list[Cell], out: Path, jobs: int = 1, scheduler: str = "") -> dic
     """
     if jobs < 1:
         raise KTError(f"--jobs {jobs}: at least 1")
-    try:
-        (out / "failed").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KTError(
-            f"{out}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
+    make_folder(out / "failed")
     waiting = [cell for cell in cells if not finished(out / cell.name)]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     threads = max((os.cpu_count() or 1) // jobs, 1)
@@ -201,7 +221,7 @@ def run_cell(cell: Cell, out: str, threads: int) -> str:
                 continue
             failed.mkdir(parents=True)
             for notebook in Path(scratch).glob("*.ipynb"):
-                shutil.copyfile(notebook, failed / notebook.name)
+                copy(notebook, failed / notebook.name)
             write_text(failed / "output.txt", done.stdout + done.stderr)
             lines = done.stderr.strip().splitlines()
             errors = [line for line in lines if line.startswith("error: ")]
@@ -228,7 +248,7 @@ def collect(cells: list[Cell], out: Path) -> pd.DataFrame:
         folder = out / cell.name
         if not finished(folder):
             continue
-        table = _measures(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+        table = _measures(folder / "metrics.json")
         facts = dict(cell.axes) | dict(cell.overrides) | {"mode": cell.config.model.mode}
         for name, value in reversed({"cell": cell.name, **facts}.items()):
             table.insert(0, name, value)
@@ -239,7 +259,37 @@ def collect(cells: list[Cell], out: Path) -> pd.DataFrame:
     return results
 
 
-def _measures(metrics: dict[str, Any]) -> pd.DataFrame:
+def load(folder: str | Path) -> pd.DataFrame:
+    """The ``results.parquet`` of a sweep.
+
+    Raises
+    ------
+    KTError
+        When it is not there, or is something else.
+    """
+    path = path_of("folder", folder) / "results.parquet"
+    try:
+        results = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        reason = " ".join(str(error).split())[:200]
+        raise KTError(f"{path}: no results of a sweep ({reason}); run one first") from None
+    absent = [name for name in COLUMNS if name not in results]
+    if absent:
+        raise KTError(f"{path}: no results of a sweep: no column {', '.join(absent)}")
+    return results
+
+
+def _measures(path: Path) -> pd.DataFrame:
+    metrics = read_json(path)
+    try:
+        return _tidy(metrics)
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise KTError(
+            f"{path}: not the measures of a run ({error!r}); validate the run again"
+        ) from None
+
+
+def _tidy(metrics: dict[str, Any]) -> pd.DataFrame:
     rows = [{"table": "prediction", "measure": "AUC, validation", **_bounds(metrics["valid_auc"])}]
     for name in TABLES:
         for row in metrics[name]:

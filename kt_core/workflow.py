@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from kt_core.config import ReportConfig, RunConfig, with_overrides
-from kt_core.data import Splits, load_dataset, make_splits
+from kt_core.data import DATASETS, Splits, load_dataset, make_splits
 from kt_core.data.ceiling import posterior_mastery
 from kt_core.data.store import is_stored, stored_splits
-from kt_core.errors import KTError
+from kt_core.errors import KTError, brief
 from kt_core.evaluate import MOST_LEARNERS, Evidence, evaluate
 from kt_core.hidden import forgetting, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
@@ -28,9 +28,10 @@ from kt_core.presets import preset
 from kt_core.runs import Run, data_checksums, unfinished
 from kt_core.spread import coverage
 from kt_core.validation import Measures, measure
+from kt_core.values import names_of, path_of
 
 log = logging.getLogger("kt_core")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")  # room for what is put around it
 
 
 def configure(
@@ -52,7 +53,14 @@ def configure(
         "data.fold": fold,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    return with_overrides(preset(preset_name), given | (overrides or {}))
+    wanted = given | overrides if isinstance(overrides, dict) else overrides or given
+    config = with_overrides(preset(preset_name), wanted)
+    if not config.data.path and config.data.dataset not in DATASETS:
+        raise KTError(
+            f"data set {brief(config.data.dataset)} does not exist; choose one of: "
+            f"{', '.join(DATASETS)}, or name a file of your own with --data"
+        )
+    return config
 
 
 def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
@@ -66,10 +74,13 @@ def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
     data = Path(config.data.path).stem if config.data.path else config.data.dataset
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     auto = f"{data}-{config.model.mode}-{config.preset}-seed{config.train.seed}-{stamp}"
-    name = name or re.sub(r"[^A-Za-z0-9._-]", "_", auto)
-    if not NAME.fullmatch(name):
-        raise KTError(f"run name {name!r}: letters, digits, '.', '_' and '-' only")
-    return Path(out or default_out()) / name
+    name = name or re.sub(r"[^A-Za-z0-9._-]", "_", auto)[-150:].lstrip("._-")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise KTError(
+            f"run name {brief(name)}: at most 150 letters, digits, '.', '_' and '-', a letter or "
+            "digit first"
+        )
+    return path_of("out", out or default_out()) / name
 
 
 def default_out() -> Path:
@@ -79,10 +90,8 @@ def default_out() -> Path:
 
 def find_runs(runs: list[str]) -> list[Path]:
     """The named run folders, or the newest one under ``runs/`` where none is named."""
-    if isinstance(runs, str):
-        runs = [runs]
-    if runs:
-        return [Path(run) for run in runs]
+    if named := names_of("runs", [runs] if isinstance(runs, str) else runs):
+        return [path_of("runs", run) for run in named]
     finished = sorted(
         (
             path
@@ -146,7 +155,7 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
     """
     _log_to_output()
     if split not in ("valid", "test"):
-        raise KTError(f"split {split!r}: choose valid or test")
+        raise KTError(f"split {brief(split)}: choose valid or test")
     run = Run.load(path)
     splits = read_splits(run.config)
     was, now = run.provenance.get("data_sha256"), data_checksums(splits.dataset)
@@ -192,6 +201,11 @@ def add_ceiling(evidence: Evidence, splits: Splits, split: str, chunk: int) -> E
 def examine(path: str | Path, split: str = "test") -> Examined:
     """Read a run, evaluate it on a split and measure all that section 6 of the design asks for."""
     run, splits = open_run(path, split)
+    history = run.table("history.csv")
+    if history.empty or history["valid/auc"].isna().all():
+        raise KTError(
+            f"{path}: history.csv is missing or has no epochs; restore it, or train again"
+        )
     evidence = evaluate(run.model, getattr(splits, split))
     evidence = add_ceiling(evidence, splits, split, run.config.data.chunk)
     report, names = run.config.report, splits.vocabulary.skills
@@ -254,9 +268,12 @@ def training_rates(splits: Splits) -> np.ndarray:
 
 
 def _log_to_output() -> None:
+    level = os.environ.get("KT_LOG", "INFO")
+    if level not in logging.getLevelNamesMapping():
+        raise KTError(f"KT_LOG={level}: choose DEBUG, INFO, WARNING or ERROR")
     if not log.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
-        log.setLevel(os.environ.get("KT_LOG", "INFO"))
+        log.setLevel(level)
         log.propagate = False

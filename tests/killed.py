@@ -51,7 +51,7 @@ def at_call(owner, name, number, before=None):
 
 
 def half_a_file(io, checkpoint, path, storage_options=None):
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(".half.tmp")
     torch.save(checkpoint, temporary)
     content = temporary.read_bytes()
     temporary.write_bytes(content[: len(content) // 2])

@@ -18,9 +18,12 @@ import pandas as pd
 import pytest
 from test_sweeps import synthetic
 
+from kt_core.classroom.pages import file_name
 from kt_core.cli import main
 from kt_core.config import with_overrides
+from kt_core.data import Simulation, simulate
 from kt_core.presets import preset
+from kt_core.reporting import export_html, show
 from kt_core.training import train
 from kt_core.workflow import read_splits
 
@@ -147,12 +150,42 @@ def test_the_stop_button_works_while_the_cell_trains(lab, page):
     assert (lab[1] / "runs" / "stopped" / "model.safetensors").is_file()
 
 
+TRAPS = (
+    "<script>window.hacked=1</script>",
+    '"><img src=x onerror=window.hacked=1>',
+    "' onmouseover='window.hacked=1",
+    "$x^2$ & {{ 7 * 7 }} </title><svg/onload=window.hacked=1>",
+    "=HYPERLINK(1)",
+)
+THEIRS = "it's {x} \"\\ <i>theirs.csv"
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def table():
+    """Answers of learners and on skills whose names would run, were they not text."""
+    table = simulate(Simulation(learners=80), "s").table[["user", "skill", "correct"]]
+    for column in ("user", "skill"):
+        number, names = pd.factorize(table[column], sort=True)
+        traps = [f"{TRAPS[i % len(TRAPS)]} {name}" for i, name in enumerate(names)]
+        table[column] = [traps[i] for i in number]
+    return table
+
+
+@pytest.fixture(scope="module")
+def run(table, tmp_path_factory):
     """A run to look at."""
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    config = with_overrides(preset("smoke"), {"data.learners": 80, "train.progress": False})
-    return train(config, read_splits(config), folder).path
+    folder = tmp_path_factory.mktemp("runs")
+    table.to_csv(folder / "<b>it's mine.csv", index=False)
+    path = str(folder / "<b>it's mine.csv")
+    config = with_overrides(preset("smoke"), {"data.path": path, "train.progress": False})
+    return train(config, read_splits(config), folder / TRAPS[1]).path
+
+
+def nothing_has_run(page):
+    """Traps are text: no script, handler or image of theirs is there."""
+    page.wait_for_load_state("load")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("[onerror], [onload], [onmouseover]").count() == 0
 
 
 def picture(page, number=0):
@@ -172,6 +205,8 @@ def test_the_explorer(lab, page, run):
     page.wait_for_function(CHANGED, arg=before)
     wait_until_done(page)
     assert (run / "figures" / "skills.png").is_file()
+    assert "window.hacked" in page.get_by_label("skills").inner_text()
+    nothing_has_run(page)
 
 
 CHANGED = "before => document.querySelector('img.widget-image').src !== before"
@@ -216,6 +251,8 @@ def test_the_report_needs_no_network_and_its_tables_can_be_copied(page, run):
     page.wait_for_load_state("load")
     assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
     assert report.stat().st_size < 10e6
+    assert f"Run {TRAPS[1]}" in page.locator("body").inner_text()
+    nothing_has_run(page)
     page.get_by_role("button", name="Copy table").first.click()
     page.get_by_role("button", name="Copied").wait_for()
     page.evaluate("document.body.append(document.createElement('textarea'))")
@@ -223,3 +260,67 @@ def test_the_report_needs_no_network_and_its_tables_can_be_copied(page, run):
     page.keyboard.press("Control+V")
     pasted = page.locator("textarea").input_value().splitlines()
     assert pasted[0].split("\t")[0] == "measure" and len({line.count("\t") for line in pasted}) == 1
+
+
+@pytest.fixture(scope="module")
+def stranger_pages(run, table, tmp_path_factory):
+    """The other pages that show names, made of the same answers."""
+    folder = tmp_path_factory.mktemp("pages")
+    answers = folder / "answers.csv"
+    few = table[table["user"].isin(table["user"].unique()[:20])]
+    few.to_csv(answers, index=False)
+    step = few.groupby("user").cumcount() + 1
+    mastery = pd.DataFrame({"learner": few["user"], "step": step, "skill": few["skill"]})
+    mastery.assign(mastery=0.5 + step / 1000).to_csv(folder / THEIRS, index=False)
+    audit = ["audit", "--mastery", str(folder / THEIRS), "--responses", str(answers)]
+    assert main(["visualise", str(run), "--rule", "longest"]) == 0
+    assert main(["classroom", str(run), "--data", str(answers), "--out", str(folder / "c")]) == 0
+    assert main([*audit, "--sees", "pre", "--out", str(folder / "a")]) == 0
+    lone = few[few["user"].str.contains("<script>")]["user"].iloc[0]
+    return {
+        "trajectories": run / "trajectories.html",
+        "class": folder / "c" / "class.html",
+        "learner": folder / "c" / "learners" / file_name(lone),
+        "audit": folder / "a" / "report.html",
+        "a table and a print": _exported(table, folder / "x.html"),
+    }
+
+
+def _exported(table, target):
+    """As any notebook's: a table, printed text and a title."""
+    shown = {"text/html": show(table.head(), TRAPS[0]).data, "text/plain": TRAPS[0]}
+    outputs = [
+        nbformat.v4.new_output("display_data", shown),
+        nbformat.v4.new_output("stream", text=f"\x1b[31m{TRAPS[1]}\x1b[0m {TRAPS[0]}"),
+    ]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs, execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), target.with_suffix(".ipynb"))
+    return export_html(target.with_suffix(".ipynb"), target, TRAPS[3])
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("trajectories", [f"Mastery trajectories: {TRAPS[1]}"]),
+        ("class", TRAPS),
+        ("learner", [TRAPS[0], TRAPS[1], TRAPS[3]]),
+        ("audit", [f"{THEIRS}: what it says", TRAPS[0]]),
+        ("a table and a print", [TRAPS[0], TRAPS[1], TRAPS[3]]),
+    ],
+)
+def test_strangers_names_are_shown_and_not_run(page, stranger_pages, name, texts):
+    page.goto(stranger_pages[name].as_uri())
+    nothing_has_run(page)
+    shown = f"{page.title()}\n{page.locator('body').inner_text()}"
+    for text in texts:
+        assert text in shown
+    page.mouse.move(300, 300)
+    nothing_has_run(page)
+
+
+def test_a_formula_is_pasted_as_text_and_a_number_as_a_number(page, stranger_pages):
+    page.goto(stranger_pages["a table and a print"].as_uri())
+    cells = page.evaluate(
+        "['=HYPERLINK(1)', '@x', '+1', '-x', '-0.5 [-0.6, -0.4]', '-.5', 'plain'].map(cell)"
+    )
+    assert cells == ["'=HYPERLINK(1)", "'@x", "'+1", "'-x", "-0.5 [-0.6, -0.4]", "-.5", "plain"]

@@ -22,7 +22,7 @@ import pandas as pd
 
 from kt_core.data import Sequences, Vocabulary
 from kt_core.data.table import Dataset
-from kt_core.errors import KTError
+from kt_core.errors import KTError, brief
 from kt_core.evaluate import Evidence
 from kt_core.metrics.nulls import base_rates
 from kt_core.trace import Trace
@@ -59,7 +59,8 @@ def read_mastery(path: str | Path) -> pd.DataFrame:
             kinds = {"learner": str, "skill": str}
             table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
-        raise KTError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise KTError(f"{path}: cannot be read as a table ({reason})") from None
     absent = [c for c in COLUMNS if c not in table]
     if absent:
         raise KTError(
@@ -70,14 +71,18 @@ def read_mastery(path: str | Path) -> pd.DataFrame:
         learner=table["learner"].astype(str), skill=table["skill"].astype(str)
     )
     for name in ("step", "mastery"):
-        number = pd.to_numeric(table[name], errors="coerce")
-        if number.isna().any():
-            row = int(np.argmax(number.isna().to_numpy()))
+        number = pd.to_numeric(table[name], errors="coerce").astype(float)
+        wrong = ~np.isfinite(number)
+        if name == "step":
+            wrong |= (number % 1 != 0) | (number.abs() > 2**53)
+        if wrong.any():
+            row = int(np.argmax(wrong.to_numpy()))
+            kind = "whole number" if name == "step" and np.isfinite(number.iloc[row]) else "number"
             raise KTError(
-                f"{path}, row {row + 1}: {name} {table[name].iloc[row]!r} is no number; "
+                f"{path}, row {row + 1}: {name} {brief(table[name].iloc[row])} is no {kind}; "
                 "leave out the rows for which there is no estimate"
             )
-        table[name] = number
+        table[name] = number.astype(int) if name == "step" else number
     twice = table.duplicated(["learner", "step", "skill"])
     if twice.any():
         learner, step, skill = table.loc[twice.idxmax(), ["learner", "step", "skill"]]
@@ -102,7 +107,7 @@ def audit(
         When no estimate meets an answer, or an estimate stands at a step that does not exist.
     """
     if sees not in SEES:
-        raise KTError(f"sees {sees!r}: choose {', '.join(SEES)}")
+        raise KTError(f"sees {brief(sees)}: choose {', '.join(SEES)}")
     table = responses.table.reset_index(drop=True)
     vocabulary = Vocabulary.of(table)
     sequences = Sequences.of(table, vocabulary, chunk=max(len(table), 1), min_length=1)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from kt_core.audit.estimates import Audited, audit, read_mastery
+from kt_core.config import RunConfig, with_overrides
 from kt_core.data.readers import read_table
 from kt_core.data.table import Dataset
+from kt_core.files import make_folder, write_text
 from kt_core.reporting import plain
-from kt_core.runs import write_text
+from kt_core.values import path_of, whole_number
 
 TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "skills")
 
@@ -29,16 +31,18 @@ def audit_files(
     KTError
         For a file that cannot be read or estimates that do not fit the responses.
     """
-    estimates = read_mastery(mastery)
-    path = Path(responses)
-    table, notes = read_table(path, format, columns or {})
+    resamples = whole_number("resamples", resamples, 20, 10**5)
+    estimates = read_mastery(path_of("mastery", mastery))
+    path = path_of("responses", responses)
+    reading = {"data.format": format, "data.columns": columns or {}}
+    data = with_overrides(RunConfig(), reading).data  # checked as a run's would be
+    table, notes = read_table(path, data.format, data.columns)
     return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
 
 
 def write_audit(audited: Audited, folder: str | Path) -> Path:
     """All numbers as `metrics.json`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     content = {"sees": audited.sees, "covered": audited.covered}
     content |= {name: getattr(audited.measures, name).to_dict("records") for name in TABLES}
     write_text(folder / "metrics.json", json.dumps(plain(content), indent=2) + "\n")

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,6 +30,7 @@ from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Splits
 from kt_core.errors import KTError
 from kt_core.evaluate import Evidence, evaluate
+from kt_core.files import make_folder, whole
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.prediction import Prediction
 from kt_core.presets import preset
@@ -60,6 +60,10 @@ BASELINES: dict[str, Callable[[], object]] = {
 }
 MODELS = (*OURS, *BASELINES)
 SIMULATED_LEARNERS = 4000
+COLUMNS = {
+    *("dataset", "model", "seed", "fold", "split", "measure", "variant", "sees", "value"),
+    *("low", "high", "draws", "fit_seconds", "fingerprint"),
+}
 PATH_ONLY = (  # settings that mode `retrospective` alone reads
     ("model", "evidence"),
     ("model", "transfer"),
@@ -128,8 +132,26 @@ class Cell:
         file = store / f"{self.name}.parquet"
         if not file.is_file():
             return False
-        kept = pd.read_parquet(file, columns=["fingerprint"])["fingerprint"]
-        return self.fingerprint == kept.iloc[0]
+        return self.fingerprint == read_cell(file)["fingerprint"].iloc[0]
+
+
+def read_cell(file: Path) -> pd.DataFrame:
+    """A finished cell.
+
+    Raises
+    ------
+    KTError
+        When the file is damaged or something else.
+    """
+    try:
+        table = pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        reason = " ".join(str(error).split())[:200]
+        raise KTError(f"{file}: not a readable Parquet file ({reason}); remove it") from None
+    absent = sorted(COLUMNS - set(table))
+    if absent or table.empty:
+        raise KTError(f"{file}: no cell of the benchmark (no {', '.join(absent)}); remove it")
+    return table
 
 
 def plan() -> list[Cell]:
@@ -173,10 +195,9 @@ def run_cell(cell: Cell, store: Path = STORE, runs: Path | None = None) -> Path:
         table.insert(0, key, value)
     table["cell_seconds"], table["commit"] = time.perf_counter() - started, git_commit()
     table["fingerprint"] = cell.fingerprint
-    store.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    table.to_parquet(temporary, compression="zstd")
-    temporary.replace(target)
+    make_folder(store)
+    with whole(target) as temporary:
+        table.to_parquet(temporary, compression="zstd")
     return target
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kt_core.benchmark.tables import auc_table, fold_table, mastery_table, recovery_summary
-from kt_core.runs import write_text
+from kt_core.files import write_text
 
 
 def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retrospective") -> Path:
@@ -38,4 +39,4 @@ def markdown(table: pd.DataFrame, digits: int = 4) -> str:
 def _cell(value: object, digits: int) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}" if np.isfinite(value) else ""
-    return str(value)
+    return html.escape(" ".join(str(value).split())).replace("|", r"\|")

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kt_core.benchmark.cells import MODELS, STORE
-from kt_core.errors import KTError
+from kt_core.benchmark.cells import MODELS, STORE, read_cell
+from kt_core.errors import KTError, brief
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.values import path_of
 
 VALIDITY = "prospective validity, learner x skill"
 MASTERY = {  # column -> measure, variant
@@ -40,7 +41,7 @@ RECOVERED = {
 }
 
 
-def load(store: Path = STORE) -> pd.DataFrame:
+def load(store: str | Path = STORE) -> pd.DataFrame:
     """All finished cells: `dataset`, `model`, `seed`, `fold`, `split`, `measure`, `variant`,
     `sees`, `value`, `low`, `high`, `draws` (empty where nothing can be paired with it) and where
     they come from.
@@ -48,12 +49,12 @@ def load(store: Path = STORE) -> pd.DataFrame:
     Raises
     ------
     KTError
-        When the store is empty.
+        When the store is empty, or a file in it is no finished cell.
     """
-    files = sorted(store.glob("*.parquet"))
+    files = sorted(path_of("store", store).glob("*.parquet"))
     if not files:
         raise KTError(f"{store}: no finished cell; run python -m kt_core benchmark")
-    return pd.concat([pd.read_parquet(f) for f in files], ignore_index=True)
+    return pd.concat([read_cell(f) for f in files], ignore_index=True)
 
 
 def summary(results: pd.DataFrame, measure_name: str, variant: str = "", split: str = "test"):
@@ -92,7 +93,15 @@ def _of_draws(draws: np.ndarray) -> Estimate:
 
 
 def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospective"):
-    """AUC of every model on one data set, and its paired difference to the reference."""
+    """AUC of every model on one data set, and its paired difference to the reference.
+
+    Raises
+    ------
+    KTError
+        For a reference that is no model.
+    """
+    if reference not in MODELS:
+        raise KTError(f"reference {brief(reference)}: choose one of {', '.join(MODELS)}")
     rows = results[(results["dataset"] == dataset) & (results["fold"] == 0)]
     if rows.empty:
         return pd.DataFrame()

@@ -6,9 +6,7 @@ Every name is escaped by the template engine, and no page needs a network.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kt_core.classroom import tables
 from kt_core.data import Dataset
 from kt_core.errors import KTError
+from kt_core.files import new_folder
 from kt_core.runs import Run, free_folder
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "classroom"
@@ -64,9 +63,8 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     files = {learner: file_name(learner) for learner in table["learner"].unique()}
     pages = _environment()
     facts = {"rules": RULES, "made": date.today().isoformat(), "run": run.name}
-    partial = folder.parent / f".partial-{folder.name}-{os.getpid()}"
-    try:
-        (partial / "learners").mkdir(parents=True)
+    with new_folder(folder) as partial:
+        (partial / "learners").mkdir()
         page = pages.get_template("learner.html.j2")
         for learner, part in table.groupby("learner", sort=False):
             text = page.render(**facts, **learner_facts(str(learner), part))
@@ -75,11 +73,6 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
             **facts, name=dataset.name, **class_facts(table, skills, files), curves=_curves(curves)
         )
         (partial / "class.html").write_text(text, encoding="utf-8")
-        partial.rename(folder)
-    except OSError as error:
-        raise KTError(f"{folder}: cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder / "class.html"
 
 

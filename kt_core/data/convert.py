@@ -15,7 +15,6 @@ import fcntl
 import json
 import logging
 import math
-import os
 import re
 import shutil
 import sys
@@ -36,6 +35,7 @@ from kt_core.data.sequences import Vocabulary, fold_of_learners
 from kt_core.data.store import INTERACTIONS, TYPES, VERSION, is_stored, write_facts
 from kt_core.data.table import clean, repeated_answers
 from kt_core.errors import KTError
+from kt_core.files import renamed
 
 log = logging.getLogger("kt_core")
 BLOCK_BYTES = 8 << 20  # of text read at a time
@@ -323,6 +323,5 @@ def _bar(over, what: str, **kwargs):
 
 
 def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(path)
+    with renamed(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")

@@ -9,7 +9,7 @@ from kt_core.plots.evidence import (
     plot_recovery,
 )
 from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
-from kt_core.plots.style import COLUMN, PAGE, save, shared_legend, use_style
+from kt_core.plots.style import COLUMN, PAGE, as_text, save, shared_legend, use_style
 from kt_core.plots.sweep import plot_sweep
 from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor
 from kt_core.plots.trajectories import (
@@ -24,6 +24,7 @@ from kt_core.plots.trajectories import (
 __all__ = [
     "COLUMN",
     "PAGE",
+    "as_text",
     "draw_training",
     "plot_associations",
     "plot_benchmark",

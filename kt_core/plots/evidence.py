@@ -15,6 +15,7 @@ from kt_core.plots.style import (
     MODES,
     ORANGE,
     VARIANTS,
+    as_text,
 )
 
 
@@ -113,7 +114,7 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
             yerr=error * 100,
             color=color,
             alpha=1.0 if first else 0.55,
-            label=run,
+            label=as_text(run),
             error_kw={"lw": 0.8},
         )
         for at, share in zip(x, part["share"], strict=True):

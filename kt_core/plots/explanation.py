@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, whole_numbers
+from kt_core.errors import KTError, brief
+from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, whole_numbers
+from kt_core.values import names_of
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
@@ -45,7 +47,7 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
     a = parts.attrs
     answer = "right" if a["answer"] else "wrong"
     ax.set_title(
-        f"Learner {a['learner']}, step {a['step']}, {a['asked']}: "
+        f"Learner {as_text(a['learner'])}, step {a['step']}, {as_text(a['asked'])}: "
         f"P(right) = {a['probability']:.2f}, answered {answer}",
         fontsize=8,
     )
@@ -90,13 +92,19 @@ def plot_revision(
     skills : draw these instead.
     """
     asked = learner[learner["asked"]]
-    order = list(skills) or list(asked["skill"].value_counts(sort=True).index[:most])
+    practised = list(asked["skill"].value_counts(sort=True).index)
+    order = names_of("skills", skills) or practised[:most]
+    for skill in order:
+        if skill not in practised:
+            raise KTError(
+                f"skill {brief(skill)}: this learner practised {brief(practised)}; choose of these"
+            )
     horizon = int(learner.loc[learner["mastery"].notna(), "step"].max())
     for number, skill in enumerate(order):
         color = CYCLE[number % len(CYCLE)]
         line = learner[learner["skill"] == skill]
         past = line[line["step"] <= horizon]
-        ax.plot(line["step"], line["mastery"], color=color, linewidth=2, label=skill)
+        ax.plot(line["step"], line["mastery"], color=color, linewidth=2, label=as_text(skill))
         ax.plot(past["step"], past["filtered"], color=color, linewidth=0.8, linestyle="--")
         for part, strength in ((past, 1.0), (line[line["step"] > horizon], 0.25)):
             _answers(part[part["asked"]], color, strength, ax)
@@ -134,8 +142,8 @@ def plot_transfer(shares: pd.DataFrame, ax: Axes) -> Axes:
     grid = shares.to_numpy(float).copy()
     np.fill_diagonal(grid, np.nan)
     image = ax.imshow(grid, cmap="YlGnBu", vmin=0, interpolation="nearest")
-    ax.set_xticks(range(len(shares)), shares.columns, rotation=90, fontsize=6)
-    ax.set_yticks(range(len(shares)), shares.index, fontsize=6)
+    ax.set_xticks(range(len(shares)), map(as_text, shares.columns), rotation=90, fontsize=6)
+    ax.set_yticks(range(len(shares)), map(as_text, shares.index), fontsize=6)
     ax.set(xlabel="reaches", ylabel="gain on")
     ax.figure.colorbar(image, ax=ax, label="share of the gain", shrink=0.8)
     return ax

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,6 +10,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from kt_core.files import make_folder, whole
 
 # Okabe and Ito's palette: told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -80,7 +83,21 @@ def use_style() -> None:
         "pdf.fonttype": 42,
         "svg.hashsalt": "kt_core",
         "svg.fonttype": "none",
+        "text.usetex": False,
     }
+
+
+def as_text(name: object, most: int = 48) -> str:
+    """A learner's, skill's or run's name as text in a figure: nothing in it is a command.
+
+    Dollars do not begin formulas, a leading underscore does not hide it from the legend, characters
+    that a figure's file cannot hold are shown as a question mark, and long names lose their middle.
+    """
+    text = "".join(c if c.isprintable() else "\ufffd" for c in str(name))
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-(most // 3) :]}"
+    text = f" {text}" if text.startswith("_") else text
+    return text.replace("$", r"\$")
 
 
 def whole_numbers(ax: Axes) -> None:
@@ -99,14 +116,14 @@ def shared_legend(fig: Figure, columns: int = 5) -> None:
 
 def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write `name`.png (300 dpi), .pdf and .svg without dates, so that they can be compared."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     paths = []
     for kind, metadata in dateless.items():
         path = folder / f"{name}.{kind}"
-        temporary = folder / f".{name}.{kind}.tmp"
-        fig.savefig(temporary, format=kind, dpi=300, metadata=metadata)
-        temporary.replace(path)
+        drawn = io.BytesIO()  # a full disk in the middle of a PDF would show as an error of zlib
+        fig.savefig(drawn, format=kind, dpi=300, metadata=metadata)
+        with whole(path) as temporary:
+            temporary.write_bytes(drawn.getvalue())
         paths.append(path)
     return paths

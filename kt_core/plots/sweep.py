@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, MODES
+from kt_core.plots.style import BLUE, MODES, as_text
 
 
 def plot_sweep(
@@ -29,7 +29,7 @@ def plot_sweep(
 
 
 def _panel(table: pd.DataFrame, setting: str, measure: str, ax: Axes) -> None:
-    data = table.assign(**{setting: table[setting].astype(str)})
+    data = table.assign(**{setting: table[setting].astype(str).map(as_text)})
     order = sorted(data[setting].unique(), key=_by_number)
     several = data["mode"].nunique() > 1 and setting != "mode"
     sns.stripplot(

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, whole_numbers
+from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, as_text, whole_numbers
+from kt_core.values import whole_number
 
 
 def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
@@ -20,13 +21,13 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
         at every step, `correct` only where `asked`.
     most : how many skills are drawn, the most practised first; the others are left out.
     """
-    asked = learner[learner["asked"]]
+    asked, most = learner[learner["asked"]], whole_number("skills shown", most, 1)
     order = asked["skill"].value_counts(sort=True).index
     for skill, color in zip(order[:most], CYCLE, strict=False):
         line = learner[learner["skill"] == skill]
         marks = line[line["asked"]]
         right = marks["correct"] == 1
-        ax.plot(line["step"], line["mastery"], color=color, linewidth=1.2, label=skill)
+        ax.plot(line["step"], line["mastery"], color=color, linewidth=1.2, label=as_text(skill))
         ax.plot(marks["step"][right], marks["mastery"][right], "o", color=color, markersize=4)
         ax.plot(
             marks["step"][~right],
@@ -69,7 +70,7 @@ def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
     for given, fill, edge in ((right, "black", "white"), (~right, "white", "black")):
         x = shown["step"][given]
         ax.plot(x, y[given], "o", markerfacecolor=fill, markeredgecolor=edge, **mark)
-    ax.set_yticks(range(len(order)), order)
+    ax.set_yticks(range(len(order)), map(as_text, order))
     whole_numbers(ax)
     ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="skill")
     ax.figure.colorbar(image, ax=ax, label="mastery", shrink=0.8)
@@ -111,9 +112,8 @@ def plot_mastery_distribution(final: pd.DataFrame, ax: Axes) -> Axes:
         whiskerprops={"color": BLUE},
         capprops={"color": BLUE},
     )
-    ax.set_yticks(
-        range(1, len(order) + 1), [f"{s} (n={len(p)})" for s, p in zip(order, parts, strict=True)]
-    )
+    names = [f"{as_text(s)} (n={len(p)})" for s, p in zip(order, parts, strict=True)]
+    ax.set_yticks(range(1, len(order) + 1), names)
     low, high = ax.get_xlim()
     ax.set(xlabel="mastery after the last step", xlim=(min(0, low), max(1, high)))
     return ax
@@ -151,8 +151,8 @@ def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Ax
     y = np.arange(len(growth))[::-1]
     reach = [growth["growth"] - growth["low"], growth["high"] - growth["growth"]]
     left.errorbar(growth["growth"], y, xerr=reach, fmt="o", color=BLUE, markersize=3, linewidth=1)
-    labels = [f"{s} (n={n:,})" for s, n in zip(growth["skill"], growth["learners"], strict=True)]
-    left.set_yticks(y, labels, fontsize=6.5)
+    rows = zip(growth["skill"], growth["learners"], strict=True)
+    left.set_yticks(y, [f"{as_text(s)} (n={n:,})" for s, n in rows], fontsize=6.5)
     left.set(xlabel="growth of mastery, first to last answer", title="Growth")
     left.set_xlim(min(0, left.get_xlim()[0]))
     right.barh(y, growth["stuck"], color=WRONG, height=0.6)
