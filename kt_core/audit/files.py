@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from kt_core.audit.estimates import Audited, audit, read_mastery
+from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.readers import read_table
 from kt_core.data.table import Dataset
 from kt_core.reporting import plain
@@ -21,17 +22,23 @@ def audit_files(
     format: str = "auto",
     columns: dict[str, str] | None = None,
     resamples: int = 1000,
+    pseudonymise: bool = False,
 ) -> Audited:
     """`audit` on a table of estimates and a file of responses.
+
+    Parameters
+    ----------
+    pseudonymise : learners by keyed hashes (`kt_core.data.pseudonyms`); both files have the ids.
 
     Raises
     ------
     KTError
         For a file that cannot be read or estimates that do not fit the responses.
     """
-    estimates = read_mastery(mastery)
+    names = pseudonyms() if pseudonymise else None
+    estimates = read_mastery(mastery, names)
     path = Path(responses)
-    table, notes = read_table(path, format, columns or {})
+    table, notes = read_table(path, format, columns or {}, pseudonyms=names)
     return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
 
 

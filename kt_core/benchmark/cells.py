@@ -67,6 +67,7 @@ PATH_ONLY = (  # settings that mode `retrospective` alone reads
     ("train", "hide_in"),
     ("train", "horizon"),
 )
+LATER = {("data", "pseudonymise"): False}  # settings that came after cells: nothing at this value
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Cell:
     def fingerprint(self) -> str:
         """Of all settings that the result depends on; a cell with another one is out of date."""
         settings = self.config.to_dict()
+        for (part, name), default in LATER.items():
+            if settings[part][name] == default:
+                del settings[part][name]
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")}
         elif self.model != "retrospective":

@@ -251,13 +251,14 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
         raise KTError(f"{source}: changed while it was converted; call again")
     people = pd.concat(learners, ignore_index=True)
     first = np.cumsum(np.append(0, people["steps"]))[:-1]
+    key = {"pseudonyms": plan["pseudonyms"]} if plan["pseudonyms"] else {}
     write_facts(
         work / "out",
         people.assign(first=first),
         names,
         {
             "name": source.name.removesuffix(".gz").rsplit(".", 1)[0],
-            "options": {n: plan[n] for n in ("columns", "expand_skills", "pseudonyms")},
+            "options": {name: plan[name] for name in ("columns", "expand_skills")} | key,
             "rows": rows,
             "notes": notes,
             "inflated": any(f["repeated"] for f in facts),

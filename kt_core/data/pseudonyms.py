@@ -1,8 +1,9 @@
 """Pseudonyms for learner ids: a keyed hash, so that nothing written carries an id.
 
-A pseudonym is the first 12 hexadecimal digits of HMAC-SHA-256 of the id. The same key gives the same
-pseudonyms; without the key nobody can try ids out. The key is `KT_PSEUDONYM_KEY`, or else a file of
-the user's, made on first use, that only the user can read; it is written and shown nowhere else.
+A pseudonym is the first 12 hexadecimal digits of HMAC-SHA-256 of the id. The same key gives the
+same pseudonyms; without the key nobody can try ids out. The key is `KT_PSEUDONYM_KEY`, or else a
+file of the user's, made on first use, that only the user can read; it is written and shown nowhere
+else.
 """
 
 from __future__ import annotations

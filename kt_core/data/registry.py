@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from kt_core.config import DataConfig
+from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
 from kt_core.data.readers import read_table
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.table import Dataset, repeated_answers
@@ -102,9 +103,11 @@ def load_dataset(config: DataConfig) -> Dataset:
     KTError
         For an unknown name, a file that cannot be read, or a download that fails or differs.
     """
+    names = pseudonyms() if config.pseudonymise else None
     if config.path:
-        table, notes = read_table(config.path, config.format, config.columns, config.expand_skills)
-        return _dataset(Path(config.path).stem, table, notes, [Path(config.path)], config)
+        path = Path(config.path)
+        table, notes = read_table(path, config.format, config.columns, config.expand_skills, names)
+        return _dataset(path.stem, table, notes, [path], config, names)
     if config.dataset not in DATASETS:
         raise KTError(
             f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "
@@ -113,17 +116,22 @@ def load_dataset(config: DataConfig) -> Dataset:
     spec = DATASETS[config.dataset]
     if isinstance(spec, Simulation):
         spec = dataclasses.replace(spec, learners=config.learners)
-        return simulate(spec, config.dataset)
+        dataset = simulate(spec, config.dataset)
+        if names:
+            table = dataset.table.assign(user=names.of(dataset.table["user"]))
+            dataset = dataclasses.replace(dataset, table=table, pseudonyms=names.fingerprint)
+        return dataset
     paths = locate(config.dataset)
     parts, notes = [], {}
     for path in paths:
-        part, counts = read_table(path, spec.format, expand_skills=config.expand_skills)
+        part, counts = read_table(path, spec.format, None, config.expand_skills, names)
         if path.name in spec.test_files:
             part["fold"] = -1
         parts.append(part)
         notes = {k: notes.get(k, 0) + counts.get(k, 0) for k in notes | counts}
     _check_apart(parts, paths)
-    return _dataset(config.dataset, pd.concat(parts, ignore_index=True), notes, paths, config)
+    whole = pd.concat(parts, ignore_index=True)
+    return _dataset(config.dataset, whole, notes, paths, config, names)
 
 
 def locate(name: str) -> list[Path]:
@@ -198,10 +206,17 @@ def _verified(path: Path, digest: str) -> Path:
 
 
 def _dataset(
-    name: str, table: pd.DataFrame, notes: dict, paths: list[Path], config: DataConfig
+    name: str,
+    table: pd.DataFrame,
+    notes: dict,
+    paths: list[Path],
+    config: DataConfig,
+    names: Pseudonyms | None,
 ) -> Dataset:
     inflated = config.expand_skills and repeated_answers(table) > 0
-    return Dataset(name, table, notes, inflated, {path.name: sha256(path) for path in paths})
+    sources = {path.name: sha256(path) for path in paths}
+    key = names.fingerprint if names else ""
+    return Dataset(name, table, notes, inflated, sources, pseudonyms=key)
 
 
 def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:

@@ -77,26 +77,31 @@ class Lines:
         self._check(line)
         return line
 
+    @property
+    def _at(self) -> str:
+        return f"{self.path}, line {self.number}"
+
     def _check(self, line: str) -> None:
-        at = f"{self.path}, line {self.number}"
         if len(line) > limits.LINE_CHARS:
             raise KTError(
-                f"{at}: longer than {limits.LINE_CHARS:,} characters; lines end with a line feed, "
+                f"{self._at}: longer than {limits.LINE_CHARS:,} characters; lines end with a line feed, "
                 "and a table has a line for each row: write the file in lines"
             )
         too_many = self._chars > limits.TEXT_CHARS or self.number > limits.MOST_ROWS + 1
         if self.into_memory and too_many:
             raise KTError(
-                f"{at}: more than {limits.TEXT_CHARS:,} characters of text or "
+                f"{self._at}: more than {limits.TEXT_CHARS:,} characters of text or "
                 f"{limits.MOST_ROWS:,} lines are not read into memory; {limits.BY_CONVERT} (other "
                 "formats: split the file)"
             )
         if line.isascii():
             if "\0" in line:
-                raise KTError(f"{at}: a NUL byte; this is no UTF-8 text. Export it again as UTF-8")
+                raise KTError(
+                    f"{self._at}: a NUL byte; this is no UTF-8 text. Export it again as UTF-8"
+                )
         elif bad := NOT_UTF8.search(line):
             raise KTError(
-                f"{at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); save it as UTF-8, "
+                f"{self._at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); save it as UTF-8, "
                 "for instance with: iconv -f latin1 -t utf-8"
             )
 
