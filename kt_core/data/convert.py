@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from kt_core.data import parquet
 from kt_core.data.columns import ColumnWriter
 from kt_core.data.pseudonyms import DIGITS, Pseudonyms, shortened
-from kt_core.data.readers import as_texts, check_file, choose, folds
+from kt_core.data.readers import as_texts, check_file, choose, folds, is_pykt
 from kt_core.data.registry import sha256
 from kt_core.data.sequences import Vocabulary, fold_of_learners
 from kt_core.data.store import INTERACTIONS, TYPES, VERSION, is_stored, write_facts
@@ -295,6 +295,11 @@ def _blocks(
         return
     first = first_line(source)
     header = split_header(first, source)
+    if is_pykt(header):
+        raise KTError(
+            f"{source}: of pyKT's format, a row for each sequence; only tables with a row for each "
+            "interaction are converted: give this one to run as it is"
+        )
     chosen = {new: header[place] for new, place in wanted(header).items()}
     file = Watched(source)
     try:

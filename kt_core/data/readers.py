@@ -106,9 +106,10 @@ def _read_raw(path: Path, format: str, columns: dict[str, str], show: Show) -> p
 
 def _detect(path: Path, columns: dict[str, str], show: Show) -> str:
     first = first_line(path)
-    header = {_plain(name) for name in split_header(first, path)}
-    if {"concepts", "responses"} <= header:
+    names = split_header(first, path)
+    if is_pykt(names):
         return "pykt"
+    header = set(map(_plain, names))
     correct = [*NAMES["correct"].split(), _plain(columns.get("correct", ""))]
     if any(name in header for name in correct if name):
         return "long"
@@ -120,6 +121,11 @@ def _detect(path: Path, columns: dict[str, str], show: Show) -> str:
         "with names such as user, skill, correct: map yours with --column (data.columns), "
         "or name the format with data.format"
     )
+
+
+def is_pykt(header: list[str]) -> bool:
+    """Whether a header is that of pyKT's files, which have a row for each sequence."""
+    return {"concepts", "responses"} <= set(map(_plain, header))
 
 
 def _read_parquet(path: Path, wanted: partial) -> pd.DataFrame:
@@ -253,6 +259,11 @@ def _read_blocks(path: Path, kind: str) -> pd.DataFrame:
         if kind == "triple" and head != [str(len(lists[0]))]:
             raise KTError(
                 f"{path}, line {number}: {head[0]} steps announced, {len(lists[0])} found"
+            )
+        if kind == "akt" and len(head) != 2:
+            raise KTError(
+                f"{path}, line {number}: {len(head)} fields where a block begins; AKT's blocks "
+                "begin with a number and the learner"
             )
         user = head[-1] if kind == "akt" else str(at // size)
         columns["user"] += [user] * len(lists[0])

@@ -13,6 +13,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -182,14 +183,18 @@ def _fetch(name: str, home: str, file: str, digest: str) -> Path:
     import pooch
     import requests
 
+    def only_tls(response: requests.Response, *_: object, **__: object) -> None:
+        _check_address(response.headers.get("location", ""))  # before it is followed
+
     try:
+        _check_address(home)
         return Path(
             pooch.retrieve(
                 url=f"{home}/{file}",
                 known_hash=f"sha256:{digest}",
                 fname=file,
                 path=cache(name),
-                progressbar=False,
+                downloader=pooch.HTTPDownloader(timeout=60, hooks={"response": only_tls}),
             )
         )
     except (requests.RequestException, OSError, ValueError) as error:
@@ -197,6 +202,13 @@ def _fetch(name: str, home: str, file: str, digest: str) -> Path:
             f"{name}: {file} could not be had from {home}: {error}. Put the file into a folder "
             f"{name}/ and name the folder above it with KT_DATA_DIR"
         ) from None
+
+
+def _check_address(address: str) -> None:
+    """Raise a ValueError for an address without TLS, but for this machine's own."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("", "https") and parts.hostname not in ("127.0.0.1", "localhost"):
+        raise ValueError(f"{address} is no https address, and nothing is downloaded without TLS")
 
 
 def _verified(path: Path, digest: str) -> Path:

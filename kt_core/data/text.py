@@ -33,6 +33,7 @@ PACKED = {  # first bytes -> what it is; none of these is ever unpacked here
     b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
 }
 TAR = b"ustar"  # at byte 257 of an archive
+HEAD = 512  # bytes by which a file is known
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 
@@ -84,8 +85,8 @@ class Lines:
     def _check(self, line: str) -> None:
         if len(line) > limits.LINE_CHARS:
             raise KTError(
-                f"{self._at}: longer than {limits.LINE_CHARS:,} characters; lines end with a line feed, "
-                "and a table has a line for each row: write the file in lines"
+                f"{self._at}: longer than {limits.LINE_CHARS:,} characters; write the table with "
+                "a line for each row"
             )
         too_many = self._chars > limits.TEXT_CHARS or self.number > limits.MOST_ROWS + 1
         if self.into_memory and too_many:
@@ -94,12 +95,11 @@ class Lines:
                 f"{limits.MOST_ROWS:,} lines are not read into memory; {limits.BY_CONVERT} (other "
                 "formats: split the file)"
             )
-        if line.isascii():
-            if "\0" in line:
-                raise KTError(
-                    f"{self._at}: a NUL byte; this is no UTF-8 text. Export it again as UTF-8"
-                )
-        elif bad := NOT_UTF8.search(line):
+        if "\0" in line:
+            raise KTError(
+                f"{self._at}: a NUL byte; this is no UTF-8 text: export it again as UTF-8"
+            )
+        if not line.isascii() and (bad := NOT_UTF8.search(line)):
             raise KTError(
                 f"{self._at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); save it as UTF-8, "
                 "for instance with: iconv -f latin1 -t utf-8"
@@ -115,23 +115,22 @@ def opened(path: Path) -> BinaryIO:
         For an archive, UTF-16, or a file that cannot be opened.
     """
     try:
-        head = _head(path.open("rb"))
+        with path.open("rb") as file:
+            head = file.read(HEAD)
     except OSError as error:
         raise KTError(f"{path}: cannot be opened ({error.strerror})") from None
-    if head.startswith(GZIP):
-        try:
-            head = _head(gzip.open(path))
-        except (EOFError, zlib.error, OSError):
-            head = b""  # said with its line when it is read
+    if not head.startswith(GZIP):
         _refuse(path, head)
-        return gzip.open(path)
+        return path.open("rb")
+    try:
+        with gzip.open(path) as file:
+            head = file.read(HEAD)
+    except (EOFError, zlib.error, OSError):
+        head = b""  # said with its line when it is read
+    if head.startswith(GZIP):
+        raise KTError(f"{path}: compressed twice; decompress it once: gunzip")
     _refuse(path, head)
-    return path.open("rb")
-
-
-def _head(file: BinaryIO) -> bytes:
-    with file:
-        return file.read(512)
+    return gzip.open(path)
 
 
 def _refuse(path: Path, head: bytes) -> None:
