@@ -71,7 +71,9 @@ def read_blocks(
                 columns = {name: _checked(path, name, batch.column(name)) for name in names}
                 table = pa.table(columns).to_pandas(integer_object_nulls=True)
                 yield pd.DataFrame({new: table[field.name] for new, field in chosen.items()})
-        except BROKEN as error:
+        except KTError:
+            raise
+        except (*BROKEN, ValueError) as error:  # such as a date that Python does not have
             reason = " ".join(str(error).split())[:200]
             raise KTError(
                 f"{path}, after row {seen}: cannot be read ({reason}); it is cut short or damaged: "

@@ -5,6 +5,7 @@ Whatever is wrong with a file ends in a `KTError` that names the line.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -157,6 +158,7 @@ class Watched(io.RawIOBase):
     def __init__(self, path: Path):
         self.path, self.quotes, self.read_so_far = path, 0, 0
         self._file, self._size = opened(path), path.stat().st_size
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     @property
     def position(self) -> int:
@@ -170,6 +172,11 @@ class Watched(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """The next bytes, as of a file."""
         block = self._file.read(size)
+        try:
+            self._decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            check_rows(self.path)
+            raise KTError(f"{self.path}: not UTF-8 ({error}); save it as UTF-8") from None
         self.quotes += block.count(b'"')
         self.read_so_far += len(block)
         if b"\0" in block:
