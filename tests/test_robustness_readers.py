@@ -234,6 +234,14 @@ def test_text_beyond_the_limits(tmp_path, monkeypatch, limit, value, text, words
         assert pd.Series(message).str.contains(words).all(), message
 
 
+def test_a_learner_who_is_too_large_for_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MOST_ROWS", 50)
+    path = tmp_path / "large.csv"
+    path.write_text(GOOD)
+    (message,) = both(path, tmp_path, memory=False)
+    assert "60 rows of one learner, or of a few" in message and "--column user=NAME" in message
+
+
 @pytest.mark.parametrize("content", [b"\n" * 300_000, ("a,s,1\n" * 50_000).encode()])
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, content):
     monkeypatch.setattr(limits, "RATIO_FROM", 100_000)

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from tqdm.auto import tqdm
 
-from kt_core.data import parquet
+from kt_core.data import limits, parquet
 from kt_core.data.columns import ColumnWriter
 from kt_core.data.pseudonyms import DIGITS, Pseudonyms, shortened
 from kt_core.data.readers import as_texts, check_file, choose, folds, is_pykt
@@ -204,6 +204,13 @@ def _gather(source: Path, work: Path, plan: dict) -> None:
         for part in parts:
             with pa.memory_map(str(part)) as file:
                 batches.append(pa.ipc.open_file(file).get_batch(bucket))
+        rows = sum(map(len, batches))
+        if rows > limits.MOST_ROWS:
+            raise KTError(
+                f"{source}: {rows:,} rows of one learner, or of a few, and only "
+                f"{limits.MOST_ROWS:,} can be put in order; is the column of the learners the "
+                "right one? Name it with --column user=NAME"
+            )
         raw = pa.Table.from_batches(batches).to_pandas()
         table, counts = clean(raw, source.name, plan["expand_skills"], _show(plan))
         if plan["pseudonyms"]:

@@ -157,13 +157,14 @@ class Watched(io.RawIOBase):
 
     def __init__(self, path: Path):
         self.path, self.quotes, self.read_so_far = path, 0, 0
-        self._file, self._size = opened(path), path.stat().st_size
+        self._file = opened(path)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     @property
     def position(self) -> int:
-        """How much of the file has been read, in bytes, about."""
-        return min(self.read_so_far, self._size)
+        """How much of the file has been read, in bytes as they lie on disk."""
+        packed = isinstance(self._file, gzip.GzipFile)
+        return self._file.fileobj.tell() if packed else self.read_so_far
 
     def readable(self) -> bool:
         """It is."""
@@ -181,8 +182,8 @@ class Watched(io.RawIOBase):
         self.read_so_far += len(block)
         if b"\0" in block:
             raise KTError(f"{self.path}: a NUL byte; this is no UTF-8 text. Export it as UTF-8")
-        ratio = self.read_so_far / self._size
-        if self.read_so_far > limits.RATIO_FROM and ratio > limits.MOST_RATIO:
+        enough = self.read_so_far > limits.RATIO_FROM
+        if enough and self.read_so_far > limits.MOST_RATIO * self.position:
             raise KTError(
                 f"{self.path}: more than {limits.MOST_RATIO} times as large when decompressed, "
                 "which no table is; if it is to be so, decompress it, and convert the result"
