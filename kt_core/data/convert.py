@@ -151,7 +151,7 @@ def _spread(source: Path, work: Path, plan: dict, pseudonyms: Pseudonyms | None)
     rows, bar = 0, _bar(plan["bytes"], "reading", unit="B", unit_scale=True)
     show = _show(plan)
     wanted = partial(choose, columns=plan["columns"], path=source, show=show)
-    for number, (table, position) in enumerate(_blocks(source, wanted)):
+    for number, (table, position) in enumerate(_blocks(source, wanted, show)):
         part = work / "spread" / f"{number:06d}.arrow"
         if not part.is_file():
             first = rows + (1 if parquet.is_parquet(source) else 2)
@@ -289,7 +289,7 @@ def _cleaned(work: Path) -> Iterator[pd.DataFrame]:
 
 
 def _blocks(
-    source: Path, wanted: Callable[[list[str]], dict[str, int]]
+    source: Path, wanted: Callable[[list[str]], dict[str, int]], show: Show
 ) -> Iterator[tuple[pd.DataFrame, int]]:
     """Rows of text under canonical names, and the bytes read so far (of a Parquet file: its share
     of them)."""
@@ -329,8 +329,9 @@ def _blocks(
             yield pd.DataFrame({n: table[old] for n, old in chosen.items()}), file.position
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         check_rows(source)
+        reason = "" if show is hidden else f" ({error})"  # it may hold a row
         raise KTError(
-            f"{source}: cannot be read ({error}). Is it whole, UTF-8, and has every row as many "
+            f"{source}: cannot be read{reason}. Is it whole, UTF-8, and has every row as many "
             "fields as the header? Convert other encodings with iconv"
         ) from None
     finally:

@@ -98,7 +98,7 @@ def _read_raw(path: Path, format: str, columns: dict[str, str], show: Show) -> p
     elif kind == "pykt":
         return _read_pykt(path, show)
     else:
-        return _read_blocks(path, kind)
+        return _read_blocks(path, kind, show)
     if "fold" in raw:
         raw["fold"] = folds(raw, path, show)
     return raw
@@ -231,7 +231,7 @@ def _pykt_columns(header: list[str], path: Path, show: Show) -> dict[str, int]:
     return {new: plain.index(name) for new, name in found.items()}
 
 
-def _read_blocks(path: Path, kind: str) -> pd.DataFrame:
+def _read_blocks(path: Path, kind: str, show: Show) -> pd.DataFrame:
     rows, numbers, entries = [], [], 0
     with Lines(path) as lines:
         for text in lines:
@@ -257,8 +257,9 @@ def _read_blocks(path: Path, kind: str) -> pd.DataFrame:
             found = ", ".join(f"{len(x)} {n}s" for x, n in zip(lists, names, strict=True))
             raise KTError(f"{path}, line {number}: the lists of this learner have {found}")
         if kind == "triple" and head != [str(len(lists[0]))]:
+            announced = show(None) if show is hidden else head[0][:40]
             raise KTError(
-                f"{path}, line {number}: {head[0]} steps announced, {len(lists[0])} found"
+                f"{path}, line {number}: {announced} steps announced, {len(lists[0])} found"
             )
         if kind == "akt" and len(head) != 2:
             raise KTError(
