@@ -48,6 +48,7 @@ def parser(
     sub.add_argument("--out", required=True, help="folder; then give it as --data")
     _column_argument(sub)
     sub.add_argument("--expand-skills", action="store_true", help="see `train`")
+    _pseudonymise_argument(sub)
     sub = command("audit")
     sub.add_argument("--mastery", required=True, help="a table of learner, step, skill, mastery")
     sub.add_argument("--responses", required=True, help="the answers, in any known format")
@@ -83,6 +84,7 @@ def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser
         action="store_true",
         help="keep answers that are repeated once per skill; numbers are inflated",
     )
+    _pseudonymise_argument(sub)
     sub.add_argument("--mode", default="", help="retrospective, cumulative or projection")
     sub.add_argument("--loss", default="", help=f"weighting: {', '.join(LOSS_WEIGHTINGS)}")
     sub.add_argument("--seed", type=int, default=None)
@@ -113,6 +115,7 @@ def _reading_arguments(sub: argparse.ArgumentParser) -> None:
     kinds = ("auto", "long", "pykt", "akt", "triple")
     sub.add_argument("--format", default="auto", choices=kinds)
     _column_argument(sub)
+    _pseudonymise_argument(sub)
 
 
 def _column_argument(sub: argparse.ArgumentParser) -> None:
@@ -122,6 +125,14 @@ def _column_argument(sub: argparse.ArgumentParser) -> None:
         default=[],
         metavar="user=NAME",
         help="the file's name for user, skill, correct, item or timestamp",
+    )
+
+
+def _pseudonymise_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--pseudonymise",
+        action="store_true",
+        help="learner ids as keyed hashes (KT_PSEUDONYM_KEY), in all that is written",
     )
 
 

@@ -19,6 +19,7 @@ from kt_core.arguments import parser
 from kt_core.classroom import classroom as write_classroom
 from kt_core.config import RunConfig, options
 from kt_core.data.convert import convert as write_store
+from kt_core.data.pseudonyms import pseudonyms, same_key
 from kt_core.data.readers import read_table
 from kt_core.data.registry import DATASETS, found
 from kt_core.data.store import FACTS
@@ -41,6 +42,7 @@ NEW = (  # arguments of a new training
     "data",
     "column",
     "expand_skills",
+    "pseudonymise",
     "mode",
     "loss",
     "seed",
@@ -157,7 +159,8 @@ def classroom(args: argparse.Namespace) -> None:
 def convert(args: argparse.Namespace) -> None:
     """Store a table on disk, for data larger than memory."""
     target = Path(args.out)
-    store = write_store(args.data, target, _columns(args.column), args.expand_skills)
+    names = pseudonyms() if args.pseudonymise else None
+    store = write_store(args.data, target, _columns(args.column), args.expand_skills, names)
     facts = json.loads((store / FACTS).read_text(encoding="utf-8"))
     print(f"{facts['rows']:,} interactions of {facts['learners']:,} learners: {store}")
 
@@ -172,6 +175,7 @@ def audit(args: argparse.Namespace) -> None:
         "sees": args.sees,
         "format": args.format,
         "columns": _columns(args.column),
+        "pseudonymise": args.pseudonymise,
     }
     title = f"Audit: {Path(args.mastery).name}"
     with (
@@ -249,7 +253,11 @@ def summarise(folder: Path) -> None:
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:
     data = run.config.data
     columns = data.columns | _columns(args.column)
-    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills)
+    key = run.provenance.get("pseudonyms", "")
+    names = pseudonyms() if key or args.pseudonymise else None
+    if key:
+        same_key(key, names.fingerprint, args.run)
+    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills, names)
     return Dataset(Path(args.data).stem, table, notes)
 
 
@@ -381,6 +389,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         overrides[name.strip()] = value.strip()
     if args.expand_skills:
         overrides["data.expand_skills"] = True
+    if args.pseudonymise:
+        overrides["data.pseudonymise"] = True
     if args.column:
         overrides["data.columns"] = _columns(args.column)
     return overrides

@@ -72,6 +72,7 @@ class DataConfig:
     chunk: int = 200
     min_length: int = 3
     expand_skills: bool = False  # one answer repeated per skill: inflates every number
+    pseudonymise: bool = False  # learner ids become keyed hashes (kt_core.data.pseudonyms)
 
     def __post_init__(self) -> None:
         _between(self, DATA_LIMITS)

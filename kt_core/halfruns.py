@@ -14,6 +14,7 @@ import torch
 
 from kt_core.config import RunConfig
 from kt_core.data import Splits
+from kt_core.data.pseudonyms import same_key
 from kt_core.errors import KTError
 from kt_core.locks import in_use, locked
 from kt_core.runfiles import read_configuration, read_json
@@ -135,6 +136,7 @@ def _say_why(run: Run, error: BaseException) -> None:
 def _gone_on(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
     """The provenance of a run that goes on today."""
     before = read_json(folder / "provenance.json")
+    same_key(before.get("pseudonyms", ""), now["pseudonyms"], str(folder))
     if (was := before.get("data_sha256")) != now["data_sha256"]:
         raise KTError(
             f"{folder}: its data has changed since (checksums {was} then, {now['data_sha256']} "

@@ -178,6 +178,7 @@ def provenance(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "data": dataset.name,
         "data_sha256": data_checksums(dataset),
         "data_notes": dataset.notes,
+        "pseudonyms": dataset.pseudonyms,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -17,6 +17,7 @@ import pandas as pd
 from kt_core.config import ReportConfig, RunConfig, with_overrides
 from kt_core.data import DATASETS, Splits, load_dataset, make_splits
 from kt_core.data.ceiling import posterior_mastery
+from kt_core.data.pseudonyms import same_key
 from kt_core.data.store import is_stored, stored_splits
 from kt_core.errors import KTError, brief
 from kt_core.evaluate import MOST_LEARNERS, Evidence, evaluate
@@ -158,6 +159,7 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
         raise KTError(f"split {brief(split)}: choose valid or test")
     run = Run.load(path)
     splits = read_splits(run.config)
+    same_key(run.provenance.get("pseudonyms", ""), splits.dataset.pseudonyms, str(path))
     was, now = run.provenance.get("data_sha256"), data_checksums(splits.dataset)
     if was != now:
         raise KTError(

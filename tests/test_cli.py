@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, needs_data
+from test_pseudonyms import KEY, SECRET, Pseudonyms, decoded
 
 from kt_core import cli, halfruns, plots
 from kt_core.presets import PRESETS
@@ -29,11 +30,18 @@ def kt(*args, **env):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def key():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY, SECRET)
+        yield
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """A folder in which `run` has been called once, with its output."""
     folder = tmp_path_factory.mktemp("out")
-    done = kt("run", "--preset", "smoke", "--name", "first", "--out", folder)
+    done = kt("run", "--preset", "smoke", "--pseudonymise", "--name", "first", "--out", folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -78,6 +86,18 @@ def test_report_needs_no_network_and_shows_no_code(out):
     assert len(contents) >= 8 and all(f'id="{anchor}"' in page for anchor in contents)
 
 
+def test_no_file_of_a_pseudonymised_run_has_an_id(out):
+    folder, printed = out
+    ids = [f"L{i:05d}" for i in range(60)]
+    names = Pseudonyms(SECRET).of(pd.Series(ids))
+    texts = {p.relative_to(folder): decoded(p) for p in folder.rglob("*") if p.is_file()}
+    shown = set()
+    for path, text in texts.items():
+        assert not [i for i in (*ids, SECRET) if i in text or i in printed], path
+        shown |= {path.name} if any(name in text for name in names) else set()
+    assert {"trajectories.svg", "trajectories.pdf"} & shown  # an id would have been found
+
+
 def test_validate_and_visualise_a_saved_run(out):
     folder, _ = out
     run = folder / "first"
@@ -94,7 +114,7 @@ def test_runs_side_by_side(out):
     folder, _ = out
     done = kt(
         "train", "--preset", "smoke", "--mode", "projection", "--loss", "bce", "--name", "second",
-        "--out", folder, "--set", "train.epochs=1",
+        "--out", folder, "--set", "train.epochs=1", "--pseudonymise",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     done = kt("validate", folder / "first", folder / "second")

@@ -176,7 +176,7 @@ def test_another_conversion_in_its_place_is_refused(tmp_path, monkeypatch):
         ("", "the file is empty"),
         ("user,skill,correct\n", "no interactions in it"),
         ("user,skill\na,b\n", "no column for 'correct'"),
-        ("user,skill,correct\na,b,1\na,b\n", "Expected 3 columns"),
+        ("user,skill,correct\na,b,1\na,b\n", "line 3: 2 fields, but the header has 3"),
         ("user,skill,correct\na,b,2\n", "line 2: response '2' is not 0 or 1"),
         ("user,skill,correct\n,b,1\n", "line 2: the learner id is empty"),
         ("user,skill,correct\na,,1\n", "no row has both a skill and a response"),

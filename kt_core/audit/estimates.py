@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.data import Sequences, Vocabulary
+from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.data.table import Dataset
 from kt_core.errors import KTError, brief
 from kt_core.evaluate import Evidence
@@ -43,8 +44,12 @@ class Audited:
     covered: float  # share of answers for whose skill the table has a value at their step
 
 
-def read_mastery(path: str | Path) -> pd.DataFrame:
+def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.DataFrame:
     """The long table from CSV or Parquet, checked.
+
+    Parameters
+    ----------
+    pseudonyms : in place of the learners' ids.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def read_mastery(path: str | Path) -> pd.DataFrame:
     table = table[list(COLUMNS)].assign(
         learner=table["learner"].astype(str), skill=table["skill"].astype(str)
     )
+    if pseudonyms:
+        table["learner"] = pseudonyms.of(table["learner"])
     for name in ("step", "mastery"):
         number = pd.to_numeric(table[name], errors="coerce").astype(float)
         wrong = ~np.isfinite(number)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kt_core.audit.estimates import Audited, audit, read_mastery
 from kt_core.config import RunConfig, with_overrides
+from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.readers import read_table
 from kt_core.data.table import Dataset
 from kt_core.files import make_folder, write_text
@@ -23,8 +24,13 @@ def audit_files(
     format: str = "auto",
     columns: dict[str, str] | None = None,
     resamples: int = 1000,
+    pseudonymise: bool = False,
 ) -> Audited:
     """`audit` on a table of estimates and a file of responses.
+
+    Parameters
+    ----------
+    pseudonymise : learners by keyed hashes (`kt_core.data.pseudonyms`); both files have the ids.
 
     Raises
     ------
@@ -32,11 +38,12 @@ def audit_files(
         For a file that cannot be read or estimates that do not fit the responses.
     """
     resamples = whole_number("resamples", resamples, 20, 10**5)
-    estimates = read_mastery(path_of("mastery", mastery))
+    names = pseudonyms() if pseudonymise else None
+    estimates = read_mastery(path_of("mastery", mastery), names)
     path = path_of("responses", responses)
     reading = {"data.format": format, "data.columns": columns or {}}
     data = with_overrides(RunConfig(), reading).data  # checked as a run's would be
-    table, notes = read_table(path, data.format, data.columns)
+    table, notes = read_table(path, data.format, data.columns, pseudonyms=names)
     return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
 
 

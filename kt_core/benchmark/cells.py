@@ -72,6 +72,7 @@ PATH_ONLY = (  # settings that mode `retrospective` alone reads
     ("train", "horizon"),
 )
 LATER = {  # settings younger than the first cells, and what they stood for then
+    ("data", "pseudonymise"): False,
     ("train", "precision"): "float32",
     ("train", "compile"): False,
     ("train", "checkpoint_minutes"): 10.0,

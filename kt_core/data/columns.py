@@ -99,7 +99,7 @@ def mapped(path: Path) -> dict[str, np.ndarray]:
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         batch.validate()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, IndexError) as error:
         raise KTError(
             f"{path}: not a readable Arrow file ({error}); convert the data again"
         ) from None

@@ -15,33 +15,35 @@ import fcntl
 import json
 import logging
 import math
-import re
 import shutil
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from kt_core.data import limits, parquet
 from kt_core.data.columns import ColumnWriter
-from kt_core.data.readers import delimiter, rename
+from kt_core.data.pseudonyms import DIGITS, Pseudonyms, shortened
+from kt_core.data.readers import as_texts, check_file, choose, folds, is_pykt
 from kt_core.data.registry import sha256
 from kt_core.data.sequences import Vocabulary, fold_of_learners
 from kt_core.data.store import INTERACTIONS, TYPES, VERSION, is_stored, write_facts
-from kt_core.data.table import clean, repeated_answers
+from kt_core.data.table import Show, clean, hidden, repeated_answers
+from kt_core.data.text import Watched, check_rows, delimiter, first_line, split_header
 from kt_core.errors import KTError
 from kt_core.files import renamed
 
 log = logging.getLogger("kt_core")
-BLOCK_BYTES = 8 << 20  # of text read at a time
+BLOCK_BYTES = 8 << 20  # of text read at a time; no row is longer
 BLOCK_ROWS = 500_000  # of a Parquet file read at a time
 BUCKET_BYTES = 24 << 20  # of source that a bucket should hold at most
-HEADER_BYTES = 1 << 20  # in which the first line must end
 ROW_BYTES = 60  # of text, about; a Parquet file holds its rows in less
 
 
@@ -50,13 +52,14 @@ def convert(
     target: str | Path,
     columns: dict[str, str] | None = None,
     expand_skills: bool = False,
+    pseudonyms: Pseudonyms | None = None,
 ) -> Path:
     """Convert a CSV, TSV (also .gz) or Parquet file with one row an interaction.
 
     Parameters
     ----------
     target : folder of the stored data set; it must not exist.
-    columns, expand_skills : as in `kt_core.data.readers.read_table`.
+    columns, expand_skills, pseudonyms : as in `kt_core.data.readers.read_table`.
 
     Raises
     ------
@@ -65,20 +68,22 @@ def convert(
         unfinished conversion of something else in its place.
     """
     source, target = Path(source), Path(target)
-    if not source.is_file():
-        raise KTError(f"{source}: no such file")
+    check_file(source)
     work = target.with_name(f".{target.name}.converting")
     if target.exists():
         if is_stored(target):
             shutil.rmtree(work, ignore_errors=True)  # of a conversion stopped while it tidied up
         raise KTError(f"{target} exists already; choose another --out or remove it")
-    plan = _plan(source, columns or {}, expand_skills)
+    plan = _plan(source, columns or {}, expand_skills, pseudonyms)
     with _workplace(work, target, plan):
         try:
-            rows = _spread(source, work, plan)
+            rows = _spread(source, work, plan, pseudonyms)
             _gather(source, work, plan)
             _join(source, work, plan, rows)
             (work / "out").rename(target)
+        except KTError:  # of the source: nothing that is done would serve the mended one
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         except OSError as error:
             raise KTError(
                 f"{target}: {error.strerror or error}; make room, or choose another --out, and "
@@ -93,10 +98,12 @@ def convert(
     return target
 
 
-def _plan(source: Path, columns: dict[str, str], expand_skills: bool) -> dict:
-    size = source.stat().st_size
-    if _parquet(source):
-        size = _opened(source).metadata.num_rows * ROW_BYTES  # as text
+def _plan(
+    source: Path, columns: dict[str, str], expand_skills: bool, pseudonyms: Pseudonyms | None
+) -> dict:
+    size, by_row = source.stat().st_size, parquet.is_parquet(source)
+    if by_row:
+        size = parquet.rows_claimed(source) * ROW_BYTES  # as text
     elif source.suffix == ".gz":
         size *= 8
     return {
@@ -106,8 +113,9 @@ def _plan(source: Path, columns: dict[str, str], expand_skills: bool) -> dict:
         "modified": source.stat().st_mtime_ns,
         "columns": columns,
         "expand_skills": expand_skills,
+        "pseudonyms": pseudonyms.fingerprint if pseudonyms else "",
         "buckets": max(1, math.ceil(size / BUCKET_BYTES)),
-        "block": BLOCK_ROWS if _parquet(source) else BLOCK_BYTES,
+        "block": BLOCK_ROWS if by_row else BLOCK_BYTES,
     }
 
 
@@ -137,17 +145,23 @@ def _workplace(work: Path, target: Path, plan: dict) -> Iterator[None]:
         yield
 
 
-def _spread(source: Path, work: Path, plan: dict) -> int:
+def _spread(source: Path, work: Path, plan: dict, pseudonyms: Pseudonyms | None) -> int:
     """Deal all rows into buckets; how many there are."""
     (work / "spread").mkdir(exist_ok=True)
     rows, bar = 0, _bar(plan["bytes"], "reading", unit="B", unit_scale=True)
-    for number, (raw, position) in enumerate(_blocks(source)):
+    show = _show(plan)
+    wanted = partial(choose, columns=plan["columns"], path=source, show=show)
+    for number, (table, position) in enumerate(_blocks(source, wanted, show)):
         part = work / "spread" / f"{number:06d}.arrow"
         if not part.is_file():
-            table = rename(raw, plan["columns"], source)
-            table["line"] = np.arange(rows, rows + len(table)) + (1 if _parquet(source) else 2)
-            _deal(table, part, plan["buckets"])
-        rows += len(raw)
+            first = rows + (1 if parquet.is_parquet(source) else 2)
+            table["line"] = np.arange(first, first + len(table))
+            if "fold" in table:
+                table["fold"] = folds(table, source, show)
+            if pseudonyms:
+                table["user"] = pseudonyms.whole(table["user"])
+            _deal(table, part, plan)
+        rows += len(table)
         bar.update(position - bar.n)
     bar.close()
     if rows == 0:
@@ -155,9 +169,16 @@ def _spread(source: Path, work: Path, plan: dict) -> int:
     return rows
 
 
-def _deal(table: pd.DataFrame, part: Path, buckets: int) -> None:
+def _show(plan: dict) -> Show:
+    return hidden if plan["pseudonyms"] else repr
+
+
+def _deal(table: pd.DataFrame, part: Path, plan: dict) -> None:
     """One record batch a bucket, in order."""
-    bucket = pd.util.hash_array(table["user"].to_numpy(object)) % np.uint64(buckets)
+    buckets = plan["buckets"]
+    # Hashes that pseudonyms are cut from: those that could become the same go into one bucket.
+    users = table["user"].str[:DIGITS] if plan["pseudonyms"] else table["user"]
+    bucket = pd.util.hash_array(users.to_numpy(object)) % np.uint64(buckets)
     order = np.argsort(bucket, kind="stable")
     whole = pa.Table.from_pandas(table.iloc[order], preserve_index=False).combine_chunks()
     ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=buckets))
@@ -183,8 +204,17 @@ def _gather(source: Path, work: Path, plan: dict) -> None:
         for part in parts:
             with pa.memory_map(str(part)) as file:
                 batches.append(pa.ipc.open_file(file).get_batch(bucket))
+        rows = sum(map(len, batches))
+        if rows > limits.MOST_ROWS:
+            raise KTError(
+                f"{source}: {rows:,} rows of one learner, or of a few, and only "
+                f"{limits.MOST_ROWS:,} can be put in order; is the column of the learners the "
+                "right one? Name it with --column user=NAME"
+            )
         raw = pa.Table.from_batches(batches).to_pandas()
-        table, counts = clean(raw, source.name, plan["expand_skills"])
+        table, counts = clean(raw, source.name, plan["expand_skills"], _show(plan))
+        if plan["pseudonyms"]:
+            table["user"] = shortened(table["user"])
         if "fold" in table:
             fold_of_learners(table, source.name)
         inflated = repeated_answers(table) if plan["expand_skills"] else 0
@@ -203,7 +233,7 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
         notes = {k: notes.get(k, 0) + f["notes"].get(k, 0) for k in notes | f["notes"]}
     if rows + sum(notes.values()) != read:
         raise KTError(
-            f"{work}: {read:,} rows read, {rows:,} left, {notes}: rows were lost; remove it"
+            f"{source}: {read:,} rows read, {rows:,} left, {notes}: rows were lost; call again"
         )
     if rows == 0:
         raise KTError(f"{source.name}: no row has both a skill and a response of 0 or 1")
@@ -225,16 +255,17 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
             learners.append(pd.DataFrame(one))
     now = source.stat()
     if (now.st_size, now.st_mtime_ns) != (plan["bytes"], plan["modified"]):
-        raise KTError(f"{source}: changed while it was converted; remove {work} and call again")
+        raise KTError(f"{source}: changed while it was converted; call again")
     people = pd.concat(learners, ignore_index=True)
     first = np.cumsum(np.append(0, people["steps"]))[:-1]
+    key = {"pseudonyms": plan["pseudonyms"]} if plan["pseudonyms"] else {}
     write_facts(
         work / "out",
         people.assign(first=first),
         names,
         {
             "name": source.name.removesuffix(".gz").rsplit(".", 1)[0],
-            "options": {name: plan[name] for name in ("columns", "expand_skills")},
+            "options": {name: plan[name] for name in ("columns", "expand_skills")} | key,
             "rows": rows,
             "notes": notes,
             "inflated": any(f["repeated"] for f in facts),
@@ -257,62 +288,56 @@ def _cleaned(work: Path) -> Iterator[pd.DataFrame]:
         yield pd.read_parquet(file)
 
 
-def _blocks(source: Path) -> Iterator[tuple[pd.DataFrame, int]]:
-    """Rows of text, and the bytes (of a Parquet file: its share of them) read so far."""
-    try:
-        if _parquet(source):
-            file, seen = _opened(source), 0
-            for batch in file.iter_batches(BLOCK_ROWS):
-                seen += len(batch)
-                share = seen / max(file.metadata.num_rows, 1)
-                table = batch.to_pandas(integer_object_nulls=True)
-                yield table, int(share * source.stat().st_size)
-            return
-        parse = pacsv.ParseOptions(
-            delimiter=delimiter(_header(source)),
-            newlines_in_values=True,
-            invalid_row_handler=lambda row: "error" if row.text.strip() else "skip",
-        )
-        with pa.input_stream(str(source), compression="detect") as stream:
-            names = pacsv.open_csv(stream, parse_options=parse).schema.names
-        with pa.input_stream(str(source), compression="detect") as stream:
-            reader = pacsv.open_csv(
-                stream,
-                read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
-                parse_options=parse,
-                convert_options=pacsv.ConvertOptions(  # as text: ids keep their leading zeros
-                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-                ),
-            )
-            seen = 0
-            for batch in reader:
-                seen += BLOCK_BYTES
-                yield batch.to_pandas(), min(seen, source.stat().st_size)
-    except (pa.ArrowException, OSError) as error:
+def _blocks(
+    source: Path, wanted: Callable[[list[str]], dict[str, int]], show: Show
+) -> Iterator[tuple[pd.DataFrame, int]]:
+    """Rows of text under canonical names, and the bytes read so far (of a Parquet file: its share
+    of them)."""
+    size, seen = source.stat().st_size, 0
+    if parquet.is_parquet(source):
+        rows = parquet.rows_claimed(source)
+        for table in parquet.read_blocks(source, wanted, BLOCK_ROWS):
+            seen += len(table)
+            yield as_texts(table), size * seen // rows
+        return
+    first = first_line(source)
+    header = split_header(first, source)
+    if is_pykt(header):
         raise KTError(
-            f"{source}: cannot be read ({error}). Is it whole, UTF-8, and has every row as many "
+            f"{source}: of pyKT's format, a row for each sequence; only tables with a row for each "
+            "interaction are converted: give this one to run as it is"
+        )
+    chosen = {new: header[place] for new, place in wanted(header).items()}
+    file = Watched(source)
+    try:
+        reader = pacsv.open_csv(
+            pa.PythonFile(file, "r"),
+            read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
+            parse_options=pacsv.ParseOptions(
+                delimiter=delimiter(first),
+                newlines_in_values=True,
+                invalid_row_handler=lambda row: "error" if row.text.strip() else "skip",
+            ),
+            convert_options=pacsv.ConvertOptions(  # as text: ids keep their leading zeros
+                include_columns=list(dict.fromkeys(chosen.values())),
+                column_types=dict.fromkeys(chosen.values(), pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+        for batch in reader:
+            table = batch.to_pandas()
+            yield pd.DataFrame({n: table[old] for n, old in chosen.items()}), file.position
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        check_rows(source)
+        reason = "" if show is hidden else f" ({error})"  # it may hold a row
+        raise KTError(
+            f"{source}: cannot be read{reason}. Is it whole, UTF-8, and has every row as many "
             "fields as the header? Convert other encodings with iconv"
         ) from None
-
-
-def _header(source: Path) -> str:
-    with pa.input_stream(str(source), compression="detect") as stream:
-        line = stream.read(HEADER_BYTES)
-    if not line.strip():
-        raise KTError(f"{source}: the file is empty")
-    lines = re.split("\r\n|\r|\n", line.decode("utf-8-sig", "replace"))
-    return next(text for text in lines if text.strip())
-
-
-def _opened(source: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
-    except (pa.ArrowException, OSError) as error:
-        raise KTError(f"{source}: not a readable Parquet file ({error})") from None
-
-
-def _parquet(source: Path) -> bool:
-    return source.suffix.lower() in (".parquet", ".pq")
+    finally:
+        file.close()
+    if file.quotes % 2:
+        check_rows(source)
 
 
 def _bar(over, what: str, **kwargs):

@@ -4,20 +4,24 @@
 - pykt: ``fold,uid,concepts,responses``, one row a sequence, lists in quotes; -1 pads.
 - akt: blocks of four lines (``index,learner``; items; skills; responses) or three (no items).
 - triple: DKVMN's and EduData's blocks of three lines (length; skills; responses).
+
+Texts may be compressed with gzip.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import re
+from functools import partial
 from pathlib import Path
+from sys import intern
 
 import numpy as np
 import pandas as pd
 
-from kt_core.data.table import canonical
+from kt_core.data import limits, parquet
+from kt_core.data.pseudonyms import Pseudonyms
+from kt_core.data.table import Show, canonical, hidden
+from kt_core.data.text import Lines, first_line, read_delimited, split_header
 from kt_core.errors import KTError
 
 NAMES = {
@@ -31,6 +35,9 @@ NAMES = {
     "fold": "fold",
 }
 REQUIRED = ("user", "skill", "correct")
+PYKT = {"user": "uid", "skill": "concepts", "correct": "responses"}
+PYKT_MORE = {"item": "questions", "timestamp": "timestamps", "fold": "fold"}
+HIGHEST_FOLD = 10_000
 
 
 def read_table(
@@ -38,6 +45,7 @@ def read_table(
     format: str = "auto",
     columns: dict[str, str] | None = None,
     expand_skills: bool = False,
+    pseudonyms: Pseudonyms | None = None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Read one file into the canonical table.
 
@@ -46,6 +54,7 @@ def read_table(
     format : ``auto`` looks at the file; or ``long``, ``pykt``, ``akt``, ``triple``.
     columns : for long tables, canonical name -> the file's name, where that is not recognised.
     expand_skills : keep an answer that the file repeats once per skill as several rows.
+    pseudonyms : in place of the learners' ids; messages then show no values.
 
     Returns
     -------
@@ -56,112 +65,111 @@ def read_table(
     KTError
         With the file, the line or column, the value and the way out.
     """
-    path = Path(path)
+    path, show = Path(path), hidden if pseudonyms else repr
+    check_file(path)
+    raw = _read_raw(path, format, columns or {}, show)
+    if pseudonyms:
+        raw["user"] = pseudonyms.of(raw["user"])
+    return canonical(raw, path.name, expand_skills, show)
+
+
+def check_file(path: Path) -> None:
+    """Raise a KTError for what is no file of answers, by the look of it."""
     if (path / "store.json").is_file():
         raise KTError(
             f"{path} is a stored data set, for training and its report; name a file of answers here"
         )
+    if path.is_dir():
+        raise KTError(f"{path}: a folder; name a file of answers in it")
     if not path.is_file():
         raise KTError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise KTError(f"{path}: the file is empty")
-    if path.suffix.lower() in (".parquet", ".pq"):
-        raw = _read_parquet(path)
-        raw = rename(raw, columns, path).assign(line=np.arange(len(raw)) + 1)
-        return canonical(raw, path.name, expand_skills)
-    lines = _lines(path)
-    kind = _detect(lines, path, columns or {}) if format == "auto" else format
+
+
+def _read_raw(path: Path, format: str, columns: dict[str, str], show: Show) -> pd.DataFrame:
+    long_table = partial(choose, columns=columns, path=path, show=show)
+    if parquet.is_parquet(path):
+        return _read_parquet(path, long_table)
+    kind = _detect(path, columns, show) if format == "auto" else format
     if kind == "long":
-        table, line = _read_delimited(path, lines)
-        raw = rename(table, columns, path).assign(line=line)
+        raw, line = read_delimited(path, long_table)
+        raw["line"] = line
     elif kind == "pykt":
-        raw = _read_pykt(*_read_delimited(path, lines), path)
+        return _read_pykt(path, show)
     else:
-        raw = _read_blocks(lines, kind, path)
-    return canonical(raw, path.name, expand_skills)
+        return _read_blocks(path, kind, show)
+    if "fold" in raw:
+        raw["fold"] = folds(raw, path, show)
+    return raw
 
 
-Lines = list[tuple[int, str]]  # numbers in the file, from 1, and texts; blank ones left out
-
-
-def _lines(path: Path) -> Lines:
-    content = path.read_bytes()
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise KTError(f"{path}: UTF-16; save it as UTF-8, or use: iconv -f utf-16 -t utf-8")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KTError(
-            f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, "
-            "for instance with: iconv -f latin1 -t utf-8"
-        ) from None
-    lines = [
-        (i, line) for i, line in enumerate(re.split("\r\n|\r|\n", text), start=1) if line.strip()
-    ]
-    if not lines:
-        raise KTError(f"{path}: the file is empty")
-    return lines
-
-
-def _detect(lines: Lines, path: Path, columns: dict[str, str]) -> str:
-    first = lines[0][1]
-    header = {_plain(name) for name in _split(first, delimiter(first))}
-    if {"concepts", "responses"} <= header:
+def _detect(path: Path, columns: dict[str, str], show: Show) -> str:
+    first = first_line(path)
+    names = split_header(first, path)
+    if is_pykt(names):
         return "pykt"
+    header = set(map(_plain, names))
     correct = [*NAMES["correct"].split(), _plain(columns.get("correct", ""))]
     if any(name in header for name in correct if name):
         return "long"
-    if all(_is_number(x) for x in _split(first, ",")):
-        return "triple" if len(_split(first, ",")) == 1 else "akt"
+    numbers = first.strip().rstrip(",").split(",")
+    if all(_is_number(x.strip()) for x in numbers):
+        return "triple" if len(numbers) == 1 else "akt"
     raise KTError(
-        f"{path}: unknown format; its first line is {first[:80]!r}. Long tables need a header "
+        f"{path}: unknown format; its first line is {show(first[:80])}. Long tables need a header "
         "with names such as user, skill, correct: map yours with --column (data.columns), "
         "or name the format with data.format"
     )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow.parquet
-
-    try:
-        # Whole numbers with gaps stay whole numbers: as floats, long ids would be rounded.
-        return pyarrow.parquet.read_table(path).to_pandas(integer_object_nulls=True)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise KTError(f"{path}: not a readable Parquet file ({error})") from None
+def is_pykt(header: list[str]) -> bool:
+    """Whether a header is that of pyKT's files, which have a row for each sequence."""
+    return {"concepts", "responses"} <= set(map(_plain, header))
 
 
-def _read_delimited(path: Path, lines: Lines) -> tuple[pd.DataFrame, np.ndarray]:
-    """All cells as text, and the line of each row; every row must have as many as the header."""
-    text = "\n".join(text for _, text in lines)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter(lines[0][1]))
-    try:
-        header = next(rows)
-        table, at = [], []
-        for row in rows:
-            number = lines[rows.line_num - 1][0]
-            if len(row) != len(header):
-                raise KTError(
-                    f"{path}, line {number}: {len(row)} fields, but the header has {len(header)}"
-                )
-            table.append(row)
-            at.append(number)
-    except csv.Error as error:
-        raise KTError(f"{path}, line {lines[rows.line_num - 1][0]}: {error}") from None
-    return pd.DataFrame(table, columns=header, dtype=object), np.array(at, int)
+def _read_parquet(path: Path, wanted: partial) -> pd.DataFrame:
+    rows = parquet.rows_claimed(path)
+    if rows > limits.MOST_ROWS:
+        raise KTError(
+            f"{path}: {rows:,} rows; more than {limits.MOST_ROWS:,} are not read into memory; "
+            f"{limits.BY_CONVERT}"
+        )
+    blocks, size = [], 0
+    for block in parquet.read_blocks(path, wanted, 100_000):
+        blocks.append(as_texts(block))
+        size += sum(int(column.str.len().sum()) for _, column in blocks[-1].items())
+        if size > limits.TEXT_CHARS:
+            raise KTError(
+                f"{path}: more than {limits.TEXT_CHARS:,} characters of text are not read into "
+                f"memory; {limits.BY_CONVERT}"
+            )
+    if not blocks:
+        raise KTError(f"{path}: no interactions in it")
+    raw = pd.concat(blocks, ignore_index=True)
+    raw["line"] = np.arange(len(raw)) + 1
+    if "fold" in raw:
+        raw["fold"] = folds(raw, path, wanted.keywords["show"])
+    return raw
 
 
-def rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd.DataFrame:
-    """The columns that are known, as text, under their canonical names."""
-    columns = columns or {}
+def choose(header: list[str], columns: dict[str, str], path: Path, show: Show) -> dict[str, int]:
+    """Which columns of a long table are known: canonical name -> position.
+
+    Raises
+    ------
+    KTError
+        When a column is missing, or two have the name of one that is wanted.
+    """
     unknown = set(columns) - set(NAMES)
     if unknown:
         raise KTError(f"data.columns: {sorted(unknown)} unknown; choose from {list(NAMES)}")
-    plain = {_plain(name): name for name in reversed(raw.columns.astype(str))}
+    plain = {_plain(name): name for name in reversed(header)}
     found = {}
     for name, usual in NAMES.items():
         if name in columns:
-            if columns[name] not in raw.columns:
-                raise KTError(_missing(path, columns[name], raw))
+            if columns[name] not in header:
+                raise KTError(_missing(path, columns[name], header, show))
             found[name] = columns[name]
         else:
             match = next((plain[u] for u in usual.split() if u in plain), None)
@@ -169,26 +177,31 @@ def rename(raw: pd.DataFrame, columns: dict[str, str] | None, path: Path) -> pd.
                 found[name] = match
     for name in REQUIRED:
         if name not in found:
-            raise KTError(_missing(path, name, raw))
-    table = pd.DataFrame({name: _as_text(raw[source]) for name, source in found.items()})
-    if "fold" in table:
-        table["fold"] = _folds(table["fold"], path)
-    return table
+            raise KTError(_missing(path, name, header, show))
+    for name, source in found.items():
+        if header.count(source) > 1:
+            raise KTError(
+                f"{path}: {header.count(source)} columns are called {show(source)}; which is the "
+                f"{name}? Rename the others"
+            )
+    return {name: header.index(source) for name, source in found.items()}
 
 
-def _read_pykt(raw: pd.DataFrame, line: np.ndarray, path: Path) -> pd.DataFrame:
-    raw.columns = [_plain(name) for name in raw.columns]
-    for name in ("uid", "concepts", "responses"):
-        if name not in raw:
-            raise KTError(_missing(path, name, raw))
+def as_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Every column as text, each value as it would stand in a CSV file."""
+    return pd.DataFrame({name: _as_text(column) for name, column in table.items()})
+
+
+def _read_pykt(path: Path, show: Show) -> pd.DataFrame:
+    raw, line = read_delimited(path, partial(_pykt_columns, path=path, show=show))
     if raw.empty:
         raise KTError(f"{path}: no interactions in it")
-    lists = {"skill": raw["concepts"], "correct": raw["responses"]}
-    if "questions" in raw and (raw["questions"] != "NA").all():
-        lists["item"] = raw["questions"]
-    if "timestamps" in raw and (raw["timestamps"] != "NA").all():
-        lists["timestamp"] = raw["timestamps"]
-    split = {name: [_list(text) for text in column] for name, column in lists.items()}
+    raw["line"] = line
+    lists = ["skill", "correct"]
+    lists += [n for n in ("item", "timestamp") if n in raw and (raw[n] != "NA").all()]
+    commas = sum(int(raw[name].str.count(",").sum()) + len(raw) for name in lists)
+    _check_entries(path, commas, len(lists))
+    split = {name: [_list(text) for text in raw[name]] for name in lists}
     counts = [len(x) for x in split["skill"]]
     for name, rows in split.items():
         for i, row in enumerate(rows):
@@ -198,34 +211,64 @@ def _read_pykt(raw: pd.DataFrame, line: np.ndarray, path: Path) -> pd.DataFrame:
                     f"for {name}"
                 )
     table = pd.DataFrame({n: list(itertools.chain(*rows)) for n, rows in split.items()})
-    table.insert(0, "user", np.repeat(raw["uid"].to_numpy(), counts))
+    table.insert(0, "user", np.repeat(raw["user"].to_numpy(), counts))
     if "fold" in raw:
-        table["fold"] = np.repeat(_folds(raw["fold"], path).to_numpy(), counts)
+        table["fold"] = np.repeat(folds(raw, path, show).to_numpy(), counts)
     table["line"] = np.repeat(line, counts)
     # pyKT pads its cut sequences with -1.
     return table[table["correct"] != "-1"].reset_index(drop=True)
 
 
-def _read_blocks(lines: Lines, kind: str, path: Path) -> pd.DataFrame:
-    rows = [_list(text) for _, text in lines]
+def _pykt_columns(header: list[str], path: Path, show: Show) -> dict[str, int]:
+    plain = [_plain(name) for name in header]
+    for name in PYKT.values():
+        if name not in plain:
+            raise KTError(_missing(path, name, header, show))
+    found = {new: name for new, name in (PYKT | PYKT_MORE).items() if name in plain}
+    for name in found.values():
+        if plain.count(name) > 1:
+            raise KTError(f"{path}: {plain.count(name)} columns are called {name!r}; keep one")
+    return {new: plain.index(name) for new, name in found.items()}
+
+
+def _read_blocks(path: Path, kind: str, show: Show) -> pd.DataFrame:
+    rows, numbers, entries = [], [], 0
+    with Lines(path) as lines:
+        for text in lines:
+            if text.strip():
+                entries += text.count(",") + 1
+                _check_entries(path, entries, 2)
+                rows.append(_list(text))
+                numbers.append(lines.number)
+    if not rows:
+        raise KTError(f"{path}: the file is empty")
     size = 4 if kind == "akt" and _fits(rows, 4) > _fits(rows, 3) else 3
     if len(rows) % size:
-        raise KTError(f"{path}: {len(rows)} lines do not make whole blocks of {size}")
+        raise KTError(
+            f"{path}, line {numbers[-1]}: {len(rows)} lines do not make whole blocks of {size}; "
+            "is it cut short, or a line missing?"
+        )
     names = ("item", "skill", "correct") if size == 4 else ("skill", "correct")
     columns: dict[str, list] = {name: [] for name in ("user", *names, "line")}
     for at in range(0, len(rows), size):
         head, *lists = rows[at : at + size]
-        number = lines[at][0]
+        number = numbers[at]
         if len({len(x) for x in lists}) > 1:
             found = ", ".join(f"{len(x)} {n}s" for x, n in zip(lists, names, strict=True))
             raise KTError(f"{path}, line {number}: the lists of this learner have {found}")
         if kind == "triple" and head != [str(len(lists[0]))]:
+            announced = show(None) if show is hidden else head[0][:40]
             raise KTError(
-                f"{path}, line {number}: {head[0]} steps announced, {len(lists[0])} found"
+                f"{path}, line {number}: {announced} steps announced, {len(lists[0])} found"
+            )
+        if kind == "akt" and len(head) != 2:
+            raise KTError(
+                f"{path}, line {number}: {len(head)} fields where a block begins; AKT's blocks "
+                "begin with a number and the learner"
             )
         user = head[-1] if kind == "akt" else str(at // size)
         columns["user"] += [user] * len(lists[0])
-        columns["line"] += [lines[at + size - 1][0]] * len(lists[0])
+        columns["line"] += [numbers[at + size - 1]] * len(lists[0])
         for name, values in zip(names, lists, strict=True):
             columns[name] += values
     return pd.DataFrame(columns)
@@ -241,16 +284,35 @@ def _fits(rows: list[list[str]], size: int) -> float:
     return sum(good) / len(good)
 
 
-def _folds(text: pd.Series, path: Path) -> pd.Series:
-    value = pd.to_numeric(text, errors="coerce")
-    bad = ~(np.isfinite(value) & (value % 1 == 0))
+def _check_entries(path: Path, entries: int, lists: int) -> None:
+    if entries > limits.MOST_ROWS * lists:
+        raise KTError(
+            f"{path}: more than {limits.MOST_ROWS:,} interactions are not read into memory; split "
+            f"the file, or {limits.BY_CONVERT}"
+        )
+
+
+def folds(raw: pd.DataFrame, path: Path, show: Show = repr) -> pd.Series:
+    """The column `fold` as whole numbers from -1 on.
+
+    Raises
+    ------
+    KTError
+        For anything else; `raw` says the line.
+    """
+    value = pd.to_numeric(raw["fold"], errors="coerce").astype(float)
+    bad = ~(value.between(-1, HIGHEST_FOLD) & (value % 1 == 0))
     if bad.any():
-        raise KTError(f"{path}, column fold: {text[bad.idxmax()]!r} is not a whole number")
+        at = bad.idxmax()
+        raise KTError(
+            f"{path}, line {raw['line'][at]}, column fold: {show(raw['fold'][at])} is not a whole "
+            f"number from -1 (the test split) to {HIGHEST_FOLD:,}; mend the column or drop it"
+        )
     return value.astype(int)
 
 
-def _missing(path: Path, name: str, raw: pd.DataFrame) -> str:
-    found = ", ".join(map(str, list(raw.columns)[:30]))
+def _missing(path: Path, name: str, header: list[str], show: Show) -> str:
+    found = show(None) if show is hidden else ", ".join(n[:40] for n in header[:30])
     return f"{path}: no column for {name!r}; it has: {found}. Name it with --column (data.columns)"
 
 
@@ -260,7 +322,7 @@ def _as_text(column: pd.Series) -> pd.Series:
     text = column.astype("string")
     if pd.api.types.is_float_dtype(column):  # value by value: a part of a table reads as the whole
         whole = (column % 1 == 0).fillna(False).astype(bool)
-        text[whole] = column[whole].astype("Int64").astype("string")
+        text[whole] = (column[whole] + 0.0).map("{:.0f}".format)  # no -0
     return text.fillna("").astype(object).astype(str)
 
 
@@ -268,17 +330,8 @@ def _plain(name: str) -> str:
     return str(name).strip().lower().replace(" (", "(").replace(" ", "_")
 
 
-def delimiter(line: str) -> str:
-    """What separates the fields of a header."""
-    return max("\t,;", key=line.count)
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    return [part.strip().strip('"') for part in line.split(delimiter)]
-
-
 def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.strip().rstrip(",").split(",")]
+    return [intern(part.strip()) for part in text.strip().rstrip(",").split(",")]
 
 
 def _is_number(text: str) -> bool:

@@ -13,10 +13,12 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 
 from kt_core.config import DataConfig
+from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
 from kt_core.data.readers import read_table
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.table import Dataset, repeated_answers
@@ -102,9 +104,11 @@ def load_dataset(config: DataConfig) -> Dataset:
     KTError
         For an unknown name, a file that cannot be read, or a download that fails or differs.
     """
+    names = pseudonyms() if config.pseudonymise else None
     if config.path:
-        table, notes = read_table(config.path, config.format, config.columns, config.expand_skills)
-        return _dataset(Path(config.path).stem, table, notes, [Path(config.path)], config)
+        path = Path(config.path)
+        table, notes = read_table(path, config.format, config.columns, config.expand_skills, names)
+        return _dataset(path.stem, table, notes, [path], config, names)
     if config.dataset not in DATASETS:
         raise KTError(
             f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "
@@ -113,17 +117,22 @@ def load_dataset(config: DataConfig) -> Dataset:
     spec = DATASETS[config.dataset]
     if isinstance(spec, Simulation):
         spec = dataclasses.replace(spec, learners=config.learners)
-        return simulate(spec, config.dataset)
+        dataset = simulate(spec, config.dataset)
+        if names:
+            table = dataset.table.assign(user=names.of(dataset.table["user"]))
+            dataset = dataclasses.replace(dataset, table=table, pseudonyms=names.fingerprint)
+        return dataset
     paths = locate(config.dataset)
     parts, notes = [], {}
     for path in paths:
-        part, counts = read_table(path, spec.format, expand_skills=config.expand_skills)
+        part, counts = read_table(path, spec.format, None, config.expand_skills, names)
         if path.name in spec.test_files:
             part["fold"] = -1
         parts.append(part)
         notes = {k: notes.get(k, 0) + counts.get(k, 0) for k in notes | counts}
     _check_apart(parts, paths)
-    return _dataset(config.dataset, pd.concat(parts, ignore_index=True), notes, paths, config)
+    whole = pd.concat(parts, ignore_index=True)
+    return _dataset(config.dataset, whole, notes, paths, config, names)
 
 
 def locate(name: str) -> list[Path]:
@@ -174,14 +183,18 @@ def _fetch(name: str, home: str, file: str, digest: str) -> Path:
     import pooch
     import requests
 
+    def only_tls(response: requests.Response, *_: object, **__: object) -> None:
+        _check_address(response.headers.get("location", ""))  # before it is followed
+
     try:
+        _check_address(home)
         return Path(
             pooch.retrieve(
                 url=f"{home}/{file}",
                 known_hash=f"sha256:{digest}",
                 fname=file,
                 path=cache(name),
-                progressbar=False,
+                downloader=pooch.HTTPDownloader(timeout=60, hooks={"response": only_tls}),
             )
         )
     except (requests.RequestException, OSError, ValueError) as error:
@@ -191,6 +204,13 @@ def _fetch(name: str, home: str, file: str, digest: str) -> Path:
         ) from None
 
 
+def _check_address(address: str) -> None:
+    """Raise a ValueError for an address without TLS, but for this machine's own."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("", "https") and parts.hostname not in ("127.0.0.1", "localhost"):
+        raise ValueError(f"{address} is no https address, and nothing is downloaded without TLS")
+
+
 def _verified(path: Path, digest: str) -> Path:
     if sha256(path) != digest:
         log.warning("%s differs from the published file (checksum)", path)
@@ -198,10 +218,17 @@ def _verified(path: Path, digest: str) -> Path:
 
 
 def _dataset(
-    name: str, table: pd.DataFrame, notes: dict, paths: list[Path], config: DataConfig
+    name: str,
+    table: pd.DataFrame,
+    notes: dict,
+    paths: list[Path],
+    config: DataConfig,
+    names: Pseudonyms | None,
 ) -> Dataset:
     inflated = config.expand_skills and repeated_answers(table) > 0
-    return Dataset(name, table, notes, inflated, {path.name: sha256(path) for path in paths})
+    sources = {path.name: sha256(path) for path in paths}
+    key = names.fingerprint if names else ""
+    return Dataset(name, table, notes, inflated, sources, pseudonyms=key)
 
 
 def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from kt_core.config import DataConfig
 from kt_core.data.columns import PIECE, ColumnWriter, mapped
@@ -43,6 +44,15 @@ from kt_core.errors import KTError
 VERSION = 1
 INTERACTIONS, FACTS = "interactions.arrow", "store.json"
 TYPES = {"skill": "int32", "item": "int32", "response": "int8"}
+FACT_TYPES = {
+    "name": str,
+    "options": dict,
+    "rows": int,
+    "items": int,
+    "notes": dict,
+    "inflated": bool,
+    "sources": dict,
+}
 
 
 def is_stored(path: str | Path) -> bool:
@@ -77,14 +87,15 @@ def stored_splits(config: DataConfig) -> Splits:
     """
     folder = Path(config.path)
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        if facts["version"] != VERSION:
-            raise KTError(f"{folder}: of version {facts['version']}, not {VERSION}; convert again")
+        facts = _facts(folder)
         _check_options(folder, facts, config)
         learners = pd.read_parquet(folder / "learners.parquet")
+        _whole(folder / "learners.parquet", _one_after_the_other(learners, facts["rows"]))
         names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
         there = folder / "splits" / _key(config, facts)
         if not there.is_dir():
+            limits = {"skill": len(names.skills) - 1, "item": facts["items"], "response": 1}
+            _check_interactions(folder / INTERACTIONS, facts["rows"], limits)
             _divide(folder, there, learners, config, facts["name"])
         if facts["items"]:
             known = np.load(there / "items.npy")
@@ -93,20 +104,63 @@ def stored_splits(config: DataConfig) -> Splits:
                 names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
             )
         sequences = [_read(there, name, learners) for name in SPLITS]
-    except (OSError, ValueError, KeyError) as error:  # Arrow's and JSON's errors are ValueErrors
+    except KTError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         raise KTError(
             f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
             "again where it can be written"
         ) from None
     facts["sources"] = facts["sources"] | {"conversion": _digest(facts["options"])}
     dataset = Dataset(
-        facts["name"], pd.DataFrame(), facts["notes"], facts["inflated"], facts["sources"]
+        facts["name"],
+        pd.DataFrame(),
+        facts["notes"],
+        facts["inflated"],
+        facts["sources"],
+        pseudonyms=facts["options"].get("pseudonyms", ""),
     )
     return Splits(dataset, names, *sequences)
 
 
+def _facts(folder: Path) -> dict[str, Any]:
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    _whole(folder / FACTS, isinstance(facts, dict))
+    if facts.get("version") != VERSION:
+        found = facts.get("version")
+        raise KTError(f"{folder}: of version {found!r}, not {VERSION}; convert the data again")
+    for name, kind in FACT_TYPES.items():
+        _whole(folder / FACTS, isinstance(facts.get(name), kind), f": {name}")
+    return facts
+
+
+def _one_after_the_other(learners: pd.DataFrame, rows: int) -> bool:
+    ends = learners["steps"].cumsum()
+    begins = ends - learners["steps"]
+    there = (learners["first"] == begins).all() and (learners["steps"] > 0).all()
+    return bool(there and ends.iloc[-1] == rows and learners["user"].is_unique)
+
+
+def _check_interactions(path: Path, rows: int, limits: dict[str, int]) -> None:
+    """Every number in its range, a piece at a time."""
+    columns = mapped(path)
+    _whole(path, {n: str(c.dtype) for n, c in columns.items()} == TYPES)
+    for name, most in limits.items():
+        _whole(path, len(columns[name]) == rows)
+        for begin in range(0, rows, PIECE):
+            part = columns[name][begin : begin + PIECE]
+            _whole(path, part.min() >= 0 and part.max() <= most, f": {name}")
+
+
+def _whole(path: Path, good: bool, where: str = "") -> None:
+    if not good:
+        raise KTError(f"{path}{where}: damaged or changed by hand; convert the data again")
+
+
 def _check_options(folder: Path, facts: dict[str, Any], config: DataConfig) -> None:
     """How the source was read was said when it was converted, and stays so."""
+    if config.pseudonymise and "pseudonyms" not in facts["options"]:
+        raise KTError(f"{folder} has the learners' ids; convert the source with --pseudonymise")
     for name, asked in (("expand_skills", config.expand_skills), ("columns", config.columns)):
         if asked and asked != facts["options"][name]:
             raise KTError(
@@ -210,6 +264,7 @@ def _read(folder: Path, split: str, learners: pd.DataFrame) -> Sequences:
     lengths = chunks["steps"].to_numpy()
     present, learner = np.unique(chunks["learner"], return_inverse=True)
     columns = mapped(folder / f"{split}.arrow")
+    _whole(folder / f"{split}.arrow", lengths.sum() == len(columns["skill"]) and lengths.min() > 0)
     return Sequences(
         **{name: columns[name] for name in TYPES},
         starts=np.cumsum(lengths) - lengths,

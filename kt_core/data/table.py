@@ -8,6 +8,8 @@ simulated learners, `true_mastery` (after the step), `true_before` and `true_gai
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,14 @@ log = logging.getLogger("kt_core")
 
 RIGHT = {"1", "1.0", "true", "correct", "right"}
 WRONG = {"0", "0.0", "false", "incorrect", "wrong"}
+DAY_MONTH = re.compile(r"^\s*(\d{1,2})([./-])(\d{1,2})\2(?:\d{4}|\d{2})(?!\d)")  # or month, day
+
+Show = Callable[[object], str]  # how a value of the file stands in a message
+
+
+def hidden(_: object) -> str:
+    """In place of values that might be a learner's id."""
+    return "(not shown: data.pseudonymise)"
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Dataset:
     notes : what reading changed, as counts (rows dropped, rows combined).
     inflated : one answer stands in several rows; every number computed from it is too good.
     sources : file name -> SHA-256.
+    pseudonyms : fingerprint of the key where learners go by pseudonyms (`kt_core.data.pseudonyms`).
     simulation : for simulated learners, the `Simulation` that drew them.
     """
 
@@ -40,10 +51,11 @@ class Dataset:
     inflated: bool = False
     sources: dict[str, str] = field(default_factory=dict)
     simulation: Any = None
+    pseudonyms: str = ""
 
 
 def canonical(
-    raw: pd.DataFrame, source: str, expand_skills: bool = False
+    raw: pd.DataFrame, source: str, expand_skills: bool = False, show: Show = repr
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Check and clean rows of text into the canonical table.
 
@@ -57,6 +69,7 @@ def canonical(
     raw : columns `user`, `skill`, `correct` and optionally `item`, `timestamp`, as text, `fold`,
         and `line`, the line (or row) of the file in which each stands, for messages.
     source : the file's name, for messages.
+    show : how values stand in messages.
 
     Raises
     ------
@@ -65,7 +78,7 @@ def canonical(
     """
     if raw.empty:
         raise KTError(f"{source}: no interactions in it")
-    table, notes = clean(raw, source, expand_skills)
+    table, notes = clean(raw, source, expand_skills, show)
     if table.empty:
         raise KTError(f"{source}: no row has both a skill and a response of 0 or 1")
     for what, count in notes.items():
@@ -74,7 +87,7 @@ def canonical(
 
 
 def clean(
-    raw: pd.DataFrame, source: str, expand_skills: bool = False
+    raw: pd.DataFrame, source: str, expand_skills: bool = False, show: Show = repr
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """`canonical` for a part of a source, all rows of its learners: the result may be empty."""
     notes: dict[str, int] = {}
@@ -82,7 +95,7 @@ def clean(
     blank = raw["user"].str.strip() == ""
     if blank.any():
         raise KTError(f"{source}, line {line[blank].iloc[0]}: the learner id is empty")
-    correct = _responses(raw["correct"], line, source)
+    correct = _responses(raw["correct"], line, source, show)
     no_skill = raw["skill"].str.strip() == ""
     keep = ~no_skill & correct.isin((0, 1))
     _note(notes, "rows without a skill, dropped", int(no_skill.sum()))
@@ -90,7 +103,7 @@ def clean(
     table = raw.assign(correct=correct)[keep]
     table["correct"] = table["correct"].astype(np.int64)
     if "timestamp" in table:
-        table["timestamp"] = _timestamps(table["timestamp"], line, source)
+        table["timestamp"] = _timestamps(table["timestamp"], line, source, show)
     table = _in_order(table)
     if "item" in table and not expand_skills:
         table, merged = combine_skills(table)
@@ -133,29 +146,57 @@ def _combined(skills: np.ndarray) -> str:
     return "+".join(sorted(skills, key=lambda s: (len(s), s)))
 
 
-def _responses(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
+def _responses(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.Series:
     lower = text.str.strip().str.lower()
-    value = pd.to_numeric(lower, errors="coerce").astype(float)
-    value = value.mask(lower.isin(RIGHT), 1.0).mask(lower.isin(WRONG), 0.0)
+    value = _numbers(lower).mask(lower.isin(RIGHT), 1.0).mask(lower.isin(WRONG), 0.0)
     bad = ~value.between(0, 1)
     if bad.any():
         at = bad.idxmax()
         raise KTError(
-            f"{source}, line {line[at]}: response {text[at]!r} is not 0 or 1; "
+            f"{source}, line {line[at]}: response {show(text[at])} is not 0 or 1; "
             "name another column with --column (data.columns), or clean the file"
         )
     return value
 
 
-def _timestamps(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
+def _numbers(text: pd.Series) -> pd.Series:
+    """Finite numbers, NaN for anything else."""
+    value = pd.to_numeric(text, errors="coerce").astype(float)
+    return value.where(np.isfinite(value))
+
+
+def _timestamps(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.Series:
     value = pd.to_numeric(text, errors="coerce")
     if value.isna().all():
-        dates = pd.to_datetime(text, errors="coerce", format="mixed", utc=True)
-        value = dates.astype("int64").where(dates.notna())
-    if value.isna().any():
-        at = value.isna().idxmax()
-        raise KTError(f"{source}, line {line[at]}: timestamp {text[at]!r} cannot be read")
+        value = _dates(text, line, source)
+    bad = value.isna() | ~np.isfinite(value.astype(float))
+    if bad.any():
+        at = bad.idxmax()
+        raise KTError(
+            f"{source}, line {line[at]}: timestamp {show(text[at])} cannot be read; use numbers or "
+            "dates such as 2011-02-01 10:30:00 throughout, or drop the column"
+        )
     return value
+
+
+def _dates(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
+    """Dates as numbers, NaN where there is none.
+
+    Whether 3/4/2011 is in March or in April is said by another line with a number over 12.
+    """
+    parts = text.str.extract(DAY_MONTH)[[0, 2]].astype(float)
+    day_first, month_first = (parts[i] > 12 for i in (0, 2))
+    unclear = parts[0].notna()
+    if unclear.any() and day_first.any() == month_first.any():
+        at = unclear.idxmax()
+        raise KTError(
+            f"{source}, line {line[at]}: the dates in it may have the day first or the month "
+            f"first; write them as 2011-02-01, or drop the column of the time"
+        )
+    dates = pd.to_datetime(
+        text, errors="coerce", format="mixed", utc=True, dayfirst=bool(day_first.any())
+    )
+    return dates.astype("int64").where(dates.notna())
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:

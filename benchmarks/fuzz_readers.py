@@ -1,0 +1,264 @@
+"""Coverage-guided fuzzing of all that reads data: a table that keeps its promises, or a KTError.
+
+pip install -e '.[fuzz]'; python benchmarks/fuzz_readers.py --minutes 10
+
+Atheris changes valid files of every format, guided by the edges of `kt_core.data` that are reached.
+Any other outcome (another exception, a crash of a library, 20 seconds, 3 GB) is kept in --folder
+with its traceback, and fuzzing goes on. Exit code: 1 if there was one. Counting and the shared
+`outcome` need no Atheris; tests/test_fuzz_readers.py uses them with hypothesis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import gzip
+import hashlib
+import io
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+WORDS = ["user", "skill", "correct", "item", "timestamp", "fold", "concepts", "responses", "uid"]
+WORDS += ['"', ",", ";", "\t", "\n", "\r", "\ufeff", "-1", "NA", "nan", "inf", "1e400", "PAR1"]
+WORDS += ["2011-02-03 10:00:00", "1/13/2011", "\0", "9223372036854775808", "true", "\u0130"]
+
+
+def long_table() -> str:
+    rows = [
+        f'u{i % 3},"s {i % 4}",{i % 2},{i // 2 % 3},2011-0{i % 9 + 1}-02,{i % 3 - 1}'
+        for i in range(40)
+    ]
+    return "user,skill,correct,item,timestamp,fold\n" + "\n".join(rows) + "\n"
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Valid files for each kind of input (see `outcome`)."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    table = pyarrow.csv.read_csv(io.BytesIO(long_table().encode()))
+    files = []
+    for options in ({"compression": "none"}, {"use_dictionary": False}, {"version": "1.0"}):
+        out = io.BytesIO()
+        pq.write_table(table, out, **options)
+        files.append(out.getvalue())
+    out = io.BytesIO()
+    few = pa.table({"user": [b"a", b"b"], "skill": [1.5, None], "correct": [True, False]})
+    pq.write_table(few, out)
+    files.append(out.getvalue())
+    long = long_table().encode()
+    tables = [long, long.replace(b",", b"\t"), long.replace(b",", b";").replace(b"\n", b"\r\n")]
+    blocks = [b"2\n1,2\n1,0\n1\n3\n1\n", b"0,7\n1,2,\n1,0,\n1,8\n3\n1\n"]
+    blocks += [b"0,7\n5,5\n1,2\n1,0\n1,8\n6\n3\n1\n"]
+    blocks += [b'fold,uid,questions,concepts,responses,timestamps\n0,7,"5,6","1,2","1,0","3,4"\n']
+    store = stored_files()
+    return {
+        "text": tables + blocks,
+        "gzip": tables + blocks,
+        "gzipped": [gzip.compress(tables[0])],
+        "parquet": files,
+        "convert": tables,
+        "convert.parquet": files,
+        **{name: [content] for name, content in store.items()},
+    }
+
+
+def stored_files() -> dict[str, bytes]:
+    from kt_core.data.convert import convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "long.csv"
+        source.write_text(long_table(), encoding="utf-8")
+        store = convert(source, Path(folder) / "stored")
+        return {p.name: p.read_bytes() for p in store.iterdir()}
+
+
+def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> str:
+    """What comes of a file; anything but these two words is an exception.
+
+    Parameters
+    ----------
+    kind : ``text``, ``gzip`` (compressed here), ``gzipped``, ``parquet``, all read into memory;
+        ``convert``, ``convert.parquet``; or the name of a file of stored data, to stand in its
+        place.
+    store : of `stored_files`.
+
+    Returns
+    -------
+    ``read`` or ``refused``.
+    """
+    from kt_core.errors import KTError
+
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    try:
+        _read(kind, content, folder, store)
+    except KTError as error:
+        assert str(folder) in str(error) or "input" in str(error), f"no file is named: {error}"
+        assert not list(folder.glob(".*")), "something is left behind"
+        return "refused"
+    return "read"
+
+
+def _read(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> None:
+    from kt_core.config import DataConfig
+    from kt_core.data.convert import convert
+    from kt_core.data.readers import read_table
+    from kt_core.data.store import stored_splits
+
+    if kind in store:
+        target = folder / "stored"
+        target.mkdir()
+        for name, own in store.items():
+            (target / name).write_bytes(content if name == kind else own)
+        _check_splits(stored_splits(DataConfig(path=str(target), min_length=2)))
+        return
+    path = folder / ("input.parquet" if "parquet" in kind else "input.csv")
+    path.write_bytes(gzip.compress(content, 1) if kind == "gzip" else content)
+    if kind.startswith("convert"):
+        convert(path, folder / "stored")
+        assert {p.name for p in folder.iterdir()} == {path.name, "stored"}
+    else:
+        choices = ("auto", "auto", "auto", "long", "pykt", "akt", "triple")
+        chosen = choices[len(content) % len(choices)] if kind in ("text", "gzip") else "auto"
+        _check_table(*read_table(path, chosen, expand_skills=len(content) % 2 == 1))
+
+
+def _check_table(table, notes: dict[str, int]) -> None:
+    assert len(table) > 0 and {"user", "skill", "correct"} <= set(table)
+    assert set(table) <= {"user", "skill", "correct", "item", "timestamp", "fold"}
+    assert set(table["correct"]) <= {0, 1}
+    for name in ("user", "skill"):
+        assert all(isinstance(x, str) and x.strip() for x in table[name])
+    changes = (table["user"] != table["user"].shift()).sum()
+    assert changes == table["user"].nunique(), "a learner's rows are not together"
+    if "timestamp" in table:
+        for _, times in table.groupby("user")["timestamp"]:
+            assert times.is_monotonic_increasing
+    if "fold" in table:
+        assert table["fold"].dtype.kind == "i" and table["fold"].min() >= -1
+    assert all(isinstance(count, int) and count > 0 for count in notes.values())
+
+
+def _check_splits(splits) -> None:
+    for part in (splits.train, splits.valid, splits.test):
+        assert part.lengths.sum() == len(part.skill) == len(part.response) == len(part.item)
+        assert part.skill.min() >= 0 and part.skill.max() < len(splits.vocabulary.skills)
+        assert part.item.min() >= 0 and part.item.max() <= len(splits.vocabulary.items)
+        assert set(part.response.tolist()) <= {0, 1}
+        assert part.learner.max() < len(part.learners)
+
+
+def fuzz(folder: Path, arguments: list[str]) -> None:
+    """One process of Atheris; it ends by itself."""
+    import atheris
+
+    with atheris.instrument_imports(include=["kt_core.data"]):
+        import kt_core.data.convert
+        import kt_core.data.store  # noqa: F401
+    logging.disable()
+    store, scratch = stored_files(), Path(tempfile.mkdtemp(prefix="fuzz-", dir=_memory()))
+    kinds, counts = list(seeds()), collections.Counter()
+
+    def target(content: bytes) -> None:
+        if not content:
+            return
+        kind = kinds[content[0] % len(kinds)]
+        try:
+            found = outcome(kind, content[1:], scratch, store)
+        except Exception:
+            found = "found"
+            _keep(folder, kind, content)
+        counts[kind, found] += 1
+        if sum(counts.values()) % 500 == 0:
+            lines = [f"{kind}\t{what}\t{n}" for (kind, what), n in counts.items()]
+            (folder / f"counts-{scratch.name}").write_text("\n".join(lines))
+
+    atheris.Setup([sys.argv[0], *arguments], target)
+    atheris.Fuzz()
+
+
+def _keep(folder: Path, kind: str, content: bytes) -> None:
+    """One input for each place at which something went wrong."""
+    kind_, error, trace = sys.exc_info()
+    places = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(trace)]
+    key = hashlib.sha256(f"{kind_}{places}".encode()).hexdigest()[:10]
+    file = folder / f"found-{key}"
+    if not file.exists():
+        file.write_bytes(content)
+        text = "".join(traceback.format_exception(error))
+        file.with_suffix(".txt").write_text(f"{kind}\n{text}", encoding="utf-8")
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--folder", type=Path, default=Path("fuzz"), help="corpus and findings")
+    parser.add_argument("--process", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.process is not None:
+        fuzz(args.folder, args.process)
+        return 0
+    corpus = args.folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, (kind, files) in enumerate(seeds().items()):
+        for i, content in enumerate(files):
+            (corpus / f"seed-{kind}-{i}").write_bytes(bytes([number]) + content)
+    words = args.folder / "words"
+    hexadecimal = ("".join(f"\\x{byte:02x}" for byte in w.encode()) for w in WORDS)
+    words.write_text("".join(f'"{word}"\n' for word in hexadecimal))
+    end, edges, executions = time.monotonic() + args.minutes * 60, 0, 0
+    while (left := int(end - time.monotonic())) > 0:  # again after a crash of the process
+        options = [f"-max_total_time={left}", "-timeout=20", "-rss_limit_mb=3000"]
+        options += ["-max_len=8192", f"-dict={words}", f"-artifact_prefix={args.folder}/crash-"]
+        command = [sys.executable, __file__, "--folder", str(args.folder), "--process", *options]
+        with subprocess.Popen([*command, str(corpus)], stderr=subprocess.PIPE, text=True) as child:
+            n = 0
+            for line in child.stderr:
+                if match := re.match(r"#(\d+)\s.*cov: (\d+)", line):
+                    n, edges = int(match[1]), max(edges, int(match[2]))
+                elif not line.startswith(("#", "INFO", "WARNING")):
+                    print(line, end="", file=sys.stderr)
+            executions += n
+        if n == 0:
+            print("Atheris could not be started", file=sys.stderr)
+            return 2
+    return summary(args.folder, executions, edges)
+
+
+def summary(folder: Path, executions: int, edges: int) -> int:
+    """Print what was done and found; the exit code."""
+    counts = collections.Counter()
+    for file in folder.glob("counts-*"):
+        for line in file.read_text().splitlines():
+            kind, what, n = line.split("\t")
+            counts[kind, what] += int(n)
+        file.unlink()
+    print(f"{executions:,} executions, {edges:,} edges of kt_core.data\n")
+    print("| input | read | refused | anything else |\n|---|---|---|---|")
+    for kind in sorted({kind for kind, _ in counts}):
+        row = " | ".join(f"{counts[kind, what]:,}" for what in ("read", "refused", "found"))
+        print(f"| {kind} | {row} |")
+    found = sorted([*folder.glob("found-*.txt"), *folder.glob("crash-*")])
+    for file in found:
+        last = file.read_text().splitlines()[-1] if file.suffix == ".txt" else "ended the process"
+        print(f"{file}: {last}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -1,0 +1,135 @@
+"""Pseudonyms for learner ids: a keyed hash, so that nothing written carries an id.
+
+A pseudonym is the first 12 hexadecimal digits of HMAC-SHA-256 of the id. The same key gives the
+same pseudonyms; without the key nobody can try ids out. The key is `KT_PSEUDONYM_KEY`, or else a
+file of the user's, made on first use, that only the user can read; it is written and shown nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+import pandas as pd
+
+from kt_core.errors import KTError
+
+KEY = "KT_PSEUDONYM_KEY"
+DIGITS = 12  # two of a million learners share a pseudonym in 1 of 560 data sets: then an error
+WHOLE = 32  # digits by which two ids with the same pseudonym are told apart
+SHORTEST_KEY = 16  # characters; what is shorter can be guessed
+
+
+class Pseudonyms:
+    """The pseudonyms under one key.
+
+    Attributes
+    ----------
+    fingerprint : 8 hexadecimal digits that tell keys apart and do not give them away.
+    """
+
+    def __init__(self, key: str):
+        self._key = key.encode()
+        self.fingerprint = self._digest("\0kt_core: fingerprint of the key")[:8]
+
+    def of(self, ids: pd.Series) -> pd.Series:
+        """The pseudonym of each id; blank ids stay blank, for the readers to complain of.
+
+        Raises
+        ------
+        KTError
+            When two ids have the same.
+        """
+        return shortened(self.whole(ids))
+
+    def whole(self, ids: pd.Series) -> pd.Series:
+        """The same, before it is cut to its length."""
+        names = {name: self._digest(name) if name.strip() else "" for name in ids.unique()}
+        return ids.map(names)
+
+    def _digest(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:WHOLE]
+
+
+def shortened(whole: pd.Series) -> pd.Series:
+    """Hashes cut to the length of pseudonyms.
+
+    Raises
+    ------
+    KTError
+        When two become the same.
+    """
+    short = whole.str[:DIGITS]
+    if short.nunique() < whole.nunique():
+        raise KTError(
+            f"two learners have the same pseudonym of {DIGITS} digits; take another key: set {KEY}"
+        )
+    return short
+
+
+def pseudonyms() -> Pseudonyms:
+    """Those under the user's key; it is made where there is none.
+
+    Raises
+    ------
+    KTError
+        For a key that is too short, or a file that others can read or that cannot be read.
+    """
+    key = os.environ.get(KEY)
+    if key is None:
+        key = _kept()
+    if len(key) < SHORTEST_KEY:
+        where = KEY if KEY in os.environ else key_file()
+        raise KTError(
+            f"{where}: a key of {SHORTEST_KEY} characters or more is wanted, for instance the "
+            "output of: openssl rand -hex 32"
+        )
+    return Pseudonyms(key)
+
+
+def key_file() -> Path:
+    """Where the key lies that is made on first use."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "kt_core" / "pseudonym.key"
+
+
+def same_key(was: str, now: str, what: str) -> None:
+    """Raise a KTError when `what` was read under another key than the one at hand."""
+    if was != now:
+        raise KTError(
+            f"{what}: its learners' pseudonyms were made with another key (fingerprint {was} then, "
+            f"{now or 'none'} now); set {KEY} to the key of that time, or restore {key_file()}"
+        )
+
+
+def _kept() -> str:
+    file = key_file()
+    try:
+        if not file.exists():
+            _make(file)
+        if file.stat().st_mode & 0o077:
+            raise KTError(f"{file}: others can read this key; chmod 600 {file}")
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KTError(
+            f"{file}: the key for pseudonyms can be neither read nor made ({error}); set {KEY}"
+        ) from None
+
+
+def _make(file: Path) -> None:
+    """A new key, whole or not at all; of two processes that make one, the first one's is kept."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as out:
+            out.write(secrets.token_hex(32) + "\n")
+        try:
+            os.link(scratch, file)
+        except FileExistsError:
+            return
+    finally:
+        scratch.unlink(missing_ok=True)
