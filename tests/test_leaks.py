@@ -204,7 +204,7 @@ def test_answers_do_change_what_comes_after(tracer, request):
         assert (got.mastery_last != want.mastery_last)[step < t].mean() > 0.5
 
 
-@pytest.mark.parametrize("t", [1, 15, 16, 30])
+@pytest.mark.parametrize("t", [1, 16, 30])
 def test_a_history_that_ends_is_the_beginning_of_a_longer_one(tracer, t):
     table = histories()
     step = step_of(table)
@@ -228,11 +228,11 @@ def budget(monkeypatch, tokens):
     monkeypatch.setattr("kt_core.baselines.neural.READING", tokens)
 
 
-@pytest.mark.parametrize("tokens", [1, 60, 10**6])  # one at a time; pairs; all padded to 190
+@pytest.mark.parametrize("tokens", [40, 10**6])  # one or a few at a time; all padded to 90
 def test_company_order_batches_and_padding_change_no_belief(tracer, tokens, monkeypatch):
     table = histories()
     want = tracer.trace(read(table))
-    longer = pd.concat([table, histories(1, (190,)).assign(user="long")], ignore_index=True)
+    longer = pd.concat([table, histories(1, (90,)).assign(user="long")], ignore_index=True)
     mixed, rows = blocks(longer, [3, 6, 0, 5, 2, 1, 4])
     budget(monkeypatch, tokens)
     got, kept = tracer.trace(read(mixed)), rows < len(table)
@@ -303,18 +303,16 @@ def test_no_measure_depends_on_company_order_or_batches(name, monkeypatch):
         assert results[1][key] == pytest.approx(value, rel=1e-4, abs=NOISE, nan_ok=True), key
 
 
-def test_later_answers_enter_prospective_validity_as_outcomes_only(tracer):
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in (*BLIND, "success counter")])
+def test_later_answers_enter_prospective_validity_as_outcomes_only(name):
     """All answers of the second halves flipped: states and nulls stay, and r changes its sign."""
-    table = histories(7, (16, 16, 14, 12, 16, 15, 16, 13))
+    tracer, table = MODELS[name](), histories(7, (16, 16, 14, 12, 16, 15, 16, 13))
     size = table.groupby("user")["user"].transform("size")
     later = step_of(table) >= size // 2
     values = []
     for rows in (table, table.assign(correct=table["correct"] ^ later)):
         s = read(rows)
-        trace = tracer.trace(s)
-        if trace.middle is None:  # the nulls stand beside every model
-            trace.middle = np.random.default_rng(0).random((len(s), C))
-        evidence, base = Evidence.of(s, trace), np.linspace(0.3, 0.8, C)
+        evidence, base = Evidence.of(s, tracer.trace(s)), np.linspace(0.3, 0.8, C)
         m = association_table(evidence, base, Bootstrap(len(s.learners), 20))
         m = m[m["measure"].str.contains("prospective")]
         values.append(m.set_index(["measure", "variant", "predictor"])["value"])
