@@ -137,7 +137,8 @@ def forgetting(
     many.
     """
     frame = _breaks(frame)
-    half = np.random.default_rng(seed).permutation(frame["learner"].max() + 1)[frame["learner"]] % 2
+    learners = frame["learner"].max() + 1 if len(frame) else 0
+    half = np.random.default_rng(seed).permutation(learners)[frame["learner"]] % 2
     parts, slopes = [], []
     for judged in (0, 1):
         fit, part = frame[half != judged], frame[half == judged]
