@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from kt_core.evaluate import Evidence
-from kt_core.metrics.association import Association
+from kt_core.metrics.association import TINY, Association
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.metrics.prediction import Prediction
 from kt_core.trace import from_mastery
@@ -69,8 +69,8 @@ def collapse_table(evidence: Evidence) -> pd.DataFrame:
     if evidence.final is not None:
         practised = frame.groupby(["sequence", "skill"]).size().index
         sequence, skill = practised.get_level_values(0), practised.get_level_values(1)
-        final = evidence.final[sequence, skill]
-        spread = pd.Series(final).groupby(skill).std().mean()
+        final = pd.Series(evidence.final[sequence, skill])
+        spread = final.groupby(skill).std().mean()
         values["spread of final mastery over learners, mean over skills (sd)"] = spread
         values["mean final mastery of practised skills"] = final.mean()
     if counts is not None:
@@ -125,11 +125,15 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 def _share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
     grown, level = rows["grown"].to_numpy(float), logit(rows["predicted"].to_numpy(float))
     level = np.clip(level, -30, 30)
+    if len(rows):
+        level = level - level.mean()  # the sum of squares stays accurate
     learner, n = rows["learner"].to_numpy(), bootstrap.n
     terms = (np.ones_like(level), grown, level, grown * level, level * level)
     count, g, v, gv, vv = (bootstrap.weights @ np.bincount(learner, t, n) for t in terms)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = (gv - g * v / count) / (vv - v * v / count)
+        varied = vv - v * v / count
+        varied = np.where(varied > TINY * vv, varied, np.nan)  # rounding is no variance
+        share = (gv - g * v / count) / varied
     return bootstrap.estimate(share, len(rows), rows["learner"].nunique())
 
 
@@ -164,8 +168,7 @@ def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 def _rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
     squared, n = (frame[column] - frame["true_mastery"]) ** 2, bootstrap.n
     total, count = (np.bincount(frame["learner"], w, n) for w in (squared, np.ones(len(frame))))
-    mse = (bootstrap.weights @ total) / (bootstrap.weights @ count)
-    return bootstrap.estimate(np.sqrt(mse), len(frame), n)
+    return bootstrap.estimate(np.sqrt(bootstrap.ratio(total, count).draws), len(frame), n)
 
 
 def _growth(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> dict[str, Estimate]:

@@ -57,7 +57,8 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
     model.eval()
     whole = sequences.whole()
     fold = _folds(whole, seed)
-    generator = torch.Generator().manual_seed(seed)
+    # Drawn by answer and not by batch: batches are of other sizes on other machines.
+    order = np.random.default_rng((seed, 1)).random((FOLDS, whole.interactions), np.float32)
     columns = {
         name: np.full(whole.interactions, np.nan)
         for name in ("believed", "grown", "flat", "shuffled")
@@ -69,7 +70,9 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
         for number in range(FOLDS):
             now = torch.zeros(valid.shape, dtype=torch.bool)
             now[valid] = torch.from_numpy(fold[at] == number)
-            values = _read(model, batch, now.to(device), generator)
+            key = torch.full(valid.shape, 2.0)  # padding comes last
+            key[valid] = torch.from_numpy(order[number, at])
+            values = _read(model, batch, now.to(device), key.to(device))
             rows = at[now[valid].numpy()]
             for name, value in values.items():
                 columns[name][rows] = value.cpu()[now].double().numpy()
@@ -134,7 +137,8 @@ def forgetting(
     many.
     """
     frame = _breaks(frame)
-    half = np.random.default_rng(seed).permutation(frame["learner"].max() + 1)[frame["learner"]] % 2
+    learners = frame["learner"].max() + 1 if len(frame) else 0
+    half = np.random.default_rng(seed).permutation(learners)[frame["learner"]] % 2
     parts, slopes = [], []
     for judged in (0, 1):
         fit, part = frame[half != judged], frame[half == judged]
@@ -190,13 +194,10 @@ def _places(whole: Sequences, batch: Batch) -> np.ndarray:
     return at[batch.valid.cpu()].numpy()
 
 
-def _read(
-    model: GainAKT2, batch: Batch, hidden: Tensor, generator: torch.Generator
-) -> dict[str, Tensor]:
+def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
     context, value, d = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
     path = model.path(context, value, q, d, every_pair=False)
-    key = torch.rand(q.shape, generator=generator).to(q.device) + (~valid) * 2
     mixed = path.gains.gather(1, key.argsort(1))
     return {
         "believed": path.at(valid.sum(1) - 1),

@@ -14,7 +14,16 @@ from kt_core.errors import KTError
 from kt_core.files import write_text
 from kt_core.plots.style import VARIANTS
 from kt_core.validation import Measures
-from kt_core.verdicts import JUDGED, NAMES, PROSPECTIVE, interval, number, verdicts, with_interval
+from kt_core.verdicts import (
+    JUDGED,
+    NAMES,
+    PROSPECTIVE,
+    interval,
+    number,
+    percent,
+    verdicts,
+    with_interval,
+)
 from kt_core.workflow import Examined, paired_aucs
 
 
@@ -54,7 +63,7 @@ def violation_text(m: Measures) -> pd.DataFrame:
             "constraint": v["constraint"].map(NAMES),
             "sees": v["sees"],
             "counted on": v["scope"],
-            "share": v["share"].map("{:.2%}".format),
+            "share": v["share"].map(percent),
             "interval": [interval(r.low, r.high, 2, percent=True) for r in v.itertuples()],
             "broken": v["broken"].map("{:,}".format),
             "places": v["places"].map("{:,}".format),
@@ -78,7 +87,7 @@ def recovery_text(m: Measures) -> pd.DataFrame:
     wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
     if "ceiling" in wide:
         value = table.pivot_table("value", keys, "predictor", aggfunc="first", sort=False)
-        share = (value["model"] / value["ceiling"]).map("{:.1%}".format)
+        share = (value["model"] / value["ceiling"]).map(lambda x: percent(x, 1))
         ranks = wide.index.get_level_values("quantity").str.contains("rank")
         wide["share of the ceiling"] = share.where(ranks, "")
     return wide.fillna("").reset_index().rename_axis(columns=None)
@@ -105,7 +114,7 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "run": e.run.name,
                 "mode": config.model.mode,
                 "auxiliary losses": ", ".join(config.loss.active) or "none (BCE alone)",
-                **{NAMES[key]: f"{v.loc[key, 'share']:.2%}" for key in JUDGED},
+                **{NAMES[key]: percent(v.loc[key, "share"]) for key in JUDGED},
                 "AUC, validation": with_interval(dataclasses.asdict(e.valid_auc), 4),
                 f"AUC, {e.split}": with_interval(auc, 4),
                 "AUC minus the first run's": with_interval(dataclasses.asdict(gap), 4),

@@ -23,6 +23,7 @@ NAMES = {
 }
 JUDGED = ("monotonicity", "negative_gains", "bounds")
 PROSPECTIVE = "prospective validity, learner x skill"
+UNDEFINED = "not defined on this data"
 
 
 def verdicts(examined: Examined) -> pd.DataFrame:
@@ -53,16 +54,17 @@ def _necessity(m: Measures) -> list[dict[str, Any]]:
     if m.necessity.empty:
         return []
     flat = m.necessity.set_index("quantity").loc["flat at the same level, minus as they are"]
-    needed = flat["low"] > 0
+    word = "gains are needed" if flat["low"] > 0 else "no evidence that gains are needed"
+    known = np.isfinite(flat["low"])
     return [
         {
             "measure": "Loss of hidden answers if the trajectory were flat",
             "sees": flat["sees"],
-            "value": f"{flat['value']:+.4f}",
+            "value": f"{flat['value']:+.4f}" if known else number(np.nan),
             "interval": interval(flat["low"], flat["high"], 4),
             "target": "> 0",
             "best null": "0 (gains say nothing)",
-            "verdict": "gains are needed" if needed else "no evidence that gains are needed",
+            "verdict": word if known else UNDEFINED,
         }
     ]
 
@@ -75,7 +77,7 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
     against = table[table["contradicted"]]
     names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
     if table.empty:
-        word = "not defined on this data: too few learners come back to a skill"
+        word = f"{UNDEFINED}: too few learners come back to a skill"
     elif against.empty:
         word = "not contradicted"
     else:
@@ -98,10 +100,11 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
     limit = 0.0 if guaranteed else limit
     ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
     word = "meets the target" if ok else f"misses the target by {v['share'] - limit:.2%}"
+    word = word if v["places"] else UNDEFINED
     return {
         "measure": NAMES[name],
         "sees": v["sees"],
-        "value": f"{v['share']:.2%} ({v['broken']:,} of {v['places']:,})",
+        "value": f"{percent(v['share'])} ({v['broken']:,} of {v['places']:,})",
         "interval": interval(v["low"], v["high"], 2, percent=True),
         "target": "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}"),
         "best null": "0.00% (constant mastery)",
@@ -157,7 +160,7 @@ def _correlation(
 
 def _word(value: float, target: float, minimum: float | None) -> str:
     if not np.isfinite(value):
-        return "not defined on this data"
+        return UNDEFINED
     if value >= target:
         return "meets the target"
     if minimum is not None and value >= minimum:
@@ -184,6 +187,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return "not defined" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """Text of a share, in words where it is not defined."""
+    return f"{share:.{digits}%}" if np.isfinite(share) else number(share)
+
+
 def with_interval(row: Any, digits: int = 3) -> str:
-    """Text of a row's `value`, `low` and `high`."""
-    return f"{number(row['value'], digits)} {interval(row['low'], row['high'], digits)}".strip()
+    """Text of a row's `value`, `low` and `high`, in words where they are not defined."""
+    value, ends = number(row["value"], digits), interval(row["low"], row["high"], digits)
+    if value == number(None):
+        return value
+    return f"{value} {ends or '(interval not defined)'}"

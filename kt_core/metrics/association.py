@@ -11,7 +11,7 @@ from scipy import sparse
 
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 
-TINY = 1e-12  # a variance below this share of the mean square is rounding, not spread
+TINY = 1e-12  # below this share of the whole, a variance or a difference is rounding, not spread
 
 
 class Association:
@@ -19,7 +19,8 @@ class Association:
 
     Parameters
     ----------
-    x, y : [N]; rows where either is not finite are left out.
+    x, y : [N]; rows where either is not finite are left out. With fewer than three others, nothing
+        is defined.
     learner, skill : [N], numbers from 0.
     bootstrap : over all learners, also those without a row here.
     """
@@ -33,12 +34,12 @@ class Association:
         bootstrap: Bootstrap,
     ):
         keep = np.isfinite(x) & np.isfinite(y)
+        keep &= keep.sum() > 2  # the r of two rows is 1 or -1, whatever they are
         x, y = np.asarray(x, float)[keep], np.asarray(y, float)[keep]
         learner, skill = learner[keep], skill[keep]
         self.bootstrap, self.entries = bootstrap, len(x)
         self.learners = len(np.unique(learner))
-        if len(x):
-            x, y = x - x.mean(), y - y.mean()  # the sums of squares stay accurate
+        x, y = _centred(x), _centred(y)
         shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)
         terms = (np.ones_like(x), x, y, x * x, y * y, x * y)
         self.cells = [sparse.coo_array((t, (learner, skill)), shape=shape).tocsr() for t in terms]
@@ -78,6 +79,15 @@ class Association:
 
     def _by_skill(self) -> list[np.ndarray]:
         return [np.asarray((c.T @ self.bootstrap.weights.T).T) for c in self.cells]
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Values minus their mean, so that sums of squares stay accurate; differences that are rounding
+    are none."""
+    if len(values) == 0:
+        return values
+    apart = values - values.mean()
+    return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)
 
 
 def _moments(n, x, y, xx, yy, xy):

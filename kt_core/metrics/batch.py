@@ -19,9 +19,15 @@ from kt_core.metrics.invariants import saturation, shares, violations
 
 def pearson(x: Float[Tensor, "N"], y: Float[Tensor, "N"]) -> Float[Tensor, ""]:
     """Pearson r; NaN without spread in either."""
-    x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
+    x, y = _centred(x.double()), _centred(y.double())
     spread = (x * x).sum() * (y * y).sum()
     return torch.where(spread > 0, (x * y).sum() / spread.sqrt(), torch.nan)
+
+
+def _centred(values: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """Values minus their mean; differences that are rounding are none."""
+    apart = values - values.mean()
+    return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)
 
 
 def skill_average_pearson(

@@ -1,0 +1,174 @@
+"""Bounds, monotone trajectories and gains of at least zero, at any weights: no tolerance.
+
+python benchmarks/invariants.py --minutes 10
+
+Models of both guaranteed modes with weights that no training would give (largest and smallest
+numbers of the type, all exponents at once, all equal, zeros), in four number formats, on histories
+of 1 to 2,000 steps over 1 to 2,000 skills. Counted are, by the counts of the report, falls of the
+trajectory at the last horizon, at random horizons and across the seam of two chunks, gains below
+zero, and mastery outside [0, 1], live mastery included. A value that is no number counts too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kt_core.config import ModelConfig
+from kt_core.metrics.invariants import violations
+from kt_core.model import HIDDEN, GainAKT2
+
+MODES, ITEMS = ("retrospective", "cumulative"), 3
+DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
+WEIGHTS = {
+    "largest": lambda sign, u, info: sign * info.max,
+    "largest, all positive": lambda sign, u, info: torch.full_like(u, info.max),
+    "largest, all negative": lambda sign, u, info: torch.full_like(u, info.min),
+    "near the largest": lambda sign, u, info: sign * u * info.max,
+    "root of the largest": lambda sign, u, info: sign * u * info.max**0.5,
+    "smallest normal": lambda sign, u, info: sign * u.double().add(1).to(u.dtype) * info.tiny,
+    "denormal": lambda sign, u, info: sign * u * info.tiny,
+    "rounding unit": lambda sign, u, info: sign * u * info.eps,
+    "every exponent": lambda sign, u, info: sign * _any_size(u, info),
+    "large": lambda sign, u, info: sign * u * 1e3,
+    "ordinary": lambda sign, u, info: sign * u,
+    "tiny": lambda sign, u, info: sign * u * 1e-6,
+    "zero": lambda sign, u, info: torch.zeros_like(u),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model and one batch to read; everything else follows from the seed."""
+
+    mode: str
+    weights: str
+    dtype: torch.dtype
+    steps: int
+    skills: int
+    seed: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--steps", type=int, default=2000, help="at most")
+    parser.add_argument("--skills", type=int, default=2000, help="at most")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    end, seed, places, broken = (
+        time.monotonic() + 60 * args.minutes,
+        args.seed,
+        Counter(),
+        Counter(),
+    )
+    sizes = Counter()
+    while time.monotonic() < end:
+        case = drawn(seed, args.steps, args.skills)
+        for name, (bad, n) in checked(case).items():
+            places[name] += n
+            if bad:
+                broken[name] += bad
+                print(f"{name}: {bad} of {n} broken by {case}", flush=True)
+        sizes += Counter({case.weights: 1, str(case.dtype): 1, case.mode: 1})
+        seed += 1
+    print(f"{seed - args.seed} models")
+    for name, count in sorted(sizes.items()):
+        print(f"  {name}: {count}")
+    for name, n in places.items():
+        print(f"{name}: {broken[name]} of {n:,} places broken")
+    raise SystemExit(1 if broken else 0)
+
+
+def drawn(seed: int, steps: int = 2000, skills: int = 2000) -> Case:
+    """A case with sizes spread over all orders of magnitude, ends included."""
+    g = torch.Generator().manual_seed(seed)
+
+    def size(most: int) -> int:
+        share = torch.rand(1, generator=g, dtype=torch.float64).item()
+        return min(most, max(1, round(most ** (1.1 * share))))
+
+    def one_of(choices: list | tuple):
+        return choices[int(torch.randint(len(choices), (1,), generator=g))]
+
+    dtype, mode, weights = one_of(DTYPES), one_of(MODES), one_of(list(WEIGHTS))
+    return Case(mode, weights, dtype, size(steps), size(skills), seed)
+
+
+def checked(case: Case) -> dict[str, tuple[int, int]]:
+    """Broken and possible places of each guarantee."""
+    g = torch.Generator().manual_seed(case.seed)
+    model, (q, r, items) = extreme_model(case, g), _batch(case, g)
+    valid, found = torch.ones_like(q, dtype=torch.bool), {}
+
+    def count(where: str, names: tuple[str, ...], *args: Tensor | None) -> None:
+        counts = violations(*args)
+        for name in names:
+            bad, n = int(counts[name].sum()), int(counts[f"{name}_n"].sum())
+            found[f"{name}, {where}"] = (bad, n)
+
+    with torch.no_grad():
+        s = model.forward_with_states(q, r, items)
+        rest = (s.gains, q, r, valid)
+        count("trajectory", ("monotonicity", "negative_gains", "bounds"), s.trajectory, *rest)
+        count("live", ("bounds",), s.filtered, *rest)
+        horizon = torch.randint(0, case.steps, (len(q),), generator=g)
+        at = model.trajectory_at(s, q, horizon)
+        count("random horizon", ("monotonicity", "bounds"), at, *rest)
+        if case.mode == "cumulative":
+            end = s.filtered[:, -1]
+            s = model.forward_with_states(q, r, items, start=end)
+            count("next chunk", ("monotonicity",), s.trajectory, s.gains, q, r, valid, end)
+    return found
+
+
+def extreme_model(case: Case, g: torch.Generator) -> GainAKT2:
+    """A small model of the case's mode and number format, with its kind of weights."""
+    odd = [bool(x) for x in torch.randint(2, (4,), generator=g)]
+    config = ModelConfig(
+        mode=case.mode,
+        d_model=8,
+        heads=2,
+        blocks=2,
+        d_ff=8,
+        dropout=0.0,
+        evidence=odd[0] or odd[1],
+        transfer=odd[2] and case.mode == "retrospective",
+    )
+    items = torch.randint(case.skills, (ITEMS,), generator=g).tolist() if odd[3] else ()
+    model = GainAKT2(config, case.skills, items).eval().to(case.dtype)
+    info = torch.finfo(case.dtype)
+    with torch.no_grad():
+        for weight in model.parameters():
+            u = torch.rand(weight.shape, generator=g).to(case.dtype)
+            sign = torch.where(torch.rand(weight.shape, generator=g) < 0.5, -1.0, 1.0)
+            values = WEIGHTS[case.weights](sign.to(case.dtype), u, info)
+            weight.copy_(values.clamp(info.min, info.max))
+    return model
+
+
+def _any_size(u: Tensor, info: torch.finfo) -> Tensor:
+    low, high = math.log2(info.tiny), math.log2(info.max)
+    return torch.exp2(low + (high - low) * u.double()).clamp(max=info.max).to(u.dtype)
+
+
+def _batch(case: Case, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Practice on few skills or on all; answers hidden where the mode knows such."""
+    shape, few = (2, case.steps), max(1, case.skills // 50)
+    most = few if case.seed % 2 else case.skills
+    answers = HIDDEN + 1 if case.mode == "retrospective" and case.seed % 3 == 0 else 2
+    return (
+        torch.randint(most, shape, generator=g),
+        torch.randint(answers, shape, generator=g),
+        torch.randint(ITEMS + 1, shape, generator=g),  # 0 is an item that training did not know
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""Mutation testing of metrics, losses and guarantees: small errors put in, tests must notice.
+
+python benchmarks/mutants.py                    # all modules; the table for docs/robustness.md
+python benchmarks/mutants.py --only losses --show
+
+One error at a time: an operator or comparison exchanged, a number or flag changed, a condition
+turned round, a bounding call left out, `min` for `max`. The tests of a module are collected once;
+each mutant runs them in a process forked from there, up to the first failure, in which the changed
+function's code replaces the original's, whoever holds a reference to it. A mutant under which all
+tests pass, survives. Those in `EQUIVALENT` cannot be noticed, for the reason given there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+import pandas as pd
+import pytest
+from hypothesis import Phase, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = Path(__file__).resolve().with_suffix(".csv")
+STATISTICS = ("tests/test_metrics.py", "tests/test_statistics.py")
+PATH = ("tests/test_path.py", "tests/test_model.py")
+TESTS = {
+    **dict.fromkeys(
+        [
+            f"kt_core.metrics.{m}"
+            for m in ("agreement", "association", "bootstrap", "nulls", "prediction")
+        ],
+        STATISTICS,
+    ),
+    "kt_core.metrics.batch": STATISTICS,
+    "kt_core.metrics.invariants": ("tests/test_metrics.py", "tests/test_model.py"),
+    "kt_core.losses": ("tests/test_losses.py", "tests/test_path.py"),
+    "kt_core.mastery": (*PATH, "tests/test_invariants_fuzz.py"),
+}
+GUARANTEES = (  # of kt_core.mastery: what bounds, monotonicity and non-negative gains rest on
+    "at_skill",
+    "cumulative_mastery",
+    "retrospective_mastery",
+    "own_gains",
+    "shares",
+    "contributions",
+    "all_gains",
+    "read",
+    "same_skill",
+    "_read_one",
+    "_credible",
+)
+SLOW = "intervals_hold or ends_of_the_range or presets_build"
+SECONDS = 60  # a mutant that is not done by then hangs, and is noticed
+SWAPS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+    ast.FloorDiv: ast.Div, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn,
+    ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "tril": "triu", "triu": "tril"}
+BOUNDING = ("relu", "clamp", "clip", "nan_to_num", "cummax", "detach", "maximum", "minimum", "abs")
+EQUIVALENT: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One error: where, in words, and the module's source with it."""
+
+    module: str
+    line: int
+    what: str
+    tree: ast.Module
+
+    @property
+    def key(self) -> str:
+        """The line's text and the change, which survive edits elsewhere in the file."""
+        text = inspect.getsource(sys.modules[self.module]).splitlines()[self.line - 1].strip()
+        return f"{self.module.removeprefix('kt_core.')}: {text}  [{self.what}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="modules whose name contains this")
+    parser.add_argument("--show", action="store_true", help="print every mutant and its fate")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    for module in [m for m in TESTS if args.only in m]:
+        pid = os.fork()  # each module's tests are collected in a process of their own
+        if pid == 0:
+            os._exit(_module(module, args.show))
+        if os.waitpid(pid, 0)[1]:
+            raise SystemExit(f"{module}: the tests do not pass without an error put in")
+    from kt_core.benchmark import markdown
+
+    print(markdown(pd.read_csv(TABLE)))
+
+
+def _module(module: str, show: bool) -> int:
+    plugin = Mutating(module, show)
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-k", f"not ({SLOW})"]
+    code = pytest.main([*options, *TESTS[module]], plugins=[plugin])
+    return int(code)
+
+
+class Mutating:
+    """A pytest plugin: instead of the tests once, the tests once for each mutant."""
+
+    def __init__(self, module: str, show: bool):
+        self.module, self.show = module, show
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """No search for the smallest counterexample; the same examples for all mutants."""
+        phases = (Phase.explicit, Phase.generate)
+        settings.register_profile("mutants", phases=phases, derandomize=True, database=None,
+                                  deadline=None, max_examples=25)  # fmt: skip
+        settings.load_profile("mutants")
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run every mutant and write the module's row."""
+        if _run(session, None):
+            session.shouldfail = "tests fail without an error put in"
+            raise session.Failed(session.shouldfail)
+        started, survived, known = time.perf_counter(), [], 0
+        mutants = list(mutants_of(self.module))
+        for mutant in mutants:
+            killed = _run(session, mutant)
+            if not killed:
+                known += mutant.key in EQUIVALENT
+                survived += [mutant] if mutant.key not in EQUIVALENT else []
+            if self.show or not killed:
+                print(f"\n{'killed' if killed else 'SURVIVED'} {mutant.line}: {mutant.key}")
+        row = {
+            "module": self.module,
+            "mutants": len(mutants),
+            "killed": len(mutants) - len(survived) - known,
+            "equivalent": known,
+            "survived": len(survived),
+            "share killed": 1 - (len(survived) + known) / len(mutants),
+            "seconds": round(time.perf_counter() - started),
+        }
+        done = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=["module"])
+        done = pd.concat([done[done["module"] != self.module], pd.DataFrame([row])])
+        done.to_csv(TABLE, index=False)
+        return True
+
+
+def _run(session: pytest.Session, mutant: Mutant | None) -> bool:
+    """Whether a test fails, in a process of its own."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(SECONDS if mutant else 0)
+        sys.stdout.flush()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nothing, stream)
+        try:
+            if mutant is not None:
+                put_in(mutant)
+        except Exception:  # an error that is noticed on import is noticed
+            os._exit(1)
+        for i, item in enumerate(session.items):
+            following = session.items[i + 1] if i + 1 < len(session.items) else None
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] != 0
+
+
+def mutants_of(name: str) -> Iterator[Mutant]:
+    """All of a module, line by line."""
+    tree = ast.parse(inspect.getsource(importlib.import_module(name)))
+    for index, node in enumerate(_code(tree, name)):
+        for what, change in _changes(node):
+            mutated = copy.deepcopy(tree)
+            # The same walk over the copy ends at the same node.
+            change(next(n for i, n in enumerate(_code(mutated, name)) if i == index))
+            yield Mutant(name, node.lineno, what, ast.fix_missing_locations(mutated))
+
+
+def _code(tree: ast.AST, name: str) -> Iterator[ast.AST]:
+    """Nodes that run: no annotations, decorators, class bodies, docstrings or messages."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            if name == "kt_core.mastery" and function.name not in GUARANTEES:
+                continue
+            yield from _expressions(function.args.defaults)
+            yield from _expressions(function.args.kw_defaults)
+            yield from _expressions(function.body)
+
+
+def _expressions(nodes: list) -> Iterator[ast.AST]:
+    for node in nodes:
+        if node is None or isinstance(node, ast.FunctionDef | ast.Raise | ast.JoinedStr):
+            continue
+        if hasattr(node, "lineno"):
+            yield node
+        skipped = ("annotation", "returns", "decorator_list")
+        for field, value in ast.iter_fields(node):
+            if field not in skipped:
+                values = value if isinstance(value, list) else [value]
+                yield from _expressions([v for v in values if isinstance(v, ast.AST)])
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    """What can be done to a node, in words, and how."""
+    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in SWAPS:
+        new = SWAPS[type(node.op)]
+        yield f"{type(node.op).__name__} {new.__name__}", lambda n: setattr(n, "op", new())
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+        new = SWAPS[type(node.ops[0])]
+        yield f"{type(node.ops[0]).__name__} {new.__name__}", lambda n: n.ops.__setitem__(0, new())
+    elif isinstance(node, ast.UnaryOp):
+        yield f"no {type(node.op).__name__}", _become(lambda n: n.operand)
+    elif isinstance(node, ast.If | ast.IfExp):
+        yield "turned round", lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
+        v = node.value
+        new = not v if isinstance(v, bool) else v + 1 if isinstance(v, int) else 2 * v or 1.0
+        yield f"{v} {new}", lambda n: setattr(n, "value", new)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        name, of = node.func.attr, node.func.value
+        if name in NAMES:
+            yield f"{name} {NAMES[name]}", lambda n: setattr(n.func, "attr", NAMES[name])
+        if name in BOUNDING:
+            module = isinstance(of, ast.Name) and of.id in ("F", "np", "torch")
+            kept = (lambda n: n.args[0]) if module else (lambda n: n.func.value)
+            if name == "cummax":  # .values is asked of it
+                yield "no cummax", lambda n: setattr(n.func, "attr", "sort")
+            else:
+                yield f"no {name}", _become(kept)
+
+
+def _become(part):
+    def change(node: ast.AST) -> None:
+        new = part(node)
+        node.__class__, node.__dict__ = type(new), dict(vars(new))
+
+    return change
+
+
+def put_in(mutant: Mutant) -> None:
+    """Give the module's functions, wherever they are held, the code of the mutant."""
+    module = sys.modules[mutant.module]
+    changed = ModuleType(mutant.module)
+    changed.__dict__.update(vars(module))
+    exec(compile(mutant.tree, module.__file__, "exec"), changed.__dict__)  # our own source
+    for old, new in _pairs(vars(module), vars(changed), mutant.module):
+        old.__code__, old.__defaults__ = new.__code__, new.__defaults__
+        old.__kwdefaults__ = new.__kwdefaults__
+
+
+def _pairs(old: dict, new: dict, module: str) -> Iterator[tuple[FunctionType, FunctionType]]:
+    """Functions of the module with the mutant's version of each."""
+    for name, value in list(old.items()):
+        if isinstance(value, property):
+            value, other = value.fget, getattr(new.get(name), "fget", None)
+        else:
+            other = new.get(name)
+        if isinstance(value, classmethod | staticmethod):
+            value, other = value.__func__, other.__func__
+        if isinstance(value, type) and value.__module__ == module and name != "__class__":
+            yield from _pairs(dict(vars(value)), vars(other), module)
+        elif callable(value) and getattr(value, "__module__", "") == module:
+            a, b = inspect.unwrap(value), inspect.unwrap(other) if other else None
+            if isinstance(a, FunctionType) and isinstance(b, FunctionType) and a is not b:
+                yield a, b
+
+
+if __name__ == "__main__":
+    main()

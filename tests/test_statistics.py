@@ -1,0 +1,390 @@
+"""Numbers to believe: intervals that hold, references that agree, and words where nothing can be
+said. The long run of the intervals is benchmarks/intervals.py."""
+
+import dataclasses
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from intervals import KINDS, coverage, draw, measures
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    log_loss,
+    mean_squared_error,
+    roc_auc_score,
+)
+
+from kt_core import reporting, verdicts
+from kt_core.audit import audit
+from kt_core.config import RunConfig
+from kt_core.data import Dataset, Sequences, Vocabulary
+from kt_core.diagnostics import conduct_table, recovery_table
+from kt_core.evaluate import Evidence
+from kt_core.hidden import forgetting, gain_necessity
+from kt_core.metrics import Association, Bootstrap, Prediction
+from kt_core.metrics.agreement import degree_of_agreement
+from kt_core.metrics.batch import Glance, batch_metrics, pearson, skill_average_pearson
+from kt_core.metrics.invariants import shares
+from kt_core.metrics.nulls import base_rates
+from kt_core.trace import Trace
+from kt_core.validation import measure
+
+SKILLS = ("a", "b", "c")
+
+
+# Intervals
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    whole = measures(draw(5_000, seed=10**9), Bootstrap(5_000, 0))
+    truth = {name: float(values[0]) for name, values in whole.items()}
+    table = coverage(50, repeats=40, resamples=100, truth=truth)
+    own = table[table["interval"] == KINDS[0]].set_index("measure")
+    assert (own["defined"] == 1).all() and own["held"].min() >= 0.75
+    assert 0.87 <= own["held"].mean() <= 0.99  # 16 measures, not independent
+    narrow = table.groupby("interval")["held"].mean()
+    assert narrow["t"] >= narrow["percentile"] - 0.02
+
+
+def test_what_is_simulated_is_measured_as_in_the_report():
+    s, bootstrap = draw(40, seed=1), Bootstrap(40, 5)
+    got = measures(s, bootstrap)
+    frame = pd.DataFrame(vars(s)).rename(columns={"mastery": "true_mastery"})
+    frame = frame.assign(mastery_post=s.predicted, step=0, sequence=s.learner, revision=0.1)
+    evidence = Evidence(frame, np.arange(40))
+    recovery = recovery_table(evidence, bootstrap).set_index(["sees", "quantity"])["draws"]
+    np.testing.assert_allclose(got["root of a mean square"], recovery["post", "mastery, RMSE"])
+    conduct = conduct_table(evidence, bootstrap).set_index("quantity")["draws"]
+    share = conduct["gains' share of the logit's variance"]
+    np.testing.assert_allclose(got["share of a variance"], share, rtol=1e-6)
+
+
+def test_the_interval_is_the_middle_of_the_draws_and_never_of_few():
+    bootstrap, values = Bootstrap(10, 100), np.arange(101.0)
+    e = bootstrap.estimate(values, 7, 3)
+    assert (e.value, e.entries, e.learners) == (0.0, 7, 3)
+    np.testing.assert_allclose([e.low, e.high], np.quantile(values[1:], [0.025, 0.975]))
+    for undefined, known in ((5, True), (6, False)):
+        some = values.copy()
+        some[1 : undefined + 1] = np.nan
+        assert np.isfinite(bootstrap.estimate(some, 7, 3).low) == known
+
+
+# References
+
+
+P = st.floats(0, 1, width=32)
+
+
+@st.composite
+def rated(draw):
+    """Predictions with ties, answers of both kinds, learners, and how often each is drawn."""
+    n = draw(st.integers(2, 25))
+    p = draw(st.lists(P | st.sampled_from([0.0, 0.5, 1.0]), min_size=n, max_size=n))
+    y = draw(st.lists(st.integers(0, 1), min_size=n, max_size=n).filter(lambda v: len({*v}) == 2))
+    learner = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    weights = draw(st.lists(st.integers(0, 3), min_size=4, max_size=4))
+    return np.array(p), np.array(y), np.array(learner), np.array(weights, float)
+
+
+def weighted(weights):
+    bootstrap = Bootstrap(len(weights), 1)
+    bootstrap.weights[1] = weights
+    return bootstrap
+
+
+@settings(max_examples=30)
+@given(rated())
+def test_prediction_quality_against_scikit_learn(data):
+    p, y, learner, weights = data
+    prediction, w = Prediction(p, y, learner, weighted(weights)), weights[learner]
+    auc, means = prediction.auc(), prediction.means()
+    assert auc[0] == pytest.approx(roc_auc_score(y, p))
+    if not (w[y == 1].any() and w[y == 0].any()):
+        assert np.isnan(auc[1])
+    else:
+        assert auc[1] == pytest.approx(roc_auc_score(y, p, sample_weight=w))
+    clipped = np.clip(p, 1e-7, 1 - 1e-7)
+    for i, v in enumerate((np.ones(len(y)), w)):
+        if v.any():
+            want = {
+                "accuracy": accuracy_score(y, p >= 0.5, sample_weight=v),
+                "log loss": log_loss(y, clipped, sample_weight=v, labels=[0, 1]),
+                "Brier score": brier_score_loss(y, p, sample_weight=v),
+            }
+            assert {k: m[i] for k, m in means.items()} == pytest.approx(want)
+        else:
+            assert all(np.isnan(m[i]) for m in means.values())
+
+
+@given(rated(), st.lists(st.integers(0, 2), min_size=25, max_size=25))
+def test_agreement_is_the_auc_of_each_group_by_its_pairs(data, groups):
+    p, y, learner, weights = data
+    group = np.array(groups[: len(p)]) * 5
+    values, pairs = degree_of_agreement(p, y, learner, group, weighted(weights))
+    for value, v in zip(values, (np.ones(len(p)), weights[learner]), strict=True):
+        good = total = 0.0
+        for g in set(group):
+            here = group == g
+            n = v[here & (y == 1)].sum() * v[here & (y == 0)].sum()
+            total += n
+            if n:
+                good += n * roc_auc_score(y[here], p[here], sample_weight=v[here])
+        want = good / total if total else np.nan
+        assert value == pytest.approx(want, nan_ok=True)
+    right, wrong = (np.bincount(group[y == k], minlength=11) for k in (1, 0))
+    assert pairs == (right * wrong).sum()
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(3, 60),
+    shift=st.sampled_from([0.0, -3.0, 1e4]),
+    scale=st.sampled_from([1e-5, 1.0, 1e6]),
+)
+def test_correlations_against_scipy_at_any_scale(seed, n, shift, scale):
+    rng = np.random.default_rng(seed)
+    skill, learner = rng.integers(0, 3, n), rng.integers(0, 4, n)
+    x, y = rng.normal(size=n), rng.normal(size=n)
+    a = Association(scale * (x + shift), y / scale, learner, skill, Bootstrap(4, 0))
+    assert a.pooled()[0] == pytest.approx(pearsonr(x, y)[0], abs=1e-6)
+    frame = pd.DataFrame({"x": x, "y": y, "skill": skill, "learner": learner})
+    for group, got in (("skill", a.skill_average()), ("learner", a.learner_average())):
+        parts = [part for _, part in frame.groupby(group) if len(part) > 1]
+        own = [pearsonr(part["x"], part["y"])[0] for part in parts]
+        want = np.mean(own) if own else np.nan
+        assert got[0] == pytest.approx(want, abs=1e-5, nan_ok=True)
+    apart = frame[["x", "y"]] - frame.groupby("skill")[["x", "y"]].transform("mean")
+    want = apart.corr().iloc[0, 1] if frame["skill"].duplicated().any() else np.nan
+    assert a.within_skill()[0] == pytest.approx(want, abs=1e-5, nan_ok=True)
+    tensors = [torch.tensor(v) for v in (x, y, skill)]
+    assert pearson(*tensors[:2]).item() == pytest.approx(pearsonr(x, y)[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_recovery_and_conduct_against_scipy_and_numpy(seed):
+    rng, n, L = np.random.default_rng(seed), 200, 8
+    learner = np.sort(rng.integers(L, size=n))
+    frame = pd.DataFrame({"learner": learner, "sequence": learner})
+    frame["skill"] = rng.integers(3, size=n)
+    frame["step"] = frame.groupby("learner").cumcount()
+    columns = ("predicted", "mastery_pre", "mastery_post", "true_mastery", "grown")
+    frame[list(columns)] = rng.random((n, 5)).round(2).clip(0.01, 0.99)
+    frame = frame.assign(correct=rng.integers(2, size=n), revision=rng.normal(size=n))
+    evidence, bootstrap = Evidence(frame, np.arange(L)), Bootstrap(L, 30)
+    table = recovery_table(evidence, bootstrap)
+    got = table[table["sees"] == "retrospective"].set_index("quantity")["value"]
+    own, truth = frame["mastery_post"], frame["true_mastery"]
+    pairs = frame.groupby(["learner", "skill"])
+    ends = (pairs.last() - pairs.first())[pairs.size() > 1]
+    want = {
+        "mastery, rank correlation": spearmanr(own, truth)[0],
+        "mastery, RMSE": mean_squared_error(own, truth) ** 0.5,
+        "growth, rank correlation": spearmanr(ends["mastery_post"], ends["true_mastery"])[0],
+        "growth, mean": ends["mastery_post"].mean(),
+        "growth, mean of the truth": ends["true_mastery"].mean(),
+        "growth, mean by the truth's": ends["mastery_post"].sum() / ends["true_mastery"].sum(),
+    }
+    assert got.to_dict() == pytest.approx(want)
+    got = conduct_table(evidence, bootstrap).set_index("quantity")["value"]
+    level = np.log(frame["predicted"] / (1 - frame["predicted"]))
+    share = np.cov(frame["grown"], level)[0, 1] / level.var()
+    assert got["gains' share of the logit's variance"] == pytest.approx(share)
+    auc = roc_auc_score(frame["correct"], frame["predicted"])
+    path = roc_auc_score(frame["correct"], frame["mastery_pre"])
+    assert got["what that costs in AUC"] == pytest.approx(auc - path)
+
+
+def test_base_rates_of_nothing():
+    nothing = np.zeros(0, int)
+    assert base_rates(nothing, nothing, 2).tolist() == [0.5, 0.5]
+
+
+# Where nothing can be said
+
+
+def evidence_of(lengths, correct=None, constant=None, learners=None):
+    """Learners with random beliefs, or the same belief everywhere."""
+    rng = np.random.default_rng(0)
+    user = np.repeat([f"u{i}" for i in range(len(lengths))], lengths)
+    n, truth = len(user), rng.random(len(user))
+    table = pd.DataFrame({"user": user, "skill": rng.choice(SKILLS, n)})
+    table["correct"] = rng.integers(2, size=n) if correct is None else correct
+    table = table.assign(true_mastery=truth, true_before=truth, true_gain=rng.random(n))
+    s = Sequences.of(table, Vocabulary(SKILLS), 200, 1)
+
+    def some(*shape):
+        return rng.random(shape) if constant is None else np.full(shape, constant)
+
+    before, states = some(n), some(len(s), 3)
+    before[s.starts] = np.nan
+    trace = Trace(before, before, some(n), some(n), some(n), some(n), middle=states, final=states)
+    trace.revision, trace.flip = some(n), some(n) - (0.5 if constant is None else constant)
+    return Evidence.of(s, trace)
+
+
+def empty():
+    e = evidence_of([5, 5])
+    states = {"middle": e.middle[:0], "final": e.final[:0]}
+    return dataclasses.replace(e, frame=e.frame.iloc[:0], learners=e.learners[:0], **states)
+
+
+def nobody_predicted():
+    e = evidence_of([30] * 3)
+    return dataclasses.replace(e, frame=e.frame.assign(predicted=np.nan))
+
+
+CORRELATIONS = ("mastery-response", "gain-correctness", "prospective")
+CASES = {  # evidence, and the measures that must not be defined
+    "all right": (lambda: evidence_of([30] * 5, 1), ("AUC", "agreement", *CORRELATIONS)),
+    "all wrong": (lambda: evidence_of([30] * 5, 0), ("AUC", "agreement", *CORRELATIONS)),
+    "constant mastery": (
+        lambda: evidence_of([30] * 5, constant=0.4),
+        (*CORRELATIONS, "mastery-prediction", "rank correlation", "share of the logit"),
+    ),
+    "mastery 1": (
+        lambda: evidence_of([30] * 5, constant=1.0),
+        (*CORRELATIONS, "mastery-prediction", "rank correlation", "share of the logit"),
+    ),
+    "two steps each": (lambda: evidence_of([2, 2, 2]), ("prospective",)),
+    "one step each": (lambda: evidence_of([1, 1]), CORRELATIONS),
+    "one answer": (lambda: evidence_of([1]), CORRELATIONS),
+    "two answers": (lambda: evidence_of([2]), ("AUC", "agreement", *CORRELATIONS)),
+    "nobody predicted": (nobody_predicted, ()),
+    "nobody": (empty, ("share", "prospective", "gain-correctness", "growth", "mastery")),
+}
+
+
+def every_row(m):
+    """Rows of all tables with a value: name, value, low, high."""
+    tables = (m.prediction, m.violations, m.associations, m.conduct, m.collapse, m.recovery)
+    keys = ("quality", "constraint", "measure", "quantity")
+    for table in tables:
+        for row in table.to_dict("records"):
+            if row.get("kind", "model") == "model" and row.get("predictor", "model") == "model":
+                name = next(row[k] for k in keys if k in row)
+                value = row["value"] if "value" in row else row["share"]
+                yield name, value, row.get("low", np.nan), row.get("high", np.nan)
+
+
+def texts(m):
+    """What a report shows of it."""
+    tables = (
+        reporting.association_text(m),
+        reporting.prediction_text(m),
+        reporting.violation_text(m),
+        reporting.quantities_text(m.conduct),
+        reporting.recovery_text(m) if len(m.recovery) else pd.DataFrame(),
+    )
+    return [str(cell) for table in tables for row in table.to_numpy() for cell in row]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_not_defined_is_no_number_and_says_so(case):
+    build, undefined = CASES[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a mean of nothing would warn
+        m = measure(build(), np.full(3, 0.5), SKILLS, 30)
+        shown = texts(m)
+    rows = list(every_row(m))
+    for name, value, low, high in rows:
+        assert not np.isinf([value, low, high]).any(), name
+        assert np.isfinite(value) or np.isnan([low, high]).all(), name
+        if any(name.startswith(u) or u in name for u in undefined):
+            assert np.isnan(value), name
+    found = [u for u in undefined if any(u in name for name, *_ in rows)]
+    assert len(found) >= len(undefined) - 2 and not any("nan" in text for text in shown)
+    if undefined and any(np.isnan(v) for n, v, *_ in rows if "r" in n):
+        assert any(text.startswith("not defined") for text in shown)
+    if case in ("nobody predicted", "nobody", "one step each", "one answer"):
+        assert m.prediction.empty and m.calibration.empty and np.isnan(m.miscalibration)
+
+
+def test_one_learner_has_values_and_no_interval():
+    m = measure(evidence_of([60]), np.full(3, 0.5), SKILLS, 30)
+    rows = list(every_row(m))
+    assert np.isfinite([value for _, value, *_ in rows]).sum() > 20
+    assert np.isnan([ends for _, _, *ends in rows]).all()
+    shown = [t for t in texts(m) if t.startswith("0.")]
+    assert shown and any(t.endswith("(interval not defined)") for t in shown)
+    together = list(every_row(measure(evidence_of([60, 60]), np.full(3, 0.5), SKILLS, 30)))
+    assert np.isfinite([ends for _, _, *ends in together]).any()
+
+
+def test_verdicts_on_nothing_are_words():
+    m = measure(evidence_of([1, 1]), np.full(3, 0.5), SKILLS, 30)
+    hidden = pd.DataFrame({"learner": [0], "skill": [0], "step": [0], "correct": [1]})
+    hidden = hidden.assign(believed=0.1, grown=0.0, flat=0.0, shuffled=0.0)
+    m.necessity = gain_necessity(hidden, Bootstrap(1, 30))
+    m.forgetting = forgetting(hidden, SKILLS)
+    row = verdicts._violation(m, "monotonicity", 0.2, guaranteed=True)
+    assert row["verdict"] == verdicts.UNDEFINED and "nan" not in row["value"]
+    (row,) = verdicts._necessity(m)
+    assert (row["value"], row["verdict"]) == ("not defined", verdicts.UNDEFINED)
+    (row,) = verdicts._forgetting(m)
+    assert row["verdict"].startswith(verdicts.UNDEFINED)
+    row = verdicts._correlation(m, "gain-correctness", "pooled", 0.4)
+    assert (row["value"], row["verdict"]) == ("not defined", verdicts.UNDEFINED)
+    nan = SimpleNamespace(value=np.nan, low=np.nan, high=np.nan)
+    m.prediction = pd.DataFrame({"quality": ["AUC"], "predictor": ["model"], "value": [np.nan]})
+    splits = SimpleNamespace(dataset=SimpleNamespace(name="assist2015"))
+    examined = SimpleNamespace(
+        valid_auc=nan, valid_null_auc=nan, measures=m, splits=splits, split="test"
+    )
+    row = verdicts._auc(examined, RunConfig().targets)
+    assert (row["value"], row["verdict"]) == ("not defined", verdicts.UNDEFINED)
+
+
+def test_hidden_answers_of_nobody_and_of_one():
+    columns = ("learner", "skill", "step", "correct", "believed", "grown", "flat", "shuffled")
+    nobody = pd.DataFrame({c: np.zeros(0, int if i < 4 else float) for i, c in enumerate(columns)})
+    assert gain_necessity(nobody, Bootstrap(3, 30))["value"].isna().all()
+    assert forgetting(nobody, SKILLS).empty
+    one = pd.DataFrame(0, index=range(4), columns=list(columns))
+    table = gain_necessity(one, Bootstrap(1, 30))
+    assert table["value"].notna().all() and table[["low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(("correct", "mastery"), [([1, 1, 1, 1], None), ([1, 0, 1, 0], 0.5)])
+@pytest.mark.parametrize("sees", ["pre", "post", "retrospective"])
+def test_an_audit_of_one_class_or_of_a_constant(correct, mastery, sees):
+    table = pd.DataFrame({"user": list("aabb"), "skill": ["x"] * 4, "correct": correct})
+    given = pd.DataFrame({"learner": list("aabb"), "step": [1, 2, 1, 2], "skill": "x"})
+    given["mastery"] = [0.2, 0.4, 0.6, 0.9] if mastery is None else mastery
+    m = audit(given, Dataset("r", table), sees, 30).measures
+    for name, value, *_ in every_row(m):
+        if name == "mastery-response" or (name in ("AUC", "degree of agreement") and not mastery):
+            assert np.isnan(value), name
+    assert not any("nan" in text for text in texts(m))
+
+
+def test_the_monitor_says_nothing_of_a_batch_without_spread_or_entries():
+    one, nothing = torch.ones(7), torch.zeros(0)
+    for x in (one, one * 0.1, one.double() * 0.1, nothing):
+        assert pearson(x, x).isnan() and pearson(torch.arange(len(x)).float(), x).isnan()
+        skill = torch.zeros(len(x), dtype=torch.long)
+        assert skill_average_pearson(x, x, skill, 3).isnan()
+    names = ("monotonicity", "monotonicity_n", "entries", "at_bounds", "zero_gains")
+    counts = dict.fromkeys(names, torch.tensor(0))
+    assert np.isnan(shares(counts)["monotonicity"])
+    long = nothing.long()
+    seen = Glance(counts, nothing, nothing, nothing, nothing, long, nothing, nothing)
+    assert all(torch.as_tensor(v).isnan() for v in batch_metrics(seen, 3).values())
+
+
+def test_fewer_than_three_rows_have_no_correlation():
+    x, who = np.array([0.1, 0.2, np.nan]), np.zeros(3, int)
+    a = Association(x, np.array([0.0, 1.0, 1.0]), who, who, Bootstrap(1, 20))
+    variants = ("pooled", "within_skill", "skill_average", "learner_average")
+    assert all(np.isnan(a.estimate(v).value) for v in variants) and a.entries == 0
+    x[2] = 0.4
+    b = Association(x, np.array([0.0, 1.0, 1.0]), who, who, Bootstrap(1, 20))
+    assert b.estimate("pooled").value == pytest.approx(pearsonr(x, [0, 1, 1])[0])
