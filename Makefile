@@ -1,6 +1,9 @@
 # make report   train, validate and look, on simulated learners or DATASET=...
 # make test     run the tests
 # make lab      open the notebooks
+# make coverage     run them with a count of the lines of kt_core that they reach
+# make test-oldest  run most of them with the oldest versions that pyproject.toml allows
+# make audit        look for versions that clash or have known holes
 # make gallery  make figures/ again
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -19,14 +22,34 @@ SEED    ?= 0
 NAME    ?=
 ARGS    ?=
 
-.PHONY: report test lab gallery lint clean
+OLDEST := .venv-oldest
+OLDEST_TORCH ?= 2.6.0
+OLDEST_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,audit baselines_classic baselines_neural ceiling \
+	cohort config evaluation hidden invariants_fuzz losses metrics model path readers resume \
+	robustness_readers robustness_runs sequences statistics store training use))
+
+.PHONY: report test coverage test-oldest audit lab gallery lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
 		$(if $(NAME),--name $(NAME)) $(ARGS)
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)  # two workers, a core each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)  # two workers, a core each
+
+coverage: $(VENV)/.installed-test
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(VENV)/bin/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report --skip-covered --sort=cover --show-missing
+
+test-oldest: $(OLDEST)/.installed
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -W default $(OLDEST_TESTS) $(ARGS)
+
+audit: $(VENV)/.installed-test
+	$(PY) -m pip check
+	$(PY) -m pip install --quiet pip-audit
+	$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
@@ -43,7 +66,7 @@ gallery: $(VENV)/.installed
 	rm -rf $(VENV)/gallery-runs
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) build *.egg-info
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
@@ -56,4 +79,12 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	sed 's/^torch==.*/torch==$(OLDEST_TORCH)/' constraints-oldest.txt > $(OLDEST)/constraints.txt
+	$(if $(TORCH_INDEX),$(OLDEST)/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==$(OLDEST_TORCH))
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	touch $@
