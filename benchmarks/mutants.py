@@ -92,9 +92,8 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "metrics.association: spread = (var_x > TINY * xx) & (var_y > TINY * yy)  [Gt GtE]": (
         "equal only where both are 0; then r is 0 / 0, which is not a number either"
     ),
-    "metrics.association: shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)  [1 2]": (
-        "a column more, of a skill without rows"
-    ),
+    "metrics.association: shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)"
+    "  [1 2]": "a column more, of a skill without rows",
     'metrics.nulls: groups = frame.groupby(["learner", "skill"], sort=False)["correct"]'
     "  [False True]": "the order of groups is not read; rows keep theirs",
 }
