@@ -121,8 +121,7 @@ def evaluate(
             states = model.forward_with_states(
                 batch.skills, batch.responses, batch.items, batch.valid, start
             )
-            if not states.logits[batch.valid[:, 1:]].isfinite().all():
-                raise KTError(NOT_FINITE)
+            _check_finite(model, batch, states)
             last = batch.valid.sum(1) - 1
             ended_in[who] = states.filtered[torch.arange(len(last)), last]
             values = _values(model, batch, states)
@@ -133,6 +132,14 @@ def evaluate(
             counts.append(_count(batch, states, start).assign(learner=reading.learner[index]))
     model.train(was_training)
     return Evidence.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
+
+
+def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
+    logits = [states.logits]
+    if model.on_path:  # states are kept credible whatever the weights; plain predictions are not
+        logits.append(model.predict_next(states.context, states.value, batch.skills))
+    if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
+        raise KTError(NOT_FINITE)
 
 
 class _Collected:
