@@ -94,6 +94,9 @@ EQUIVALENT = {  # mutant: why no test can notice it
     ),
     "metrics.association: shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)"
     "  [1 2]": "a column more, of a skill without rows",
+    "losses: each = torch.where(keep, terms, 0.0).sum(-1) / left.clamp(min=1)  [no clamp]": (
+        "0 / 0 is left out by the mask that follows, and by its gradient"
+    ),
     'metrics.nulls: groups = frame.groupby(["learner", "skill"], sort=False)["correct"]'
     "  [False True]": "the order of groups is not read; rows keep theirs",
 }

@@ -31,7 +31,7 @@ def test_no_size_breaks_a_guarantee(seed):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("steps", "skills"), [(1, 1), (2000, 20), (1, 2000)])
 def test_the_ends_of_the_range(mode, steps, skills):
-    assert broken(Case(mode, "every exponent", torch.float32, steps, skills, seed=6)) == {}
+    assert broken(Case(mode, "large", torch.float32, steps, skills, seed=6)) == {}
 
 
 def test_what_is_not_guaranteed_is_counted_as_broken():
@@ -92,12 +92,12 @@ def test_half_precision_is_computed_in_single_and_double_stays_double(kind):
 
 
 def test_a_sum_that_steps_down_by_a_rounding_unit_does_not_lower_mastery(monkeypatch):
-    """As parallel sums on a GPU may."""
+    """As parallel sums on a GPU may; some units more here, so that a sigmoid shows them."""
     exact = torch.Tensor.cumsum
 
     def parallel(x, dim):
         total = exact(x, dim)
-        total[:, 1::2] *= 1 - torch.finfo(x.dtype).eps
+        total[:, 1::2] *= 1 - 8 * torch.finfo(x.dtype).eps
         return total
 
     monkeypatch.setattr(torch.Tensor, "cumsum", parallel)
