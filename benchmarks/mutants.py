@@ -1,7 +1,9 @@
 """Mutation testing of metrics, losses and guarantees: small errors put in, tests must notice.
 
 python benchmarks/mutants.py                    # all modules; the table for docs/robustness.md
-python benchmarks/mutants.py --only losses --show
+python benchmarks/mutants.py --only losses      # modules whose name contains this
+python benchmarks/mutants.py --again            # only those that have not been killed yet
+python benchmarks/mutants.py --print            # the table, and who survived
 
 One error at a time: an operator or comparison exchanged, a number or flag changed, a condition
 turned round, a bounding call left out, `min` for `max`. The tests of a module are collected once;
@@ -20,7 +22,7 @@ import inspect
 import os
 import signal
 import sys
-import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +72,34 @@ SWAPS = {
     ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "tril": "triu", "triu": "tril"}
-BOUNDING = ("relu", "clamp", "clip", "nan_to_num", "cummax", "detach", "maximum", "minimum", "abs")
-EQUIVALENT: dict[str, str] = {}
+BOUNDING = ("relu", "clamp", "clip", "nan_to_num", "detach", "maximum", "minimum", "abs")
+EQUIVALENT = {  # mutant: why no test can notice it
+    "metrics.agreement: new_group = np.diff(group, prepend=group[:1] - 1) != 0  [Sub Add]": (
+        "any number other than the first group's marks the first row"
+    ),
+    "metrics.agreement: new_group = np.diff(group, prepend=group[:1] - 1) != 0  [1 2]": (
+        "as above"
+    ),
+    "metrics.agreement: values, pairs = np.full(len(bootstrap.weights), np.nan), 0  [0 1]": (
+        "overwritten on row 0, which always is there"
+    ),
+    "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"
+    "  [Gt GtE]": "differs only where all values are 0, and so is the result",
+    "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"
+    "  [max min]": "where differences are rounding, the largest and the smallest value are one",
+    "metrics.association: safe = np.where(n > 0, n, 1)  [0 1]": "n is a whole number",
+    "metrics.association: safe = np.where(n > 0, n, 1)  [1 2]": "divides sums that are 0",
+    "metrics.association: spread = (var_x > TINY * xx) & (var_y > TINY * yy)  [Gt GtE]": (
+        "equal only where both are 0; then r is 0 / 0, which is not a number either"
+    ),
+    "metrics.association: shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)"
+    "  [1 2]": "a column more, of a skill without rows",
+    "losses: each = torch.where(keep, terms, 0.0).sum(-1) / left.clamp(min=1)  [no clamp]": (
+        "0 / 0 is left out by the mask that follows, and by its gradient"
+    ),
+    'metrics.nulls: groups = frame.groupby(["learner", "skill"], sort=False)["correct"]'
+    "  [False True]": "the order of groups is not read; rows keep theirs",
+}
 
 
 @dataclass(frozen=True)
@@ -93,23 +121,38 @@ class Mutant:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="modules whose name contains this")
-    parser.add_argument("--show", action="store_true", help="print every mutant and its fate")
+    parser.add_argument("--again", action="store_true", help="only those not killed before")
+    parser.add_argument("--print", action="store_true", help="run nothing")
     args = parser.parse_args()
     os.chdir(ROOT)
-    for module in [m for m in TESTS if args.only in m]:
+    for module in [] if args.print else [m for m in TESTS if args.only in m]:
         pid = os.fork()  # each module's tests are collected in a process of their own
         if pid == 0:
-            os._exit(_module(module, args.show))
+            os._exit(_module(module, args.again))
         if os.waitpid(pid, 0)[1]:
             raise SystemExit(f"{module}: the tests do not pass without an error put in")
+    _print()
+
+
+def _print() -> None:
     from kt_core.benchmark import markdown
 
-    print(markdown(pd.read_csv(TABLE)))
+    done = pd.read_csv(TABLE, keep_default_na=False)
+    alive = done["fate"] == "survived"
+    done["equivalent"] = alive & done["mutant"].isin(EQUIVALENT)
+    done["survived"], done["killed"] = alive & ~done["equivalent"], ~alive
+    table = done.groupby("module", sort=False)[["killed", "equivalent", "survived"]].sum()
+    table.loc["together"] = table.sum()
+    table.insert(0, "mutants", table.sum(axis=1))
+    table["share killed"] = (table["killed"] / table["mutants"]).map("{:.1%}".format)
+    print(markdown(table.reset_index(names="module")))
+    for name, rows in done[alive].groupby("mutant", sort=False):
+        print(f"- `{name}` x {len(rows)}: {EQUIVALENT.get(name, 'not explained')}")
 
 
-def _module(module: str, show: bool) -> int:
-    plugin = Mutating(module, show)
-    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-k", f"not ({SLOW})"]
+def _module(module: str, again: bool) -> int:
+    plugin = Mutating(module, again)
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error::RuntimeWarning", "-k", f"not ({SLOW})"]
     code = pytest.main([*options, *TESTS[module]], plugins=[plugin])
     return int(code)
 
@@ -117,8 +160,8 @@ def _module(module: str, show: bool) -> int:
 class Mutating:
     """A pytest plugin: instead of the tests once, the tests once for each mutant."""
 
-    def __init__(self, module: str, show: bool):
-        self.module, self.show = module, show
+    def __init__(self, module: str, again: bool):
+        self.module, self.again = module, again
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """No search for the smallest counterexample; the same examples for all mutants."""
@@ -132,27 +175,20 @@ class Mutating:
         if _run(session, None):
             session.shouldfail = "tests fail without an error put in"
             raise session.Failed(session.shouldfail)
-        started, survived, known = time.perf_counter(), [], 0
-        mutants = list(mutants_of(self.module))
-        for mutant in mutants:
-            killed = _run(session, mutant)
-            if not killed:
-                known += mutant.key in EQUIVALENT
-                survived += [mutant] if mutant.key not in EQUIVALENT else []
-            if self.show or not killed:
-                print(f"\n{'killed' if killed else 'SURVIVED'} {mutant.line}: {mutant.key}")
-        row = {
-            "module": self.module,
-            "mutants": len(mutants),
-            "killed": len(mutants) - len(survived) - known,
-            "equivalent": known,
-            "survived": len(survived),
-            "share killed": 1 - (len(survived) + known) / len(mutants),
-            "seconds": round(time.perf_counter() - started),
-        }
-        done = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=["module"])
-        done = pd.concat([done[done["module"] != self.module], pd.DataFrame([row])])
-        done.to_csv(TABLE, index=False)
+        columns = ["module", "mutant", "number", "fate"]
+        done = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=columns)
+        others, before = (done[(done["module"] == self.module) == own] for own in (False, True))
+        before = before.set_index(["mutant", "number"])["fate"].to_dict()
+        fates, numbers = [], Counter()
+        for mutant in mutants_of(self.module):
+            number = numbers[mutant.key]  # of several alike on one line
+            numbers[mutant.key] += 1
+            known = self.again and before.get((mutant.key, number)) == "killed"
+            fate = "killed" if known or _run(session, mutant) else "survived"
+            fates.append((self.module, mutant.key, number, fate))
+            if fate == "survived":
+                print(f"\nsurvived, line {mutant.line}: {mutant.key}")
+        pd.concat([others, pd.DataFrame(fates, columns=columns)]).to_csv(TABLE, index=False)
         return True
 
 
@@ -226,6 +262,8 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
         yield f"no {type(node.op).__name__}", _become(lambda n: n.operand)
     elif isinstance(node, ast.If | ast.IfExp):
         yield "turned round", lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
+    elif isinstance(node, ast.Attribute) and _is_call(node.value, "cummax"):
+        yield "no cummax", _become(lambda n: n.value.func.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
         v = node.value
         new = not v if isinstance(v, bool) else v + 1 if isinstance(v, int) else 2 * v or 1.0
@@ -237,10 +275,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
         if name in BOUNDING:
             module = isinstance(of, ast.Name) and of.id in ("F", "np", "torch")
             kept = (lambda n: n.args[0]) if module else (lambda n: n.func.value)
-            if name == "cummax":  # .values is asked of it
-                yield "no cummax", lambda n: setattr(n.func, "attr", "sort")
-            else:
-                yield f"no {name}", _become(kept)
+            yield f"no {name}", _become(kept)
+
+
+def _is_call(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "attr", "") == name
 
 
 def _become(part):

@@ -46,7 +46,8 @@ class Evidence:
     frame : [N] rows, in order within a learner: `learner`, `sequence`, `chunk`, `step`, `skill`,
         `correct`; the fields of `kt_core.trace.Trace` that are there; `opportunity` and
         `successes` on the skill before the step; and the `true_` columns of simulated learners.
-    middle, final : [S, C], filtered mastery when half of the steps, and all, have been seen.
+    middle, final : [S, C], filtered mastery when half of the steps, and all, have been seen; NaN
+        where our models have seen no answer yet.
     counts : rows with `learner`, counts of `kt_core.metrics.invariants`; None where the states
         that they are counted on are not known.
     """
@@ -120,8 +121,7 @@ def evaluate(
             states = model.forward_with_states(
                 batch.skills, batch.responses, batch.items, batch.valid, start
             )
-            if not states.logits[batch.valid[:, 1:]].isfinite().all():
-                raise KTError(NOT_FINITE)
+            _check_finite(model, batch, states)
             last = batch.valid.sum(1) - 1
             ended_in[who] = states.filtered[torch.arange(len(last)), last]
             values = _values(model, batch, states)
@@ -132,6 +132,14 @@ def evaluate(
             counts.append(_count(batch, states, start).assign(learner=reading.learner[index]))
     model.train(was_training)
     return Evidence.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
+
+
+def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
+    logits = [states.logits]
+    if model.on_path:  # states are kept credible whatever the weights; plain predictions are not
+        logits.append(model.predict_next(states.context, states.value, batch.skills))
+    if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
+        raise KTError(NOT_FINITE)
 
 
 class _Collected:
@@ -158,8 +166,10 @@ class _Collected:
         row = order[np.searchsorted(starts[order], s.starts, side="right") - 1]
         here = (s.starts >= starts[row]) & (s.starts < ends[row])
         for target, seen in ((self.middle, s.lengths // 2), (self.final, s.lengths)):
-            step = s.starts - starts[row] + seen - 1
-            target[here] = filtered[row[here], step[here]].float().cpu().numpy()
+            step = (s.starts - starts[row] + seen - 1)[here]
+            states = filtered[row[here], step.clip(min=0)].float().cpu().numpy()
+            # Before the first answer there is no state (half of one step is none).
+            target[here] = np.where(step[:, None] >= 0, states, np.nan)
 
     def trace(self, model: GainAKT2) -> Trace:
         """The finished trace; a protocol sequence's first step has no pre-response fields."""

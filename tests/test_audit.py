@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kt_core.audit import audit, read_mastery
+from kt_core.audit import audit, audit_files, read_mastery, write_audit
 from kt_core.cli import main
 from kt_core.data import Dataset
 from kt_core.errors import KTError
@@ -137,3 +137,20 @@ def test_from_files_to_a_report(exported, tmp_path, capsys):
         main(["audit", *files])  # what it sees has to be said
     assert main(["audit", *files, "--sees", "pre", "--out", str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_from_files_without_the_report(exported, tmp_path):
+    mastery, table, _ = exported
+    mastery.to_parquet(tmp_path / "m.parquet")
+    table[["user", "skill", "correct"]].to_csv(tmp_path / "r.csv", index=False)
+    audited = audit_files(tmp_path / "m.parquet", tmp_path / "r.csv", "pre", resamples=30)
+    content = json.loads((write_audit(audited, tmp_path / "out") / "metrics.json").read_text())
+    own = audit(mastery, responses(table), "pre", 30)
+    assert content["covered"] == own.covered and content["sees"] == "pre"
+    auc = next(row for row in content["prediction"] if row["quality"] == "AUC")
+    assert auc["value"] == own.measures.quality("AUC")["value"]
+    (tmp_path / "m.parquet").write_bytes(b"no table")
+    with pytest.raises(KTError, match=r"m\.parquet: cannot be read as a table"):
+        read_mastery(tmp_path / "m.parquet")
+    with pytest.raises(KTError, match="sees 'all': choose pre, post, retrospective"):
+        audit(mastery, responses(table), "all")

@@ -131,6 +131,15 @@ def test_weights_that_are_no_numbers_are_an_error(mode):
         evaluate(net, sequences())
 
 
+def test_finite_weights_whose_predictions_are_not_are_an_error():
+    net = model("retrospective")
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.fill_(torch.finfo(weight.dtype).max)
+    with pytest.raises(KTError, match="predictions are not finite"):
+        evaluate(net, sequences())
+
+
 def test_evaluation_does_not_depend_on_batches_or_order(monkeypatch):
     net, s = model(), sequences()
     want = evaluate(net, s)

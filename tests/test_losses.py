@@ -30,25 +30,27 @@ def test_next_step():
 
 
 @pytest.mark.parametrize(
-    ("value", "want"),
+    ("term", "args", "want"),
     [
-        (losses.non_negative(G, VALID), (0.1 + 0.2) / 6),
-        (losses.monotonicity(M, VALID), (0.2 + 0.1) / 4),
+        (losses.non_negative, (G, VALID), (0.1 + 0.2) / 6),
+        (losses.monotonicity, (M, VALID), (0.2 + 0.1) / 4),
         (
-            losses.mastery_performance(M, SKILLS, RESPONSES, VALID),
+            losses.mastery_performance,
+            (M, SKILLS, RESPONSES, VALID),
             ((1 - 0.2) + (1 - 0.3)) / 2 + 0.3,
         ),
-        (losses.gain_performance(G, SKILLS, RESPONSES, VALID), 0.0),  # -0.2 - 0.25 + 0.1 < 0
-        (losses.gain_performance(-G, SKILLS, RESPONSES, VALID), 0.2 + 0.25 + 0.1),
-        (losses.sparsity(G, SKILLS, VALID), (0.1 + 1.0 + 0.4) / 3),
+        (losses.gain_performance, (G, SKILLS, RESPONSES, VALID), 0.0),  # -0.2 - 0.25 + 0.1 < 0
+        (losses.gain_performance, (-G, SKILLS, RESPONSES, VALID), 0.2 + 0.25 + 0.1),
+        (losses.sparsity, (G, SKILLS, VALID), (0.1 + 1.0 + 0.4) / 3),
         (
-            losses.consistency(M, G, VALID),
+            losses.consistency,
+            (M, G, VALID),
             (abs(0.2 - 0.1) + abs(-0.2 + 0.02) + abs(-0.1 - 0.0) + abs(0.0 - 0.04)) / 4,
         ),
     ],
 )
-def test_auxiliary_terms_by_hand(value, want):
-    assert value.item() == pytest.approx(want, abs=1e-6)
+def test_auxiliary_terms_by_hand(term, args, want):
+    assert term(*args).item() == pytest.approx(want, abs=1e-6)
 
 
 def test_nothing_to_compare_is_zero():
@@ -114,3 +116,33 @@ def test_every_term_has_a_gradient():
             term, [model_gains, model_mastery], retain_graph=True, allow_unused=True
         )
         assert any(g is not None and g.abs().sum() > 0 for g in grads)
+
+
+def test_gains_after_one_kind_of_answer_alone_are_not_compared():
+    """The learner who was only wrong is no ground for it either."""
+    for answers in (torch.ones_like(RESPONSES), torch.zeros_like(RESPONSES)):
+        for gains in (G, -G):
+            assert losses.gain_performance(gains, SKILLS, answers, VALID) == 0
+
+
+def test_sparsity_is_a_mean_over_the_other_skills():
+    gains = t([5.0, 0.3, 0.6], [0.0, 5.0, 0.3])
+    want = ((0.3 + 0.6) / 2 + (0.0 + 0.3) / 2) / 2
+    asked = torch.tensor([[0, 1]])
+    got = losses.sparsity(gains[None], asked, asked >= 0)
+    assert got.item() == pytest.approx(want)
+
+
+def test_pairs_need_both_steps():
+    mastery = t([0.9], [0.5], [0.1])
+    valid = torch.tensor([[True, True, False]])
+    assert losses.monotonicity(mastery[None], valid).item() == pytest.approx(0.4)
+    with_hole = torch.tensor([[True, False, True]])
+    assert losses.monotonicity(mastery[None], with_hole) == 0
+
+
+def test_the_forecast_of_a_last_step_has_no_gradient_and_no_trouble():
+    logits = torch.zeros(1, 3, 3, requires_grad=True)
+    losses.forecast(logits, RESPONSES, VALID).backward()
+    assert logits.grad.isfinite().all() and (logits.grad[0, 2] == 0).all()
+    assert (logits.grad[0, 0, 1:] != 0).all()

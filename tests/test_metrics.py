@@ -251,6 +251,8 @@ def test_nulls_see_only_what_they_may():
     pre, post = (step_nulls(frame, base, post=p)["success counter"] for p in (False, True))
     assert pre.tolist() == pytest.approx([0.5, 0.2, 0.6, 0.6, 0.5])
     assert post.tolist() == pytest.approx([0.6, 0.2, 0.6, 0.68, 0.6])
+    counted = [step_nulls(frame, base, post=p)["opportunity count"] for p in (False, True)]
+    assert counted[1].tolist() == [1, 1, 2, 3, 1] == (counted[0] + 1).tolist()
     gained = gain_nulls(frame, base)["success counter"]
     assert gained.tolist() == pytest.approx([0.1, 0, 0, 0.08, 0.1])
     flipped = frame.assign(correct=1 - frame["correct"])
@@ -261,3 +263,12 @@ def test_nulls_see_only_what_they_may():
 def test_base_rates_fall_back_to_the_overall_share():
     rates = base_rates(np.array([0, 0, 2]), np.array([1, 0, 1]), 4)
     assert rates.tolist() == pytest.approx([0.5, 2 / 3, 1.0, 2 / 3])
+
+
+def test_intervals_need_two_learners():
+    values = np.linspace(0, 1, 21)
+    for n, learners, wanted in ((1, 2, False), (3, 1, False), (2, 2, True), (3, 2, True)):
+        e = Bootstrap(n, 20).estimate(values, 9, learners)
+        assert np.isfinite(e.low) == wanted and e.value == 0
+    assert np.array_equal(Bootstrap(4).weights, Bootstrap(4, 1000, seed=0).weights)
+    assert Bootstrap(0, 20).weights.shape == (1, 0)  # nobody: the data itself, and no draws

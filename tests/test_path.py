@@ -313,3 +313,29 @@ def test_hiding_hides_the_share_asked_for_and_no_padding():
     share = hidden[touched].sum() / valid[touched].sum()
     assert float(share) == pytest.approx(0.25, abs=0.03)
     assert not hide(valid, 0.0, 0.5).any()
+
+
+def test_terms_of_what_a_model_does_not_have_are_left_out():
+    q, r, valid = random_batch(B=2, T=5)
+    weights = LossConfig(difficulty=1.0, transfer=1.0)
+    for items, transfer in ((False, False), (True, False), (False, True)):
+        model = make(items=items, transfer=transfer)
+        batch, none = batch_of(q, r, valid), torch.zeros_like(valid)
+        path = path_of(model, batch, none)
+        terms = losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)
+        assert set(terms) == {n for n, on in (("difficulty", items), ("transfer", transfer)) if on}
+
+
+def test_shares_of_a_gain_are_whole_on_its_own_skill_and_never_below_zero():
+    model = make(transfer=True)
+    with torch.no_grad():
+        model.heads.transfer.copy_(torch.linspace(-1, 1, C * C).view(C, C))
+    shares, raw = model.heads.shares(), model.heads.transfer
+    own = torch.eye(C, dtype=torch.bool)
+    assert (shares[own] == 1).all() and torch.equal(shares[~own], raw[~own].relu())
+    q, r, valid = random_batch(B=2, T=5)
+    batch, none = batch_of(q, r, valid), torch.zeros_like(valid)
+    path = path_of(model, batch, none)
+    weights = LossConfig(transfer=1.0)
+    term = losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)["transfer"]
+    assert term.item() == pytest.approx(raw[~own].relu().sum().item() / C)

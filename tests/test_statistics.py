@@ -147,7 +147,7 @@ def test_agreement_is_the_auc_of_each_group_by_its_pairs(data, groups):
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(3, 60),
-    shift=st.sampled_from([0.0, -3.0, 1e4]),
+    shift=st.sampled_from([0.0, -3.0, 1e6]),
     scale=st.sampled_from([1e-5, 1.0, 1e6]),
 )
 def test_correlations_against_scipy_at_any_scale(seed, n, shift, scale):
@@ -388,3 +388,36 @@ def test_fewer_than_three_rows_have_no_correlation():
     x[2] = 0.4
     b = Association(x, np.array([0.0, 1.0, 1.0]), who, who, Bootstrap(1, 20))
     assert b.estimate("pooled").value == pytest.approx(pearsonr(x, [0, 1, 1])[0])
+
+
+@pytest.mark.parametrize("constant", [0.1, -0.1])
+def test_rounding_is_no_spread(constant):
+    """Sums of shares of a constant, as in prospective validity per learner, differ by rounding."""
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(6), size=50)
+    x, who = (shares * constant).sum(axis=1), np.arange(50) % 5
+    assert np.ptp(x) > 0
+    a = Association(x, rng.random(50), who, who, Bootstrap(5, 20))
+    assert np.isnan(a.pooled()).all() and np.isnan(a.within_skill()).all()
+
+
+def test_a_skill_without_spread_has_no_part_in_the_mean_over_skills():
+    rng, parts = np.random.default_rng(1), []
+    for skill in range(40):  # skills of 3 to 42 rows, all but the last with one outcome
+        n = skill + 3
+        y = rng.random(n) if skill == 39 else np.full(n, rng.random())
+        parts.append(np.column_stack([rng.random(n), y, np.full(n, skill)]))
+    x, y, skill = np.concatenate(parts).T
+    for a, b in ((x, y), (y, x)):
+        got = Association(a, b, np.arange(len(a)) % 3, skill.astype(int), Bootstrap(3, 0))
+        want = pearsonr(x[skill == 39], y[skill == 39])[0]
+        assert got.skill_average()[0] == pytest.approx(want)
+
+
+def test_no_correlation_is_beyond_one():
+    rng, who = np.random.default_rng(2), np.zeros(5, int)
+    for _ in range(100):
+        x = rng.normal(size=5)
+        for sign in (1, -1):
+            r = Association(x, sign * 3 * x, who, who, Bootstrap(1, 0)).pooled()[0]
+            assert abs(r) <= 1 and r == pytest.approx(sign)

@@ -101,7 +101,7 @@ def _pearson(n, x, y, xx, yy, xy) -> np.ndarray:
 
 
 def _ratio(cov, var_x, var_y, xx, yy) -> np.ndarray:
-    spread = (var_x > TINY * xx) & (var_y > TINY * yy) & (var_x > 0) & (var_y > 0)
+    spread = (var_x > TINY * xx) & (var_y > TINY * yy)
     with np.errstate(invalid="ignore", divide="ignore"):
         r = cov / np.sqrt(np.where(spread, var_x * var_y, np.nan))
     return np.clip(r, -1.0, 1.0)
