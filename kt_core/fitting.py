@@ -133,8 +133,9 @@ class NextStep(L.LightningModule):
         """Adam or AdamW, with the scheduler that the configuration names."""
         t = self.settings
         kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
+        fused = t.precision == "float32"  # Lightning clips no gradients of a fused one beside bf16
         optimizer = kind(
-            self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay, fused=True
+            self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay, fused=fused
         )
         if t.scheduler == "plateau":
             schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(

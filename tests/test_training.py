@@ -13,12 +13,15 @@ from lightning.pytorch.loggers.logger import Logger
 
 from kt_core.config import with_overrides
 from kt_core.data import load_dataset, make_splits
+from kt_core.encoder import Encoder
 from kt_core.errors import KTError
 from kt_core.evaluate import evaluate
 from kt_core.fitting import one_cycle
 from kt_core.runs import Run
 from kt_core.tracking import Forgiving, tracker
 from kt_core.training import train
+
+GUARANTEED = ("monotonicity", "negative_gains", "bounds")
 
 
 def weights(run):
@@ -247,3 +250,21 @@ def test_tracking_that_fails_later_warns_once_and_training_goes_on(
         run = train(config, splits, tmp_path / "r")
     assert weights(run) == weights(trained)
     assert broken.calls == 4 and caplog.text.count("the service is gone") == 1
+
+
+def test_half_precision_breaks_no_guarantee(smoke, tmp_path):
+    config, splits = smoke
+    run = train(with_overrides(config, {"train.precision": "bfloat16"}), splits, tmp_path / "r")
+    assert next(run.model.parameters()).dtype == torch.float32  # products alone are shorter
+    counts = evaluate(run.model, splits.valid).counts
+    monitor = run.table("monitor.csv").filter(regex=f"violations/({'|'.join(GUARANTEED)})$")
+    assert monitor.shape[1] == 3 and (monitor == 0).all(axis=None)
+    assert (counts[list(GUARANTEED)] == 0).all(axis=None)
+
+
+def test_the_encoder_is_compiled_where_that_is_wanted(smoke, trained, tmp_path, monkeypatch):
+    config, splits = smoke
+    how = []  # compiling takes a minute, and shapes that are checked in tests stand in its way
+    monkeypatch.setattr(Encoder, "compile", lambda self, **options: how.append(options))
+    run = train(with_overrides(config, {"train.compile": True}), splits, tmp_path / "r")
+    assert how == [{"dynamic": True}] and weights(run) == weights(trained)
