@@ -208,6 +208,27 @@ def test_saturation_counts_valid_entries_only():
     assert (counts["at_bounds"], counts["zero_gains"], counts["entries"]) == (1, 1, 2)
 
 
+def test_saturation_counts_the_bounds_to_a_thousandth():
+    m = torch.tensor([0.0, 1e-3, 1.5e-3, 0.5, 0.9985, 1 - 1e-3, 1.0, -1.0, 2.0, 0.9]).double()
+    g = torch.tensor([0.0, 0.0, 1.0, 1.0, -0.1, 2.0, 1.0, 1.0, 0.0, 5.0])
+    valid = torch.ones(1, 5, dtype=torch.bool)
+    counts = saturation(m.view(1, 5, 2), g.view(1, 5, 2), valid)
+    assert (counts["at_bounds"], counts["zero_gains"], counts["entries"]) == (6, 3, 10)
+
+
+def test_falls_are_counted_between_neighbours_that_are_both_there():
+    q, r = torch.zeros(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.long)
+    g, valid = torch.zeros(1, 3, 1), torch.ones(1, 3, dtype=torch.bool)
+    m = torch.tensor([0.5, -torch.inf, 0.5]).view(1, 3, 1)  # up from no number is no rise
+    counts = violations(m, g, q, r, valid)
+    assert counts["monotonicity"] == counts["monotonicity_n"] == 2
+    assert shares(counts) == {
+        "monotonicity": 1.0, "negative_gains": 0.0, "bounds": 1 / 3, "fall_after_correct": 1.0
+    }  # fmt: skip
+    valid[0, 1] = False
+    assert violations(m, g, q, r, valid)["monotonicity_n"] == 0
+
+
 @given(seed=st.integers(0, 1000))
 def test_batch_correlations_against_scipy(seed):
     rng = np.random.default_rng(seed)
