@@ -209,7 +209,8 @@ def test_saturation_counts_valid_entries_only():
 
 
 def test_saturation_counts_the_bounds_to_a_thousandth():
-    m = torch.tensor([0.0, 1e-3, 1.5e-3, 0.5, 0.9985, 1 - 1e-3, 1.0, -1.0, 2.0, 0.9]).double()
+    values = [0.0, 1e-3, 1.5e-3, 0.5, 0.9985, 1 - 1e-3, 1.0, -1.0, 2.0, 0.9]
+    m = torch.tensor(values, dtype=torch.float64)
     g = torch.tensor([0.0, 0.0, 1.0, 1.0, -0.1, 2.0, 1.0, 1.0, 0.0, 5.0])
     valid = torch.ones(1, 5, dtype=torch.bool)
     counts = saturation(m.view(1, 5, 2), g.view(1, 5, 2), valid)
