@@ -112,6 +112,8 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "  [1e-18 2e-18]": "as for the line between rounding and spread",
     'metrics.prediction: fit = IsotonicRegression(out_of_bounds="clip", y_min=0, y_max=1)'
     "  [1 2]": "means of 0 and 1 are no larger than 1 anyway",
+    "metrics.batch: counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}"
+    "  [0 1]": "the counts of all parts have the same names",
     'metrics.nulls: groups = frame.groupby(["learner", "skill"], sort=False)["correct"]'
     "  [False True]": "the order of groups is not read; rows keep theirs",
 }

@@ -277,17 +277,19 @@ def test_batch_metrics_read_each_field_at_the_right_step():
     steps = {len(x.shape) for x in (seen.pre, seen.post, seen.predicted, seen.own_gain)}
     assert steps == {1} and len(seen.post) == valid[:, 1:].sum()
     values = batch_metrics(seen, m.shape[-1])
-    pre, y, own, ry = [], [], [], []
+    pre, post, y, own, ry = [], [], [], [], []
     for b in range(6):
         for t in range(int(valid[b].sum())):
             own.append(gains[b, t, q[b, t]].item())
             ry.append(r[b, t].item())
             if t:
                 pre.append(m[b, t - 1, q[b, t]].item())
+                post.append(m[b, t, q[b, t]].item())
                 y.append(r[b, t].item())
     got = {name: float(v) for name, v in values.items()}
     assert got["correlation/mastery_response_pre"] == pytest.approx(pearsonr(pre, y)[0], abs=1e-5)
     assert got["correlation/gain_correctness_post"] == pytest.approx(pearsonr(own, ry)[0], abs=1e-5)
+    assert got["mean/own_mastery"] == pytest.approx(np.mean(post), abs=1e-6)
     assert got["mean/own_gain"] == pytest.approx(np.mean(own), abs=1e-6)
 
 
