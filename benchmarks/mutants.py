@@ -97,6 +97,23 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "losses: each = torch.where(keep, terms, 0.0).sum(-1) / left.clamp(min=1)  [no clamp]": (
         "0 / 0 is left out by the mask that follows, and by its gradient"
     ),
+    "metrics.batch: return torch.where(spread > 0, (x * y).sum() / spread.sqrt(), torch.nan)"
+    "  [Gt GtE]": "at 0, r is 0 / 0, which is not a number either",
+    "metrics.batch: return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)"
+    "  [Gt GtE]": "equal where both are 0, and so is the result",
+    "metrics.batch: return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)"
+    "  [1e-12 2e-12]": "no place where the line between rounding and spread must be",
+    "metrics.batch: n = total(torch.ones_like(x)).clamp(min=1)  [no clamp]": (
+        "means of skills without rows are not read"
+    ),
+    "metrics.batch: r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)"
+    "  [Gt GtE]": "as for the line between rounding and spread",
+    "metrics.batch: r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)"
+    "  [1e-18 2e-18]": "as for the line between rounding and spread",
+    'metrics.prediction: fit = IsotonicRegression(out_of_bounds="clip", y_min=0, y_max=1)'
+    "  [1 2]": "means of 0 and 1 are no larger than 1 anyway",
+    "metrics.batch: counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}"
+    "  [0 1]": "the counts of all parts have the same names",
     'metrics.nulls: groups = frame.groupby(["learner", "skill"], sort=False)["correct"]'
     "  [False True]": "the order of groups is not read; rows keep theirs",
 }

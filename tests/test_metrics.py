@@ -8,11 +8,12 @@ from conftest import random_batch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from kt_core.metrics import Association, Bootstrap, Prediction, calibration_curve
 from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.batch import batch_metrics, glance, pearson, skill_average_pearson
+from kt_core.metrics.batch import Glance, batch_metrics, glance, pearson, skill_average_pearson
 from kt_core.metrics.invariants import saturation, shares, violations
 from kt_core.metrics.nulls import base_rates, gain_nulls, running_counts, step_nulls
 
@@ -123,6 +124,36 @@ def test_calibration_of_a_calibrated_and_of_an_overconfident_model():
     assert calibration_curve(Prediction(bold, y, learner, boot))[1] > 0.02
 
 
+def test_calibration_is_isotonic_regression_on_a_hundred_resamples():
+    rng = np.random.default_rng(4)
+    p, learner = rng.random(300).round(2), np.arange(300) % 12
+    y = (rng.random(300) < p * 0.8 + 0.2).astype(float)
+    boot = Bootstrap(12, 150)
+    curve, excess = calibration_curve(Prediction(p, y, learner, boot))
+    grid = np.linspace(*np.quantile(p, (0.005, 0.995)), 101)
+    fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    curves = [fit.fit(p, y, w[learner]).predict(grid) for w in boot.weights[:101]]
+    low, high = np.quantile(curves[1:], (0.025, 0.975), axis=0)
+    want = {"predicted": grid, "observed": curves[0], "low": low, "high": high}
+    pd.testing.assert_frame_equal(curve, pd.DataFrame(want))
+    gained = brier_score_loss(y, p) - brier_score_loss(y, fit.fit(p, y).predict(p))
+    assert excess == pytest.approx(gained)
+
+
+def test_calibration_without_resamples_and_with_absent_learners():
+    p, y, who = np.linspace(0.1, 0.9, 9), np.array([0, 0, 1, 0, 1, 1, 0, 1, 1.0]), np.zeros(9, int)
+    curve, _ = calibration_curve(Prediction(p, y, who, Bootstrap(1, 0)))
+    assert curve["low"].equals(curve["observed"]) and curve["high"].equals(curve["observed"])
+    boot = Bootstrap(2, 30)
+    assert (boot.weights[:, 0] == 0).any()  # resamples without a row
+    curve, _ = calibration_curve(Prediction(p, y, who, boot))
+    assert curve.notna().all(axis=None) and curve["low"].equals(curve["high"])
+    boot, two = Bootstrap(2, 1), np.arange(9) % 2
+    boot.weights[1] = 2, 0  # one resample: its curve, not the data's
+    curve, _ = calibration_curve(Prediction(p, y, two, boot))
+    assert curve["low"].equals(curve["high"]) and not curve["low"].equals(curve["observed"])
+
+
 def slow_violations(m, g, q, r, valid, start):
     found = dict.fromkeys(("monotonicity", "negative_gains", "bounds", "fall_after_correct"), 0)
     places = dict.fromkeys(found, 0)
@@ -177,6 +208,28 @@ def test_saturation_counts_valid_entries_only():
     assert (counts["at_bounds"], counts["zero_gains"], counts["entries"]) == (1, 1, 2)
 
 
+def test_saturation_counts_the_bounds_to_a_thousandth():
+    values = [0.0, 1e-3, 1.5e-3, 0.5, 0.9985, 1 - 1e-3, 1.0, -1.0, 2.0, 0.9]
+    m = torch.tensor(values, dtype=torch.float64)
+    g = torch.tensor([0.0, 0.0, 1.0, 1.0, -0.1, 2.0, 1.0, 1.0, 0.0, 5.0])
+    valid = torch.ones(1, 5, dtype=torch.bool)
+    counts = saturation(m.view(1, 5, 2), g.view(1, 5, 2), valid)
+    assert (counts["at_bounds"], counts["zero_gains"], counts["entries"]) == (6, 3, 10)
+
+
+def test_falls_are_counted_between_neighbours_that_are_both_there():
+    q, r = torch.zeros(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.long)
+    g, valid = torch.zeros(1, 3, 1), torch.ones(1, 3, dtype=torch.bool)
+    m = torch.tensor([0.5, -torch.inf, 0.5]).view(1, 3, 1)  # up from no number is no rise
+    counts = violations(m, g, q, r, valid)
+    assert counts["monotonicity"] == counts["monotonicity_n"] == 2
+    assert shares(counts) == {
+        "monotonicity": 1.0, "negative_gains": 0.0, "bounds": 1 / 3, "fall_after_correct": 1.0
+    }  # fmt: skip
+    valid[0, 1] = False
+    assert violations(m, g, q, r, valid)["monotonicity_n"] == 0
+
+
 @given(seed=st.integers(0, 1000))
 def test_batch_correlations_against_scipy(seed):
     rng = np.random.default_rng(seed)
@@ -220,19 +273,36 @@ def test_batch_metrics_read_each_field_at_the_right_step():
     g = torch.Generator().manual_seed(2)
     m, gains = torch.rand(6, 10, 4, generator=g), torch.rand(6, 10, 4, generator=g)
     logits = torch.randn(6, 9, generator=g)
-    values = batch_metrics(glance(m, m, gains, logits, q, r, valid), m.shape[-1])
-    pre, y, own, ry = [], [], [], []
+    seen = glance(m, m, gains, logits, q, r, valid)
+    steps = {len(x.shape) for x in (seen.pre, seen.post, seen.predicted, seen.own_gain)}
+    assert steps == {1} and len(seen.post) == valid[:, 1:].sum()
+    values = batch_metrics(seen, m.shape[-1])
+    pre, post, y, own, ry = [], [], [], [], []
     for b in range(6):
         for t in range(int(valid[b].sum())):
             own.append(gains[b, t, q[b, t]].item())
             ry.append(r[b, t].item())
             if t:
                 pre.append(m[b, t - 1, q[b, t]].item())
+                post.append(m[b, t, q[b, t]].item())
                 y.append(r[b, t].item())
     got = {name: float(v) for name, v in values.items()}
     assert got["correlation/mastery_response_pre"] == pytest.approx(pearsonr(pre, y)[0], abs=1e-5)
     assert got["correlation/gain_correctness_post"] == pytest.approx(pearsonr(own, ry)[0], abs=1e-5)
+    assert got["mean/own_mastery"] == pytest.approx(np.mean(post), abs=1e-6)
     assert got["mean/own_gain"] == pytest.approx(np.mean(own), abs=1e-6)
+
+
+def test_two_halves_of_a_batch_together_are_the_batch():
+    q, r, valid = random_batch(B=6, T=8, C=3, pad=False)
+    g = torch.Generator().manual_seed(3)
+    m, gains, logits = (torch.randn(6, *n, generator=g) for n in ((8, 3), (8, 3), (7,)))
+    tensors, halves = (m, m, gains, logits, q, r, valid), (slice(0, 2), slice(2, 6))
+    parts = [glance(*(x[half] for x in tensors)) for half in halves]
+    whole = batch_metrics(glance(*tensors), 3)
+    for name, value in batch_metrics(Glance.together(parts), 3).items():
+        assert float(value) == pytest.approx(float(whole[name])), name
+    assert whole["violations/bounds"] > 0
 
 
 def test_nulls_see_only_what_they_may():

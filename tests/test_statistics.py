@@ -368,10 +368,13 @@ def test_an_audit_of_one_class_or_of_a_constant(correct, mastery, sees):
 
 def test_the_monitor_says_nothing_of_a_batch_without_spread_or_entries():
     one, nothing = torch.ones(7), torch.zeros(0)
-    for x in (one, one * 0.1, one.double() * 0.1, nothing):
+    for x in (one, one * 0.1, one.double() * 0.1, one.double() * -0.1, nothing):
         assert pearson(x, x).isnan() and pearson(torch.arange(len(x)).float(), x).isnan()
         skill = torch.zeros(len(x), dtype=torch.long)
         assert skill_average_pearson(x, x, skill, 3).isnan()
+    x, y, skill = torch.rand(3), torch.tensor([0.0, 1.0, 1.0]), torch.tensor([0, 0, 1])
+    alone = skill_average_pearson(x, y, skill, 3)  # skill 1 has one row: no r of its own
+    assert alone.item() == pytest.approx(pearson(x[:2], y[:2]).item())
     names = ("monotonicity", "monotonicity_n", "entries", "at_bounds", "zero_gains")
     counts = dict.fromkeys(names, torch.tensor(0))
     assert np.isnan(shares(counts)["monotonicity"])
@@ -412,6 +415,10 @@ def test_a_skill_without_spread_has_no_part_in_the_mean_over_skills():
         got = Association(a, b, np.arange(len(a)) % 3, skill.astype(int), Bootstrap(3, 0))
         want = pearsonr(x[skill == 39], y[skill == 39])[0]
         assert got.skill_average()[0] == pytest.approx(want)
+    flat, one = skill < 39, np.zeros(len(x), int)
+    for a, b in ((x, y), (y, x), (x, -y)):
+        rows = (v[flat] for v in (a, b, one, skill.astype(int)))
+        assert np.isnan(Association(*rows, Bootstrap(1, 0)).within_skill()[0])
 
 
 def test_no_correlation_is_beyond_one():
