@@ -214,7 +214,9 @@ def test_fit_keeps_the_best_epoch_and_repeats_itself(cls, splits, tmp_path, monk
     for name, weight in again.network.state_dict().items():  # `again` has traced nothing
         assert torch.equal(weight, weights[name]), name
     scored = ~np.isnan(trace.predicted)
-    assert roc_auc_score(label[scored], trace.predicted[scored]) == pytest.approx(best, abs=1e-6)
+    assert roc_auc_score(label[scored], trace.predicted[scored]) == pytest.approx(
+        best, abs=1e-5
+    )  # a few pairs tie but for rounding
     nn.init.constant_(next(first.network.parameters()), torch.nan)
     with pytest.raises(KTError, match="diverged"):
         first.trace(splits.valid)
