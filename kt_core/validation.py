@@ -194,7 +194,9 @@ def _asked_counts(frame: pd.DataFrame) -> pd.DataFrame:
     if "gain" in frame:
         columns = {"learner": frame["learner"], "negative_gains": ~(frame["gain"] >= 0)}
         parts.append(pd.DataFrame(columns | {"negative_gains_n": True}))
-    return pd.concat(parts).fillna(0) if parts else pd.DataFrame({"learner": []})
+    if not parts:
+        return pd.DataFrame({"learner": []})
+    return pd.concat([part.astype(int) for part in parts]).fillna(0)
 
 
 def association_table(evidence: Evidence, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
