@@ -35,6 +35,7 @@ from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
 from kt_core.runfiles import read_configuration
 from kt_core.runs import Run, free_folder, way_on
+from kt_core.values import is_text
 
 TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
 NEW = (  # arguments of a new training
@@ -85,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 def _check_text(argv: list[str]) -> None:
     """Arguments go into notebooks and JSON: what is no text is refused at the door."""
     for word in argv:
-        if "\0" in word or any("\ud800" <= c <= "\udfff" for c in word):
+        if "\0" in word or not is_text(word):
             raise KTError(f"argument {word!a}: not UTF-8 text; rename the file, or mend the call")
 
 

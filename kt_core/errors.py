@@ -20,6 +20,11 @@ class _Brief(reprlib.Repr):
         return repr(x) if x.bit_length() < 1000 else f"a whole number of {x.bit_length():,} bits"
 
 
+def reason(error: object, most: int = 200) -> str:
+    """What an error of a library says, in one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 def brief(value: object) -> str:
     """What a user gave, for a message: as Python writes it, but never more than a few lines."""
     return _Brief().repr(value)[:400]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from kt_core.errors import KTError
+from kt_core.errors import KTError, reason
 from kt_core.values import path_of
 
 
@@ -120,7 +120,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join((getattr(error, "strerror", None) or str(error)).split())[:200]
+    return reason(getattr(error, "strerror", None) or error)
 
 
 def _sync(path: Path) -> None:

@@ -16,8 +16,12 @@ from kt_core.errors import KTError
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, busy: str = "") -> Iterator[None]:
     """Hold the folder.
+
+    Parameters
+    ----------
+    busy : what to say to who comes second.
 
     Raises
     ------
@@ -29,7 +33,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise KTError(
-                f"{folder} is in use by another process; wait until it has ended"
+                busy or f"{folder} is in use by another process; wait until it has ended"
             ) from None
         yield
 

@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 
 from kt_core.config import ModelConfig, RunConfig, from_dict
 from kt_core.data.sequences import Vocabulary
-from kt_core.errors import KTError, brief
+from kt_core.errors import KTError, brief, reason
 from kt_core.model import GainAKT2
 from kt_core.spread import Spread
+from kt_core.values import is_text
 
 MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
@@ -90,8 +91,9 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
             raise KTError(f"{path}: of another model than config.json says ({differs})")
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise KTError(f"{path}: damaged ({reason}); train again, or restore the file") from None
+        raise KTError(
+            f"{path}: damaged ({reason(error)}); train again, or restore the file"
+        ) from None
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise KTError(f"{path}: {name} holds values that are not finite; train again")
@@ -150,7 +152,7 @@ def _skills(names: Any) -> tuple[str, ...]:
     if not skills or len(set(skills)) < len(skills):
         raise KTError(f"skills = {brief(names)}: at least one, and each once")
     for name in skills:
-        if any("\ud800" <= c <= "\udfff" for c in name):
+        if not is_text(name):
             raise KTError(f"skill {brief(name)}: not Unicode text")
     return skills
 

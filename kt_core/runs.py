@@ -131,11 +131,11 @@ class Run:
 
 def unfinished(folder: Path) -> str:
     """Why a run folder is no finished run, and the way on; nothing where it is one."""
-    weights = (folder / "model.safetensors").is_file()
-    if not (folder / STATE).is_file():  # a run older than the file
-        return "" if weights else "it has no model.safetensors"
-    state = read_json(folder / STATE)
+    state = {"state": "finished"}  # of a run older than the file
+    if (folder / STATE).is_file():
+        state = read_json(folder / STATE)
     if state.get("state") == "finished":
+        weights = (folder / "model.safetensors").is_file()
         return "" if weights else "it has no model.safetensors"
     if state.get("state") == "stopped":
         return f"its training was stopped ({state.get('why', 'no reason given')}). {way_on(folder)}"
@@ -161,10 +161,10 @@ def free_folder(folder: Path) -> None:
         raise KTError(
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
-    if there and (folder / STATE).is_file() and unfinished(folder):
-        raise KTError(f"{folder} exists already: {unfinished(folder)}")
     if there:
-        raise KTError(f"{folder} exists already; choose another --name or remove it")
+        half = (folder / STATE).is_file() and unfinished(folder)
+        way_out = f": {half}" if half else "; choose another --name or remove it"
+        raise KTError(f"{folder} exists already{way_out}")
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise KTError(f"{parent}: cannot be written; choose another --out")
 

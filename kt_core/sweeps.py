@@ -28,7 +28,7 @@ import yaml
 from tqdm.auto import tqdm
 
 from kt_core.config import RunConfig
-from kt_core.errors import KTError, brief
+from kt_core.errors import KTError, brief, reason
 from kt_core.files import copy, make_folder, write_text
 from kt_core.halfruns import discard_unstarted
 from kt_core.headless import KEEP_FAILED
@@ -116,8 +116,7 @@ def read_grid(path: Path) -> list[Cell]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise KTError(f"{path}: cannot be read as YAML ({reason})") from None
+        raise KTError(f"{path}: cannot be read as YAML ({reason(error, 300)})") from None
     if not isinstance(raw, dict):
         raise KTError(f"{path}: a mapping is wanted, such as 'mode: [retrospective, cumulative]'")
     known = [*AXES, "set"]
@@ -271,8 +270,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     try:
         results = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        reason = " ".join(str(error).split())[:200]
-        raise KTError(f"{path}: no results of a sweep ({reason}); run one first") from None
+        raise KTError(f"{path}: no results of a sweep ({reason(error)}); run one first") from None
     absent = [name for name in COLUMNS if name not in results]
     if absent:
         raise KTError(f"{path}: no results of a sweep: no column {', '.join(absent)}")

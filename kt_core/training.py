@@ -187,7 +187,8 @@ def train(
     """
     track = tracker(config)  # a missing extra is an error now, not after an hour
     module, t = _prepared(config, splits), config.train
-    with training_run(folder, config, splits, resume or end) as run:
+    resume = resume or end
+    with training_run(folder, config, splits, resume) as run:
         checkpoint = run.path / "checkpoints" / RESUME
         keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)
         early, monitor = _callbacks(t)
@@ -197,7 +198,7 @@ def train(
             dashboard.follow(history.rows, monitor.rows if monitor else [])
             callbacks.append(dashboard)
             t = dataclasses.replace(t, progress=False)  # one display is enough
-        fit(module, splits, t, callbacks, track, checkpoint if resume or end else None)
+        fit(module, splits, t, callbacks, track, checkpoint if resume else None)
         if keep.weights is None:
             raise KTError(f"{folder}: no epoch has been validated yet: it cannot end here")
         history.write()  # no more rows than the weights have seen

@@ -90,6 +90,11 @@ def whole_number(name: str, value: Any, low: int, high: int | None = None) -> in
     return number
 
 
+def is_text(value: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no half of a surrogate pair."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def path_of(name: str, value: Any) -> Path:
     """`value` as a path.
 

@@ -23,7 +23,7 @@ import pandas as pd
 from kt_core.data import Sequences, Vocabulary
 from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.data.table import Dataset
-from kt_core.errors import KTError, brief
+from kt_core.errors import KTError, brief, reason
 from kt_core.evaluate import Evidence
 from kt_core.metrics.nulls import base_rates
 from kt_core.trace import Trace
@@ -64,8 +64,7 @@ def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.D
             kinds = {"learner": str, "skill": str}
             table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
-        reason = " ".join(str(error).split())[:200]
-        raise KTError(f"{path}: cannot be read as a table ({reason})") from None
+        raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
     absent = [c for c in COLUMNS if c not in table]
     if absent:
         raise KTError(

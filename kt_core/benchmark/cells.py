@@ -28,7 +28,7 @@ from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Splits
-from kt_core.errors import KTError
+from kt_core.errors import KTError, reason
 from kt_core.evaluate import Evidence, evaluate
 from kt_core.files import make_folder, whole
 from kt_core.metrics.bootstrap import Bootstrap
@@ -147,8 +147,7 @@ def read_cell(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(file)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        reason = " ".join(str(error).split())[:200]
-        raise KTError(f"{file}: not a readable Parquet file ({reason}); remove it") from None
+        raise KTError(f"{file}: not a readable Parquet file ({reason(error)}); remove it") from None
     absent = sorted(COLUMNS - set(table))
     if absent or table.empty:
         raise KTError(f"{file}: no cell of the benchmark (no {', '.join(absent)}); remove it")

@@ -11,7 +11,6 @@ a conversion that was stopped is called again and resumes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -38,7 +37,8 @@ from kt_core.data.store import INTERACTIONS, TYPES, VERSION, is_stored, write_fa
 from kt_core.data.table import Show, clean, hidden, repeated_answers
 from kt_core.data.text import Watched, check_rows, delimiter, first_line, split_header
 from kt_core.errors import KTError
-from kt_core.files import renamed
+from kt_core.files import renamed, write_text
+from kt_core.locks import locked
 
 log = logging.getLogger("kt_core")
 BLOCK_BYTES = 8 << 20  # of text read at a time; no row is longer
@@ -127,16 +127,11 @@ def _workplace(work: Path, target: Path, plan: dict) -> Iterator[None]:
         if work.is_dir() and not file.is_file():  # half removed: its parts belong to nothing
             shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
     except OSError as error:
         raise KTError(f"{target}: cannot be written ({error.strerror}); choose --out") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KTError(f"{target}: another conversion into it is running") from None
+    with locked(work, f"{target}: another conversion into it is running"):
         if not file.is_file():
-            _write_json(file, plan)
+            write_text(file, json.dumps(plan))
         if json.loads(file.read_text(encoding="utf-8")) != plan:
             raise KTError(
                 f"{work}: an unfinished conversion of another file, or with other options; remove "

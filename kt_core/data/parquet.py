@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from kt_core.data import limits
 from kt_core.data.text import check_width
-from kt_core.errors import KTError
+from kt_core.errors import KTError, reason
 
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
 
@@ -74,10 +74,9 @@ def read_blocks(
         except KTError:
             raise
         except (*BROKEN, ValueError) as error:  # such as a date that Python does not have
-            reason = " ".join(str(error).split())[:200]
             raise KTError(
-                f"{path}, after row {seen}: cannot be read ({reason}); it is cut short or damaged: "
-                "fetch or write it again"
+                f"{path}, after row {seen}: cannot be read ({reason(error)}); it is cut short or "
+                "damaged: fetch or write it again"
             ) from None
     if seen != claimed:
         raise KTError(f"{path}: {seen:,} rows, but its header says {claimed:,}; write it again")
@@ -88,8 +87,9 @@ def _opened(path: Path, texts: list[str] | None = None) -> pq.ParquetFile:
         file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
         names, claimed = file.schema_arrow.names, file.metadata.num_rows
     except BROKEN as error:
-        reason = " ".join(str(error).split())[:200]
-        raise KTError(f"{path}: not a readable Parquet file ({reason}); write it again") from None
+        raise KTError(
+            f"{path}: not a readable Parquet file ({reason(error)}); write it again"
+        ) from None
     check_width(path, len(names))
     most = path.stat().st_size * limits.ROWS_PER_BYTE
     if not 0 <= claimed <= most:

@@ -90,15 +90,15 @@ def check_file(path: Path) -> None:
 def _read_raw(path: Path, format: str, columns: dict[str, str], show: Show) -> pd.DataFrame:
     long_table = partial(choose, columns=columns, path=path, show=show)
     if parquet.is_parquet(path):
-        return _read_parquet(path, long_table)
-    kind = _detect(path, columns, show) if format == "auto" else format
-    if kind == "long":
+        raw = _read_parquet(path, long_table)
+    else:
+        kind = _detect(path, columns, show) if format == "auto" else format
+        if kind == "pykt":
+            return _read_pykt(path, show)
+        if kind != "long":
+            return _read_blocks(path, kind, show)
         raw, line = read_delimited(path, long_table)
         raw["line"] = line
-    elif kind == "pykt":
-        return _read_pykt(path, show)
-    else:
-        return _read_blocks(path, kind, show)
     if "fold" in raw:
         raw["fold"] = folds(raw, path, show)
     return raw
@@ -148,8 +148,6 @@ def _read_parquet(path: Path, wanted: partial) -> pd.DataFrame:
         raise KTError(f"{path}: no interactions in it")
     raw = pd.concat(blocks, ignore_index=True)
     raw["line"] = np.arange(len(raw)) + 1
-    if "fold" in raw:
-        raw["fold"] = folds(raw, path, wanted.keywords["show"])
     return raw
 
 
