@@ -34,7 +34,7 @@ from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).resolve().with_suffix(".csv")
-STATISTICS = ("tests/test_metrics.py", "tests/test_statistics.py")
+STATISTICS = ("tests/test_metrics.py", "tests/test_not_defined.py", "tests/test_statistics.py")
 PATH = ("tests/test_path.py", "tests/test_model.py")
 TESTS = {
     **dict.fromkeys(

@@ -1,12 +1,29 @@
-"""What the command line accepts."""
+"""What the command line accepts, and what it makes of it."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from kt_core.config import LOSS_WEIGHTINGS
+from kt_core.errors import KTError
 from kt_core.presets import PRESETS
+
+NEW = (  # arguments of a new training
+    "dataset",
+    "data",
+    "column",
+    "expand_skills",
+    "pseudonymise",
+    "mode",
+    "loss",
+    "seed",
+    "fold",
+    "name",
+    "out",
+    "set",
+)
 
 
 def parser(
@@ -72,6 +89,43 @@ def parser(
     sub = command("doctor")
     sub.add_argument("--out", default="", help="folder for runs that should be writable")
     return top
+
+
+def settings_given(args: argparse.Namespace) -> list[str]:
+    """The arguments of a new training that were used, as they are written."""
+    given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Settings by dotted name that the arguments of a training ask for."""
+    # Headless: a line per epoch instead of Lightning's bar; papermill's bar counts the cells.
+    overrides: dict[str, Any] = {"train.progress": False}
+    if args.loss:
+        overrides["loss"] = args.loss
+    for pair in args.set:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise KTError(f"--set {pair}: write it as name=value")
+        overrides[name.strip()] = value.strip()
+    if args.expand_skills:
+        overrides["data.expand_skills"] = True
+    if args.pseudonymise:
+        overrides["data.pseudonymise"] = True
+    if args.column:
+        overrides["data.columns"] = columns_of(args.column)
+    return overrides
+
+
+def columns_of(pairs: list[str]) -> dict[str, str]:
+    """What ``--column`` says: canonical name -> the file's."""
+    columns = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise KTError(f"--column {pair}: write it as canonical=name, e.g. user=StudentID")
+        columns[name] = value
+    return columns
 
 
 def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:

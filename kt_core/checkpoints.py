@@ -68,7 +68,12 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Within an epoch, save when the last time is long ago."""
+        """Within an epoch, save when the last time is long ago.
+
+        Not after its last batch: Lightning would take the epoch for validated when it goes on.
+        """
+        if trainer.is_last_batch:
+            return
         late = time.monotonic() - self._saved >= self.seconds
         if trainer.global_step % LOOK == 0 and trainer.strategy.broadcast(late):
             self._save(trainer, module)

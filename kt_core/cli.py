@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kt_core import pdf, processes, reporting, sweeps, workflow
-from kt_core.arguments import parser
+from kt_core import launch, pdf, processes, reporting, sweeps, workflow
+from kt_core.arguments import columns_of, parser
 from kt_core.classroom import classroom as write_classroom
-from kt_core.config import RunConfig, options
+from kt_core.config import options
 from kt_core.data.convert import convert as write_store
 from kt_core.data.pseudonyms import pseudonyms, same_key
 from kt_core.data.readers import read_table
@@ -26,32 +26,16 @@ from kt_core.data.store import FACTS
 from kt_core.data.table import Dataset
 from kt_core.doctor import check
 from kt_core.errors import KTError
-from kt_core.files import copy, make_folder, new_folder
-from kt_core.halfruns import discard_unstarted, half_run
-from kt_core.headless import NotebookFailed, executed
-from kt_core.locks import in_use, locked
+from kt_core.files import make_folder, new_folder
+from kt_core.headless import NotebookFailed, executed, keep
+from kt_core.locks import locked
 from kt_core.predict import check_target, formulas, write_table
 from kt_core.predict import predict as predictions
 from kt_core.presets import PRESETS
-from kt_core.runfiles import read_configuration
-from kt_core.runs import Run, free_folder, way_on
+from kt_core.runs import Run, free_folder
 from kt_core.values import is_text
 
-TRAIN, REPORT, SHOW = "01_train", "02_consistency_report", "03_mastery_trajectories"
-NEW = (  # arguments of a new training
-    "dataset",
-    "data",
-    "column",
-    "expand_skills",
-    "pseudonymise",
-    "mode",
-    "loss",
-    "seed",
-    "fold",
-    "name",
-    "out",
-    "set",
-)
+REPORT, SHOW = "02_consistency_report", "03_mastery_trajectories"
 BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
 
 
@@ -96,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         raise KTError("reports are made by one process: start train with torchrun, then validate")
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
-    folder = _train(args)
+    folder = launch.train(args)
     _report([folder], args.split, args.pdf)
     _show(folder, args.split, {})
     summarise(folder)
@@ -104,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train only."""
-    folder = _train(args)
+    folder = launch.train(args)
     if not processes.rank():
         print(f"run folder: {folder}")
 
@@ -161,7 +145,7 @@ def convert(args: argparse.Namespace) -> None:
     """Store a table on disk, for data larger than memory."""
     target = Path(args.out)
     names = pseudonyms() if args.pseudonymise else None
-    store = write_store(args.data, target, _columns(args.column), args.expand_skills, names)
+    store = write_store(args.data, target, columns_of(args.column), args.expand_skills, names)
     facts = json.loads((store / FACTS).read_text(encoding="utf-8"))
     print(f"{facts['rows']:,} interactions of {facts['learners']:,} learners: {store}")
 
@@ -175,7 +159,7 @@ def audit(args: argparse.Namespace) -> None:
         "responses": str(Path(args.responses).absolute()),
         "sees": args.sees,
         "format": args.format,
-        "columns": _columns(args.column),
+        "columns": columns_of(args.column),
         "pseudonymise": args.pseudonymise,
     }
     title = f"Audit: {Path(args.mastery).name}"
@@ -253,88 +237,13 @@ def summarise(folder: Path) -> None:
 
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:
     data = run.config.data
-    columns = data.columns | _columns(args.column)
+    columns = data.columns | columns_of(args.column)
     key = run.provenance.get("pseudonyms", "")
     names = pseudonyms() if key or args.pseudonymise else None
     if key:
         same_key(key, names.fingerprint, args.run)
     table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills, names)
     return Dataset(Path(args.data).stem, table, notes)
-
-
-def _train(args: argparse.Namespace) -> Path:
-    if args.resume:
-        return _resume(args)
-    if args.end:
-        raise KTError("--end goes with --resume: name the training that is to end")
-    if args.dataset and args.data:
-        raise KTError(f"--dataset {args.dataset} and --data {args.data}: name one of them")
-    overrides = _overrides(args)
-    config = workflow.configure(
-        args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
-    )
-    folder = workflow.run_folder(config, args.name, args.out).absolute()
-    if not processes.rank():  # the others may come when the first has made it
-        free_folder(folder)
-    if processes.world() > 1:
-        return _train_together(config, folder)
-    parameters = {
-        "preset": args.preset,
-        "dataset": args.dataset,
-        "data_path": str(Path(args.data).absolute()) if args.data else "",
-        "mode": args.mode,
-        "seed": config.train.seed,
-        "fold": config.data.fold,
-        "name": folder.name,
-        "out": str(folder.parent),
-        "overrides": overrides,
-    }
-    return _in_notebook(folder, parameters)
-
-
-def _resume(args: argparse.Namespace) -> Path:
-    folder = Path(args.resume).absolute()
-    config = read_configuration(folder)[0] if processes.rank() else half_run(folder)
-    given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise KTError(f"--resume goes on with the run's own settings: leave out {names}")
-    if processes.world() > 1:
-        return _train_together(config, folder, resume=True, end=args.end)
-    return _in_notebook(folder, {"resume": str(folder), "end": args.end})
-
-
-def _in_notebook(folder: Path, parameters: dict[str, Any]) -> Path:
-    try:
-        with executed(TRAIN, parameters) as notebook:
-            _keep(notebook, folder)
-    except KeyboardInterrupt:
-        if _discarded(folder):
-            raise
-        raise KeyboardInterrupt(way_on(folder)) from None
-    finally:
-        _discarded(folder)
-    return folder
-
-
-def _discarded(folder: Path) -> bool:
-    """Whether nothing is left of a training; what a kernel left that died at once is removed."""
-    there = folder.is_dir() and not in_use(folder)
-    return discard_unstarted(folder) if there else not folder.is_dir()
-
-
-def _train_together(
-    config: RunConfig, folder: Path, resume: bool = False, end: bool = False
-) -> Path:
-    """Without a notebook: one of several processes that torchrun or SLURM has started."""
-    from kt_core import training  # takes seconds to load
-
-    splits = workflow.read_splits(config)
-    if processes.rank():
-        training.train_beside(config, splits, folder, resume, end)
-    else:
-        training.train(config, splits, folder, resume=resume, end=end)
-    return folder
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
@@ -348,7 +257,7 @@ def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
     with locked(folders[0]), executed(REPORT, parameters) as notebook:
         title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
         target = folders[0] / ("comparison.html" if several else "report.html")
-        _keep(notebook, folders[0], "comparison" if several else REPORT)
+        keep(notebook, folders[0], "comparison" if several else REPORT)
         reporting.export_html(notebook, target, title)
     if as_pdf:
         print(f"PDF: {pdf.export_pdf(target, target.with_suffix('.pdf'))}")
@@ -360,15 +269,10 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
     given = {name: value for name, value in chosen.items() if value}
     parameters = {"run": str(folder.absolute()), "split": split} | given
     with locked(folder), executed(SHOW, parameters) as notebook:
-        _keep(notebook, folder)
+        keep(notebook, folder)
         reporting.export_html(
             notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}"
         )
-
-
-def _keep(notebook: Path, folder: Path, name: str = "") -> None:
-    target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
-    copy(notebook, target)
 
 
 def _finished(folders: list[Path]) -> None:
@@ -376,35 +280,6 @@ def _finished(folders: list[Path]) -> None:
         Run.load(folder)
         if not os.access(folder, os.W_OK):
             raise KTError(f"{folder}: cannot be written")
-
-
-def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    # Headless: a line per epoch instead of Lightning's bar; papermill's bar counts the cells.
-    overrides: dict[str, Any] = {"train.progress": False}
-    if args.loss:
-        overrides["loss"] = args.loss
-    for pair in args.set:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise KTError(f"--set {pair}: write it as name=value")
-        overrides[name.strip()] = value.strip()
-    if args.expand_skills:
-        overrides["data.expand_skills"] = True
-    if args.pseudonymise:
-        overrides["data.pseudonymise"] = True
-    if args.column:
-        overrides["data.columns"] = _columns(args.column)
-    return overrides
-
-
-def _columns(pairs: list[str]) -> dict[str, str]:
-    columns = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise KTError(f"--column {pair}: write it as canonical=name, e.g. user=StudentID")
-        columns[name] = value
-    return columns
 
 
 ACTIONS = {

@@ -15,6 +15,7 @@ from IPython import get_ipython
 from traitlets.config import Config
 
 from kt_core.errors import KTError
+from kt_core.files import copy, make_folder
 
 KEEP_FAILED = "KT_KEEP_FAILED"  # names a folder to which notebooks that fail are copied
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -67,6 +68,12 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     finally:
         if not keep:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def keep(notebook: Path, folder: Path, name: str = "") -> None:
+    """Copy an executed notebook into the folder of a run, under its own name or another."""
+    target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
+    copy(notebook, target)
 
 
 def _literally(path: Path) -> str:

@@ -21,6 +21,7 @@ from kt_core.config import ModelConfig, RunConfig, TrainConfig
 from kt_core.dashboard import Dashboard
 from kt_core.data import Batch, Splits
 from kt_core.data.columns import tally
+from kt_core.errors import KTError
 from kt_core.evaluate import MOST_LEARNERS, evaluate
 from kt_core.fitting import NextStep, fit
 from kt_core.halfruns import RESUME, training_run

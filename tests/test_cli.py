@@ -16,7 +16,7 @@ import yaml
 from conftest import ROOT, needs_data
 from test_pseudonyms import KEY, SECRET, Pseudonyms, decoded
 
-from kt_core import cli, halfruns, plots
+from kt_core import cli, halfruns, launch, plots
 from kt_core.presets import PRESETS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -198,7 +198,7 @@ def test_what_a_killed_kernel_left_is_removed_where_nothing_can_go_on(tmp_path):
     for name in ("killed", "base"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
     (tmp_path / "base" / "checkpoints" / "resume.ckpt").write_bytes(b"x")
-    assert cli._discarded(tmp_path / "killed") and not cli._discarded(tmp_path / "base")
+    assert launch.discarded(tmp_path / "killed") and not launch.discarded(tmp_path / "base")
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
 
 

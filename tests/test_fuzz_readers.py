@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_robustness_readers import histories, stored_histories
+from test_odd_readers import histories, stored_histories
 
 from kt_core.data.convert import convert
 from kt_core.data.readers import read_table

@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
-from test_robustness_readers import histories, stored_histories
+from test_odd_readers import histories, stored_histories
 
 from kt_core.audit import audit_files
 from kt_core.benchmark.cells import LATER, Cell

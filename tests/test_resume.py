@@ -43,6 +43,10 @@ class Stop(BaseException):
     """Not an error of the training's own."""
 
 
+def stop(*_):
+    raise Stop
+
+
 @pytest.fixture
 def half(smoke, tmp_path, monkeypatch):
     """A training that was stopped after its first epoch."""
@@ -87,6 +91,18 @@ def test_a_run_may_end_where_it_stopped(half):
     assert len(run.provenance["resumed"]) == 1
     with pytest.raises(KTError, match="is a finished run: there is nothing to resume"):
         train(config, splits, folder, resume=True)
+
+
+def test_a_run_cannot_end_before_its_first_validation(smoke, tmp_path, monkeypatch):
+    config, splits = smoke
+    config = with_overrides(config, {"train.checkpoint_minutes": 0})
+    monkeypatch.setattr(checkpoints, "LOOK", 1)
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(checkpoints.Checkpoints, "on_validation_epoch_start", stop)
+        train(config, splits, tmp_path / "r")
+    with pytest.raises(KTError, match="(?s)no epoch has been validated yet.*--resume"):
+        train(config, splits, tmp_path / "r", end=True)
+    assert len(train(config, splits, tmp_path / "r", resume=True).table("history.csv")) == 2
 
 
 def test_a_folder_in_use_is_refused(half, smoke, capsys):
