@@ -59,7 +59,6 @@ GUARANTEES = (  # of kt_core.mastery: what bounds, monotonicity and non-negative
     "all_gains",
     "read",
     "same_skill",
-    "_read_one",
     "_credible",
 )
 SLOW = "intervals_hold or ends_of_the_range or presets_build"

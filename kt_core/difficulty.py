@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kt_core.lookup import entries
+
 
 class Difficulty(nn.Module):
     """Difficulty of each item on the logit scale, zero-mean within its skill.
@@ -54,11 +56,11 @@ class Difficulty(nn.Module):
     def table(self) -> Float[Tensor, "I1"]:
         """All difficulties, that of number 0 first."""
         total = self.raw.new_zeros(len(self.count)).index_add(0, self.skill, self.raw)
-        centred = self.raw - (total / self.count)[self.skill]
+        centred = self.raw - entries(total / self.count, self.skill)
         return F.pad(centred, (1, 0))
 
     def forward(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        return self.table()[items]
+        return entries(self.table(), items)
 
     def prior(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Each answer's share of its item's penalty, d^2 / 2 by the item's answers in training.
@@ -66,4 +68,4 @@ class Difficulty(nn.Module):
         Summed over the training data this is the negative log density of a standard normal prior:
         an item met once stays near its skill, an item met often is free.
         """
-        return 0.5 * F.pad(self.raw, (1, 0))[items] ** 2 / self.answers[items]
+        return 0.5 * entries(F.pad(self.raw, (1, 0)), items) ** 2 / self.answers[items]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
 from kt_core.encoder import SequenceDropout
+from kt_core.lookup import entries, output, outputs
 
 GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative` (design, section 3)
 
@@ -107,7 +108,7 @@ class MasteryPath(nn.Module):
 
         `grown` holds the gains on each step's own skill before it.
         """
-        weight, bias = self.belief.weight[skills], self.belief.bias[skills]
+        weight, bias = outputs(self.belief, skills)
         belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
         if self.evidence is None:
             return belief
@@ -122,7 +123,7 @@ class MasteryPath(nn.Module):
     ) -> Float[Tensor, "B T-1"]:
         """Entries [t - 1, t] of `beliefs` alone, for the steps t from the second on: what the next
         answer is predicted from."""
-        belief = _read_one(self.belief, context[:, :-1], skills[:, 1:])
+        belief = output(self.belief, context[:, :-1], skills[:, 1:])
         if self.evidence is None:
             return belief
         earlier = same_skill(skills).tril(-1)
@@ -137,8 +138,8 @@ class MasteryPath(nn.Module):
     ) -> Float[Tensor, "B T"]:
         """Row [horizon] of `beliefs` alone."""
         state = context[torch.arange(len(horizon), device=horizon.device), horizon]
-        belief = (self.belief.weight[skills] @ state.unsqueeze(-1)).squeeze(-1)
-        belief = belief + self.belief.bias[skills]
+        weight, bias = outputs(self.belief, skills)
+        belief = (weight @ state.unsqueeze(-1)).squeeze(-1) + bias
         if self.evidence is None:
             return belief
         seen = torch.arange(skills.shape[1], device=skills.device) <= horizon.unsqueeze(1)
@@ -154,7 +155,7 @@ class MasteryPath(nn.Module):
     ) -> Float[Tensor, "B T"]:
         """Belief after each step about the start on its own skill, where the states `earlier` hold
         for the steps before it and `context` for the step itself."""
-        belief = _read_one(self.belief, context, skills)
+        belief = output(self.belief, context, skills)
         if self.evidence is None:
             return belief
         same = same_skill(skills).to(belief.dtype).tril(-1)
@@ -194,7 +195,7 @@ class MasteryPath(nn.Module):
         grown: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T"]:
         # Detached: gains answer for the trajectory, and do not bend to what suits the belief.
-        return _read_one(self.evidence, context, skills) - self.discount * grown.detach()
+        return output(self.evidence, context, skills) - self.discount * grown.detach()
 
     def _mean_evidence(
         self, on: Float[Tensor, "B T K"], said: Float[Tensor, "B T"]
@@ -217,7 +218,7 @@ class MasteryPath(nn.Module):
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
         """Gain of each step on the skill asked there, on the logit scale, >= 0."""
-        return _credible(F.softplus(_read_one(self.gain, value, skills)))
+        return _credible(F.softplus(output(self.gain, value, skills)))
 
     def shares(self) -> Float[Tensor, "C C"]:
         """What part of a gain on skill i reaches skill j; 1 on the diagonal."""
@@ -235,7 +236,8 @@ class MasteryPath(nn.Module):
         if self.transfer is None:
             reach = same_skill(skills).to(gains.dtype)
         else:
-            reach = self.shares()[skills.unsqueeze(1), skills.unsqueeze(2)].to(gains.dtype)
+            pair = skills.unsqueeze(1) * self.belief.out_features + skills.unsqueeze(2)
+            reach = entries(self.shares().view(-1), pair).to(gains.dtype)
         return torch.where(earlier, reach * gains.unsqueeze(1), 0.0)
 
     def net_growth(
@@ -253,7 +255,7 @@ class MasteryPath(nn.Module):
     ) -> Float[Tensor, "B T C"]:
         """Gain of each step on every skill."""
         own = self.own_gains(value, skills).unsqueeze(-1)
-        return _credible(own * self.shares()[skills].to(own.dtype))
+        return _credible(own * F.embedding(skills, self.shares()).to(own.dtype))
 
     def read(
         self,
@@ -322,13 +324,6 @@ class SideHeads(nn.Module):
 def same_skill(skills: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
     """Which pairs of steps are on the same skill."""
     return skills.unsqueeze(2) == skills.unsqueeze(1)
-
-
-def _read_one(
-    head: nn.Linear, states: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
-) -> Float[Tensor, "B T"]:
-    """One output of a linear head at each step, without computing the others."""
-    return (states * head.weight[skills]).sum(-1) + head.bias[skills]
 
 
 def _credible(values: Tensor) -> Tensor:

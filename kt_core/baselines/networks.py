@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.encoder import SequenceDropout
+from kt_core.lookup import outputs
 
 Steps = Int[Tensor, "B T"]
 Asked = Int[Tensor, "#B Q"]
@@ -103,8 +104,8 @@ class DKTNetwork(Network):
         self, memory: Float[Tensor, "B S D"], skills: Asked, items: Asked | None, seen: Seen
     ) -> Logits:
         row = torch.arange(len(memory), device=memory.device).unsqueeze(1)
-        weight = F.embedding(skills, self.read_out.weight)
-        return (memory[row, seen] * weight).sum(-1) + self.read_out.bias[skills]
+        weight, bias = outputs(self.read_out, skills)
+        return (memory[row, seen] * weight).sum(-1) + bias
 
 
 @dataclass(frozen=True)
