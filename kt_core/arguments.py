@@ -8,9 +8,10 @@ from typing import Any
 
 from kt_core.config import LOSS_WEIGHTINGS
 from kt_core.errors import KTError
-from kt_core.presets import PRESETS
+from kt_core.presets import PRESETS, USUAL
 
 NEW = (  # arguments of a new training
+    "preset",
     "dataset",
     "data",
     "column",
@@ -129,7 +130,7 @@ def columns_of(pairs: list[str]) -> dict[str, str]:
 
 
 def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    sub.add_argument("--preset", default="quick", help=", ".join(PRESETS))
+    sub.add_argument("--preset", default="", help=f"{', '.join(PRESETS)}; default: {USUAL}")
     sub.add_argument("--dataset", default="", help="a name from `datasets`; default: simulated")
     sub.add_argument("--data", default="", metavar="PATH", help="a file of your own")
     _column_argument(sub)

@@ -13,6 +13,7 @@ from kt_core.errors import KTError
 from kt_core.halfruns import discard_unstarted, half_run
 from kt_core.headless import executed, keep
 from kt_core.locks import in_use
+from kt_core.presets import USUAL
 from kt_core.runfiles import read_configuration
 from kt_core.runs import free_folder, way_on
 
@@ -37,9 +38,9 @@ def train(args: argparse.Namespace) -> Path:
         raise KTError("--end goes with --resume: name the training that is to end")
     if args.dataset and args.data:
         raise KTError(f"--dataset {args.dataset} and --data {args.data}: name one of them")
-    overrides = overrides_of(args)
+    overrides, preset = overrides_of(args), args.preset or USUAL
     config = workflow.configure(
-        args.preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
+        preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides
     )
     folder = workflow.run_folder(config, args.name, args.out).absolute()
     if not processes.rank():  # the others may come when the first has made it
@@ -47,7 +48,7 @@ def train(args: argparse.Namespace) -> Path:
     if processes.world() > 1:
         return _train_together(config, folder)
     parameters = {
-        "preset": args.preset,
+        "preset": preset,
         "dataset": args.dataset,
         "data_path": str(Path(args.data).absolute()) if args.data else "",
         "mode": args.mode,

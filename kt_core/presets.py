@@ -17,6 +17,7 @@ from kt_core.errors import KTError, brief
 SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128)
 LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners, see docs/results.md
 
+USUAL = "quick"  # where none is named
 PRESETS: dict[str, tuple[str, RunConfig]] = {
     "smoke": (
         "seconds; for tests and for trying out an installation",

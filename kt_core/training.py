@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from kt_core.monitor import Monitor
 from kt_core.runs import Run
 from kt_core.spread import fit_spread
 from kt_core.tracking import tracker
+
+COPIES = 5  # of the weights in training: themselves, gradients, Adam's two moments, their average
 
 
 @dataclass
@@ -254,8 +257,23 @@ def _why(by_hand: bool, early: EarlyStopping, epochs: int) -> str:
 
 
 def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
-    """A model for the skills and items of `splits`."""
+    """A model for the skills and items of `splits`.
+
+    Raises
+    ------
+    KTError
+        When this machine's memory cannot hold its training.
+    """
     v = splits.vocabulary
+    with torch.device("meta"):  # shapes without memory
+        weights = sum(w.numel() for w in GainAKT2(config, len(v.skills), v.item_skill).parameters())
+    needed, there = COPIES * 4 * weights, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise KTError(
+            f"a model of {weights:,} weights: training takes {needed / 2**30:,.0f} GiB for them "
+            f"alone, and this machine has {there / 2**30:,.0f}; choose a smaller model.d_model, "
+            "model.d_ff or model.blocks"
+        )
     model = GainAKT2(config, len(v.skills), v.item_skill)
     if model.difficulty is not None:
         counts = tally(splits.train.item, splits.train.response, len(v.items) + 1)

@@ -25,7 +25,7 @@ from kt_core.hidden import forgetting, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
-from kt_core.presets import preset
+from kt_core.presets import USUAL, preset
 from kt_core.runs import Run, data_checksums, unfinished
 from kt_core.spread import coverage
 from kt_core.validation import Measures, measure
@@ -36,7 +36,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")  # room for what is put a
 
 
 def configure(
-    preset_name: str = "quick",
+    preset_name: str = USUAL,
     dataset: str = "",
     data_path: str = "",
     mode: str = "",

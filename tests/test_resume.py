@@ -168,8 +168,8 @@ def test_other_data_is_refused_and_changes_nothing(half, smoke):
 
 def test_resume_takes_no_settings(half, capsys):
     folder, _, _ = half
-    assert cli.main(["train", "--resume", str(folder), "--mode", "cumulative", "--seed", "1"]) == 2
-    assert "leave out --mode, --seed" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(folder), "--seed", "1", "--preset", "quick"]) == 2
+    assert "leave out --preset, --seed" in capsys.readouterr().err
     assert cli.main(["train", "--end"]) == 2
     assert "--end goes with --resume" in capsys.readouterr().err
     assert cli.main(["train", "--resume", str(folder / "nowhere")]) == 2

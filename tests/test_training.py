@@ -174,6 +174,15 @@ def test_an_existing_or_unwritable_folder(smoke, tmp_path):
         train(config, splits, tmp_path / "file" / "r")
 
 
+def test_a_model_beyond_memory_is_refused_before_it_is_built(smoke, tmp_path):
+    config, splits = smoke
+    huge = with_overrides(config, {"model.d_model": 16_384, "model.d_ff": 16_384})
+    huge = with_overrides(huge, {"model.heads": 8, "model.blocks": 200})
+    with pytest.raises(KTError, match=r"weights: training takes .* GiB .* this machine has"):
+        train(huge, splits, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
 def test_no_gpu_where_one_is_asked_for(smoke, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -206,8 +206,8 @@ def _write_splits(
         fold = drawn_folds(learners["user"].to_numpy(), config)
     fold = fold.reindex(learners["user"]).to_numpy()
     masks = split_masks(fold, config)
-    columns = mapped(folder / INTERACTIONS)
-    number, known = _known_items(columns["item"], learners[masks["train"]])
+    source = folder / INTERACTIONS
+    number, known = _known_items(mapped(source)["item"], learners[masks["train"]])
     np.save(target / "items.npy", known)
     for split in SPLITS:
         chunks = _chunks(learners, masks[split], config)
@@ -216,7 +216,7 @@ def _write_splits(
                 f"{name}: no sequence of at least {config.min_length} steps for the {split} split; "
                 "it needs more learners, or other data.fold / data.test_fraction"
             )
-        _pack(target / f"{split}.arrow", columns, chunks, number)
+        _pack(target / f"{split}.arrow", source, chunks, number)
         chunks.drop(columns="first").to_parquet(target / f"{split}.parquet")
 
 
@@ -243,15 +243,14 @@ def _chunks(learners: pd.DataFrame, mask: np.ndarray, config: DataConfig) -> pd.
     return table[table["steps"] >= config.min_length].reset_index(drop=True)
 
 
-def _pack(
-    path: Path, columns: dict[str, np.ndarray], chunks: pd.DataFrame, number: np.ndarray
-) -> None:
+def _pack(path: Path, source: Path, chunks: pd.DataFrame, number: np.ndarray) -> None:
     """The interactions of these chunks, one after the other."""
     ends = chunks["steps"].cumsum().to_numpy()
     with ColumnWriter(path, int(ends[-1]), TYPES) as writer:
         piece = (ends - 1) // PIECE
         for _, part in chunks.groupby(piece, sort=True):
             rows = rows_of(part["first"].to_numpy(), part["steps"].to_numpy())
+            columns = mapped(source)  # anew: what the last piece has read leaves memory
             writer.append(
                 skill=columns["skill"][rows],
                 item=number[columns["item"][rows]],
