@@ -104,10 +104,11 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
         training = slow.train_rate(splits.train, C, SLOW_BATCHES, monitored == "on")
         after = peak()
         reading, share = slow.read_rate(splits.train, C, SLOW_BATCHES), np.nan
+        monitor = np.nan
     else:
         module = module_for(model, config, splits)
         flops = matrix_flops(module, splits, config.train)
-        training = train_rate(module, splits, config.train, monitored == "on")
+        training, monitor = train_rate(module, splits, config.train, monitored == "on")
         after = peak()
         reading = read_rate(module, splits)
         share = flops * training / matmul_rate() if model in OURS else np.nan
@@ -117,6 +118,7 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
         "reading, 1/s": reading,
         "memory of training, MiB": after - before,
         "share of matrix rate": share,
+        "monitor, share of the epoch": monitor,
     }
 
 
@@ -152,11 +154,36 @@ class Clock(L.Callback):
         self.epochs.append(time.perf_counter() - self._since)
 
 
-def train_rate(module: NextStep, splits: Splits, t: TrainConfig, monitored: bool) -> float:
-    """Interactions a second in the second of two epochs."""
-    clock = Clock()
-    fit(module, splits, t, [clock, *([Monitor(t.monitor_every)] if monitored else [])])
-    return splits.train.interactions / clock.epochs[-1]
+class Watched(Monitor):
+    """A monitor that notes the seconds which it takes from the epoch."""
+
+    seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Count anew."""
+        self.seconds = 0.0
+
+    def on_before_optimizer_step(self, *args: Any) -> None:
+        """The norm of the gradients is the monitor's."""
+        started = time.perf_counter()
+        super().on_before_optimizer_step(*args)
+        self.seconds += time.perf_counter() - started
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """And so is all that it makes of the states."""
+        started = time.perf_counter()
+        super().on_train_batch_end(*args)
+        self.seconds += time.perf_counter() - started
+
+
+def train_rate(
+    module: NextStep, splits: Splits, t: TrainConfig, monitored: bool
+) -> tuple[float, float]:
+    """Interactions a second in the second of two epochs, and the monitor's share of its time."""
+    clock, monitor = Clock(), Watched(t.monitor_every)
+    fit(module, splits, t, [clock, *([monitor] if monitored else [])])
+    seconds = clock.epochs[-1]
+    return splits.train.interactions / seconds, monitor.seconds / seconds if monitored else np.nan
 
 
 @torch.no_grad()
