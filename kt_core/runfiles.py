@@ -21,6 +21,7 @@ from kt_core.config import ModelConfig, RunConfig, from_dict
 from kt_core.data.sequences import Vocabulary
 from kt_core.errors import KTError, brief, reason
 from kt_core.model import GainAKT2
+from kt_core.shapes import shapes
 from kt_core.spread import Spread
 from kt_core.values import is_text
 
@@ -81,8 +82,7 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
         finite.
     """
     shape = config, len(vocabulary.skills), vocabulary.item_skill
-    with torch.device("meta"):  # shapes without memory
-        wanted = {name: (KINDS[w.dtype], list(w.shape)) for name, w in _state(*shape).items()}
+    wanted = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
     try:
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -139,10 +139,6 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         if len(table) and table[name].dtype.kind not in "ifb":
             raise KTError(f"{path}: column {brief(name)} holds other things than numbers")
     return table
-
-
-def _state(*shape: Any) -> dict[str, torch.Tensor]:
-    return GainAKT2(*shape).state_dict()
 
 
 def _skills(names: Any) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from kt_core.halfruns import RESUME, training_run
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs import Run
+from kt_core.shapes import shapes
 from kt_core.spread import fit_spread
 from kt_core.tracking import tracker
 
@@ -265,8 +266,7 @@ def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
         When this machine's memory cannot hold its training.
     """
     v = splits.vocabulary
-    with torch.device("meta"):  # shapes without memory
-        weights = sum(w.numel() for w in GainAKT2(config, len(v.skills), v.item_skill).parameters())
+    weights = sum(w.numel() for w in shapes(config, len(v.skills), v.item_skill).values())
     needed, there = COPIES * 4 * weights, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise KTError(

@@ -165,9 +165,15 @@ def test_bad_data_ends_in_one_message_and_no_run(tmp_path, content, words):
     assert not (tmp_path / "o" / "r").exists()
 
 
-def test_the_command_line_loads_nothing_that_takes_seconds():
+def test_the_command_line_and_reading_a_run_load_nothing_that_takes_seconds():
     heavy = "('lightning', 'papermill', 'jsonschema', 'torch._dynamo')"
-    code = f"import sys, kt_core.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        "import sys, kt_core.cli\n"
+        "from kt_core.config import ModelConfig\n"
+        "from kt_core.shapes import shapes\n"
+        "assert len(shapes(ModelConfig(), 5, [0, 1, 2, 3, 4])) > 50\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "[]\n", done.stderr
 

@@ -37,19 +37,25 @@ def degree_of_agreement(
     right, learner = np.asarray(correct)[order] == 1, np.asarray(learner)[order]
     new_group = np.diff(group, prepend=group[:1] - 1) != 0
     new_level = new_group | (np.diff(mastery, prepend=np.nan) != 0)  # equal group and mastery
-    # How many wrong answers stand before the level of each right answer, up to its end, and before
-    # and up to the end of its group: then a resample is a few look-ups in one cumulative sum.
-    before = np.append(0, np.cumsum(~right))
-    below, up_to = (before[ends][right] for ends in _spans(new_level))
-    first, last = (before[ends][right] for ends in _spans(new_group))
-    good, bad = learner[right], learner[~right]
+    # Of each answer of the rarer kind: how many of the other kind stand before its level, up to the
+    # level's end, and before and up to the end of its group. A resample is then a few look-ups in
+    # one cumulative sum; whole numbers are summed three times faster than others.
+    rare = right if 2 * right.sum() <= len(right) else ~right
+    before = np.append(0, np.cumsum(~rare))
+    below, up_to = (before[ends][rare] for ends in _spans(new_level))
+    first, last = (before[ends][rare] for ends in _spans(new_group))
+    few, many, tied = learner[rare], learner[~rare], (below < up_to).any()
     values, pairs = np.full(len(bootstrap.weights), np.nan), 0
+    sums = np.zeros(len(many) + 1, np.int64)
     for i, weights in enumerate(bootstrap.weights):
-        w, sums = weights[good], np.append(0.0, weights[bad].cumsum())
-        total = (w * (sums[last] - sums[first])).sum()
+        np.cumsum(weights.astype(np.int64).take(many), out=sums[1:])
+        w, start = weights.take(few), sums.take(first)
+        total = w @ (sums.take(last) - start)
         pairs = int(total) if i == 0 else pairs
         if total:
-            values[i] = (w * ((sums[below] + sums[up_to]) / 2 - sums[first])).sum() / total
+            level = (sums.take(below) + sums.take(up_to)) / 2 if tied else sums.take(below)
+            above = (w @ (level - start)) / total
+            values[i] = above if rare is right else 1 - above
     return values, pairs
 
 

@@ -1,0 +1,32 @@
+"""What a model's tensors look like, without the memory that they would take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from kt_core.model import GainAKT2
+
+
+class _NoValues(TorchFunctionMode):
+    """Leaves initial values out, but for the few that are computed with: these are on the CPU. To
+    draw or compute without memory, torch would load its compiler, which takes seconds."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if function in (torch.arange, torch.logspace, torch.randn):
+            kwargs = kwargs | {"device": "cpu"}
+        return (torch.empty if function is torch.randn else function)(*args, **kwargs)
+
+
+def shapes(*model: Any) -> dict[str, Tensor]:
+    """The state of `GainAKT2(*model)` as tensors of the right shapes and kinds, and no values."""
+    with torch.device("meta"), _NoValues():
+        return GainAKT2(*model).state_dict()
