@@ -202,3 +202,11 @@ def test_presets_build_models_of_the_stated_size():
     assert (config.d_model, config.heads, config.blocks, config.d_ff) == (512, 8, 6, 1024)
     model = GainAKT2(preset("standard").model, 100)
     assert sum(p.numel() for p in model.parameters()) < 500_000
+
+
+def test_nobody_to_read_and_no_skill_to_know():
+    nobody = torch.zeros(0, 3, dtype=torch.long)
+    with pytest.raises(KTError, match=r"nothing to read: skills has shape \(0, 3\)"):
+        make().check(nobody, nobody)
+    with pytest.raises(KTError, match="n_skills = 0: a model needs at least one skill"):
+        GainAKT2(ModelConfig(d_model=16, heads=2), 0)

@@ -5,15 +5,20 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from kt_core import processes
+from kt_core.config import with_overrides
 from kt_core.data.batches import LengthBuckets
 from kt_core.errors import KTError
 from kt_core.metrics.batch import Glance, batch_metrics, glance
+from kt_core.presets import preset
 from kt_core.runs import Run
-from tests.conftest import random_batch
+from kt_core.training import train
+from kt_core.workflow import read_splits
+from tests.conftest import ROOT, random_batch
 
 STILL = {  # weights that hardly move, and nothing random: epochs are then sums over batches
     "data.learners": 80,
@@ -30,20 +35,26 @@ STILL = {  # weights that hardly move, and nothing random: epochs are then sums 
 }
 
 
-def trained(out, processes, *more):
-    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*(several if processes > 1 else []), "-m", "kt_core", "train", "--out", str(out)]
-    settings = [f"--set={name}={value}" for name, value in STILL.items()]
-    command = [sys.executable, *command, "--name", "run", "--preset", "smoke", *settings, *more]
+def together(*arguments, module="kt_core"):
+    """Two processes with the same arguments; the exit code, and what they said."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", module, "train", *arguments]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Run.load(out / "run")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env, timeout=300)
+    return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("mode", ["retrospective", "cumulative"])
-def test_two_processes_log_what_one_does(tmp_path, mode):
-    one, two = (trained(tmp_path / str(n), n, "--mode", mode) for n in (1, 2))
+def new(folder, chosen):
+    given = [f"--set={name}={value}" for name, value in chosen.items()]
+    return ["--preset", "smoke", "--name", folder.name, "--out", str(folder.parent), *given]
+
+
+def test_two_processes_log_what_one_does(tmp_path):
+    config = with_overrides(preset("smoke"), STILL | {"train.progress": False})
+    one = train(config, read_splits(config), tmp_path / "one")
+    code, errors = together(*new(tmp_path / "two" / "run", STILL))
+    assert code == 0, errors[-3000:]
+    two = Run.load(tmp_path / "two" / "run")
     assert two.provenance["processes"] == 2 and one.provenance["processes"] == 1
     a, b = one.table("history.csv"), two.table("history.csv")
     steps = len(one.table("monitor.csv"))
@@ -52,7 +63,23 @@ def test_two_processes_log_what_one_does(tmp_path, mode):
     np.testing.assert_allclose(a[means], b[means], rtol=1e-5)
     for run in (one, two):
         assert (run.table("monitor.csv")["monitor/violations/bounds"] == 0).all()
-    assert [p.name for p in (tmp_path / "2").iterdir()] == ["run"]
+    assert [p.name for p in (tmp_path / "two").iterdir()] == ["run"]
+
+
+def test_two_processes_go_on_where_they_were_killed(tmp_path):
+    chosen = {"model.mode": "cumulative", "train.epochs": 2, "train.tokens_per_batch": 300}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code, errors = together(*new(whole, chosen))
+    assert code == 0, errors[-3000:]
+    code, errors = together(*new(killed, chosen), module="tests.killed_beside")
+    assert code != 0 and (killed / "checkpoints" / "resume.ckpt").is_file(), errors[-3000:]
+    code, errors = together("--resume", str(killed))
+    assert code == 0, errors[-3000:]
+    for name in ("model.safetensors", "monitor.csv", "spread.json"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
+    histories = [Run.load(folder).table("history.csv") for folder in (whole, killed)]
+    a, b = (history.drop(columns="seconds") for history in histories)
+    pd.testing.assert_frame_equal(a, b)
 
 
 def test_glances_of_parts_are_the_glance_of_the_whole():

@@ -383,3 +383,16 @@ def test_parameters_of_the_other_notebooks(name, tmp_path):
     call, words = PARAMETERS[name]
     with pytest.raises(KTError, match=words):
         call(tmp_path)
+
+
+def test_the_newest_finished_run_is_found(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "default_out", lambda: tmp_path)
+    with pytest.raises(KTError, match=f"no finished run in {tmp_path}"):
+        workflow.find_runs([])
+    for age, name in enumerate(("newest", "older", "half")):
+        shutil.copytree(trained.path, tmp_path / name)
+        weights = tmp_path / name / "model.safetensors"
+        os.utime(weights, (10**9 - age, 10**9 - age))
+    (tmp_path / "half" / "state.json").write_text('{"state": "training"}')
+    os.utime(tmp_path / "half" / "model.safetensors")
+    assert workflow.find_runs([]) == [tmp_path / "newest"]

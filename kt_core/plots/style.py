@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -42,6 +44,7 @@ MARKERS = {  # ours are round; legible in black and white
     "Best-LR": "D",
 }
 RIGHT, WRONG = BLUE, RED
+DPI = 300  # of PNG files
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
 VARIANTS = {
     "pooled": "pooled",
@@ -119,11 +122,27 @@ def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     folder = make_folder(folder)
     dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     paths = []
-    for kind, metadata in dateless.items():
-        path = folder / f"{name}.{kind}"
-        drawn = io.BytesIO()  # a full disk in the middle of a PDF would show as an error of zlib
-        fig.savefig(drawn, format=kind, dpi=300, metadata=metadata)
-        with whole(path) as temporary:
-            temporary.write_bytes(drawn.getvalue())
-        paths.append(path)
+    with _laid_out(fig):
+        for kind, metadata in dateless.items():
+            path = folder / f"{name}.{kind}"
+            drawn = io.BytesIO()  # a full disk in the middle of a PDF would be an error of zlib
+            fig.savefig(drawn, format=kind, dpi=DPI, metadata=metadata)
+            with whole(path) as temporary:
+                temporary.write_bytes(drawn.getvalue())
+            paths.append(path)
     return paths
+
+
+@contextlib.contextmanager
+def _laid_out(fig: Figure) -> Iterator[None]:
+    """The layout is made once, and not anew for every file: it takes longer than drawing."""
+    engine, dpi = fig.get_layout_engine(), fig.dpi
+    try:
+        fig.dpi = DPI
+        fig.draw_without_rendering()
+        fig.dpi = dpi
+        fig.set_layout_engine("none")
+        yield
+    finally:
+        fig.dpi = dpi
+        fig.set_layout_engine(engine)
