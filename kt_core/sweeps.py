@@ -58,6 +58,7 @@ AXIS_OF = {
     "data.fold": "fold",
 }
 MOST_CELLS = 10_000
+PATIENCE = "20s"  # with a scheduler that does not answer
 COLUMNS = ("cell", "dataset", "mode", "table", "measure", "variant", "predictor", "value")
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
 
@@ -316,7 +317,7 @@ def _executor(jobs: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
     except ImportError:
         raise KTError("--scheduler needs Dask: pip install 'kt-core[cluster]'") from None
     try:
-        client = Client(scheduler, timeout="20s")
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise KTError(f"--scheduler {scheduler}: no answer ({error})") from None
     with client:

@@ -29,6 +29,15 @@ DATA = Path(os.environ["KT_DATA_DIR"]) if os.environ.get("KT_DATA_DIR") else Non
 needs_data = pytest.mark.skipif(DATA is None, reason="KT_DATA_DIR is not set: no real data here")
 
 
+SLOW = ("sweeps", "cli", "browser", "processes", "benchmark", "resume")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take minutes come first, so that no worker is left alone with one."""
+    first = {f"test_{name}": place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(SLOW)))
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

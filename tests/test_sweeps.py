@@ -143,8 +143,9 @@ def test_one_setting_alone_is_still_a_table():
     assert sweeps.over_seeds(table)["AUC"].tolist() == ["0.7200"]
 
 
-def test_no_scheduler_there(tmp_path):
+def test_no_scheduler_there(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
+    monkeypatch.setattr(sweeps, "PATIENCE", "1s")
     with pytest.raises(KTError, match="no answer"):
         sweeps.run(cells(), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 
