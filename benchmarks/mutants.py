@@ -169,6 +169,7 @@ def _print() -> None:
 def _module(module: str, again: bool) -> int:
     plugin = Mutating(module, again)
     options = ["-q", "-p", "no:cacheprovider", "-W", "error::RuntimeWarning", "-k", f"not ({SLOW})"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # tests are imported here
     code = pytest.main([*options, *TESTS[module]], plugins=[plugin])
     return int(code)
 
