@@ -26,7 +26,7 @@ OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
 OLDEST_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,audit baselines_classic baselines_neural ceiling \
 	cohort config evaluation hidden invariants_fuzz losses metrics model not_defined odd_readers path readers resume \
-	robustness_readers robustness_runs sequences statistics store training use))
+	robustness_readers robustness_runs robustness_stored sequences statistics store training use))
 
 .PHONY: report test coverage test-oldest audit lab gallery lint clean
 
