@@ -9,7 +9,8 @@ weights, and the monitor where it is on), two epochs of which the second counts;
 counted. Each row has a process of its own, so that its peak memory is its own. The slow reference
 is `slow_reference.py`. The machine's rate of matrix multiplication is measured beside each of our
 rows, and the share of it that training reaches counts the multiplications of the model alone
-(attention at half, since it is causal). Rows take turns over `--repeats`, and the best counts.
+(attention at half, since it is causal). Rows take turns over `--repeats`, and the best counts
+(of the monitor's share and of memory: the largest).
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
         C = len(splits.vocabulary.skills)
         training = slow.train_rate(splits.train, C, SLOW_BATCHES, monitored == "on")
         after = peak()
-        reading, share = slow.read_rate(splits.train, C, SLOW_BATCHES), np.nan
-        monitor = np.nan
+        reading = slow.read_rate(splits.train, C, SLOW_BATCHES)
+        share = monitor = np.nan
     else:
         module = module_for(model, config, splits)
         flops = matrix_flops(module, splits, config.train)

@@ -95,8 +95,8 @@ class MasteryPath(nn.Module):
         self.evidence = nn.Linear(config.d_model, n_skills) if config.evidence else None
         self.raw_doubt = nn.Parameter(torch.tensor(0.5)) if config.evidence else None
         self.raw_discount = nn.Parameter(torch.tensor(0.0)) if config.evidence else None
-        shares = (n_skills, n_skills)
-        self.transfer = nn.Parameter(torch.full(shares, 0.01)) if config.transfer else None
+        pairs = (n_skills, n_skills)
+        self.transfer = nn.Parameter(torch.full(pairs, 0.01)) if config.transfer else None
 
     def beliefs(
         self,

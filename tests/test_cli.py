@@ -321,14 +321,12 @@ def test_commands_in_the_readme_exist():
 
 
 @needs_data
-def test_real_data_from_file_to_report(tmp_path):
+def test_real_data_end_to_end(tmp_path):
     code, _, errors = kt(
-        "train", "--preset", "smoke", "--dataset", "assist2015", "--set", "train.epochs=1",
+        "run", "--preset", "smoke", "--dataset", "assist2015", "--set", "train.epochs=1",
         "--set", "train.tokens_per_batch=32768", "--set", "report.bootstrap=20",
         "--out", tmp_path, "--name", "r",
     )  # fmt: skip
-    assert code == 0, errors
-    code, _, errors = kt("validate", tmp_path / "r")
     assert code == 0, errors
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     live = ("filtered_monotonicity", "filtered_fall_after_correct")  # these may be revised

@@ -49,10 +49,12 @@ def new(folder, chosen):
     return ["--preset", "smoke", "--name", folder.name, "--out", str(folder.parent), *given]
 
 
-def test_two_processes_log_what_one_does(tmp_path):
-    config = with_overrides(preset("smoke"), STILL | {"train.progress": False})
+@pytest.mark.parametrize("mode", ["retrospective", "cumulative"])
+def test_two_processes_log_what_one_does(tmp_path, mode):
+    chosen = STILL | {"model.mode": mode}
+    config = with_overrides(preset("smoke"), chosen | {"train.progress": False})
     one = train(config, read_splits(config), tmp_path / "one")
-    code, errors = together(*new(tmp_path / "two" / "run", STILL))
+    code, errors = together(*new(tmp_path / "two" / "run", chosen))
     assert code == 0, errors[-3000:]
     two = Run.load(tmp_path / "two" / "run")
     assert two.provenance["processes"] == 2 and one.provenance["processes"] == 1

@@ -92,7 +92,7 @@ def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
     before = [file.stat().st_mtime_ns for file in weights]
     (weights[0].parent / "metrics.json").unlink()  # as if stopped between training and report
     capsys.readouterr()
-    assert sweeps.run(sweeps.read_grid(tmp_path / "grid.yaml"), out) == {}
+    assert main(call) == 0
     assert "2 cells, 1 of them finished before" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in weights] == before
     assert (weights[0].parent / "metrics.json").is_file()

@@ -140,7 +140,6 @@ def _laid_out(fig: Figure) -> Iterator[None]:
     try:
         fig.dpi = DPI
         fig.draw_without_rendering()
-        fig.dpi = dpi
         fig.set_layout_engine("none")
         yield
     finally:
