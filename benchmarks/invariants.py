@@ -1,6 +1,7 @@
 """Bounds, monotone trajectories and gains of at least zero, at any weights: no tolerance.
 
 python benchmarks/invariants.py --minutes 10
+python benchmarks/invariants.py --minutes 1 --device cuda
 
 Models of both guaranteed modes with weights that no training would give (largest and smallest
 numbers of the type, all exponents at once, all equal, zeros), in four number formats, on histories
@@ -53,6 +54,7 @@ class Case:
     steps: int
     skills: int
     seed: int
+    device: str = "cpu"
 
 
 def main() -> None:
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="at most")
     parser.add_argument("--skills", type=int, default=2000, help="at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args()
     end, seed, places, broken = (
         time.monotonic() + 60 * args.minutes,
@@ -70,7 +73,7 @@ def main() -> None:
     )
     sizes = Counter()
     while time.monotonic() < end:
-        case = drawn(seed, args.steps, args.skills)
+        case = drawn(seed, args.steps, args.skills, args.device)
         for name, (bad, n) in checked(case).items():
             places[name] += n
             if bad:
@@ -86,7 +89,7 @@ def main() -> None:
     raise SystemExit(1 if broken else 0)
 
 
-def drawn(seed: int, steps: int = 2000, skills: int = 2000) -> Case:
+def drawn(seed: int, steps: int = 2000, skills: int = 2000, device: str = "cpu") -> Case:
     """A case with sizes spread over all orders of magnitude, ends included."""
     g = torch.Generator().manual_seed(seed)
 
@@ -98,13 +101,14 @@ def drawn(seed: int, steps: int = 2000, skills: int = 2000) -> Case:
         return choices[int(torch.randint(len(choices), (1,), generator=g))]
 
     dtype, mode, weights = one_of(DTYPES), one_of(MODES), one_of(list(WEIGHTS))
-    return Case(mode, weights, dtype, size(steps), size(skills), seed)
+    return Case(mode, weights, dtype, size(steps), size(skills), seed, device)
 
 
 def checked(case: Case) -> dict[str, tuple[int, int]]:
     """Broken and possible places of each guarantee."""
     g = torch.Generator().manual_seed(case.seed)
-    model, (q, r, items) = extreme_model(case, g), _batch(case, g)
+    model = extreme_model(case, g).to(case.device)
+    q, r, items = (x.to(case.device) for x in _batch(case, g))
     valid, found = torch.ones_like(q, dtype=torch.bool), {}
 
     def count(where: str, names: tuple[str, ...], *args: Tensor | None) -> None:
@@ -118,7 +122,7 @@ def checked(case: Case) -> dict[str, tuple[int, int]]:
         rest = (s.gains, q, r, valid)
         count("trajectory", ("monotonicity", "negative_gains", "bounds"), s.trajectory, *rest)
         count("live", ("bounds",), s.filtered, *rest)
-        horizon = torch.randint(0, case.steps, (len(q),), generator=g)
+        horizon = torch.randint(0, case.steps, (len(q),), generator=g).to(case.device)
         at = model.trajectory_at(s, q, horizon)
         count("random horizon", ("monotonicity", "bounds"), at, *rest)
         if case.mode == "cumulative":

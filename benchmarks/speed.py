@@ -199,8 +199,9 @@ def read_rate(module: NextStep, splits: Splits) -> float:
     return splits.train.interactions / seconds
 
 
-def matrix_flops(module: NextStep, splits: Splits, t: TrainConfig) -> float:
-    """Floating-point operations of matrix multiplications in training, per interaction."""
+def matrix_flops(module: NextStep, splits: Splits, t: TrainConfig, most: int = 20) -> float:
+    """Floating-point operations of matrix multiplications in training, per interaction, counted on
+    the processor in `most` batches."""
     ops = torch.ops.aten
 
     def forward(q: Any, k: Any, v: Any, *rest: Any, **more: Any) -> int:
@@ -213,7 +214,7 @@ def matrix_flops(module: NextStep, splits: Splits, t: TrainConfig) -> float:
         ops._scaled_dot_product_flash_attention_for_cpu: forward,
         ops._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
-    batches = list(loader(splits.train, t.tokens_per_batch, shuffle=True))[:20]
+    batches = list(loader(splits.train, t.tokens_per_batch, shuffle=True))[:most]
     module.train()
     with FlopCounterMode(display=False, custom_mapping=mine) as counter:
         for batch in batches:

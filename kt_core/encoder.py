@@ -46,7 +46,8 @@ class DecayAttention(nn.Module):
     With `decay`, head h adds ``-slope_h * (t - s)`` to the score of step s seen from step t, with
     a learnable slope (ALiBi with learnable slopes). Softmax ignores what is constant over s, so
     only ``+ slope_h * s`` matters, and that is one more dimension of queries and keys. The score
-    stays a plain inner product, and the fused causal kernels stay available.
+    stays a plain inner product, and the fused causal kernels stay available: those of a GPU for
+    widths that are multiples of 8, so that zeros are added there.
     """
 
     def __init__(self, d_model: int, heads: int, decay: bool):
@@ -90,7 +91,8 @@ class DecayAttention(nn.Module):
         slopes = F.softplus(self.raw_slopes).to(q.dtype) * width**0.5
         q = torch.cat([q, slopes.view(1, H, 1, 1).expand(B, H, S, 1)], dim=-1)
         k = torch.cat([k, steps.view(1, 1, S, 1).expand(B, H, S, 1)], dim=-1)
-        return q, k, F.pad(v, (0, 1))
+        zeros = 0 if q.device.type == "cpu" else -(width + 1) % 8
+        return F.pad(q, (0, zeros)), F.pad(k, (0, zeros)), F.pad(v, (0, 1 + zeros))
 
 
 class SequenceDropout(nn.Module):

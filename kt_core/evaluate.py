@@ -22,6 +22,7 @@ from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
+from kt_core.devices import for_reading
 from kt_core.errors import KTError
 from kt_core.mastery import at_skill
 from kt_core.metrics.invariants import saturation, violations
@@ -89,7 +90,8 @@ class Evidence:
 def evaluate(
     model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
 ) -> Evidence:
-    """Run `model` over `sequences` without touching its weights or the random state.
+    """Run `model` over `sequences` without touching its weights or the random state; on a GPU where
+    there is one.
 
     Parameters
     ----------
@@ -100,37 +102,33 @@ def evaluate(
     Raises
     ------
     KTError
-        When a prediction is not finite.
+        When a prediction is not finite, or the GPU's memory is too small.
     """
     if not all(weight.isfinite().all() for weight in model.parameters()):
         raise KTError(NOT_FINITE)
-    was_training, C = model.training, model.n_skills
-    model.eval()
-    weight = next(model.parameters())
-    device = weight.device
-    reading = sequences.whole() if model.on_path and whole else sequences
-    most = int(reading_tokens(device) / max(1, C / STATES_A_STEP))
+    C, steps = model.n_skills, sequences.whole() if model.on_path and whole else sequences
     collected, counts = _Collected(sequences, C), []
-    ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=weight.dtype)
-    for number in range(int(reading.chunk.max()) + 1):
-        for batch in _batches(reading, np.flatnonzero(reading.chunk == number), most):
+    with for_reading(model) as device:
+        kind = next(model.parameters()).dtype
+        ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=kind)
+        most = int(reading_tokens(device) / max(1, C / STATES_A_STEP))
+        for number, batch in _in_turn(steps, most):
             batch = batch.to(device)
             index = batch.index.cpu().numpy()
-            who = torch.from_numpy(reading.learner[index]).to(device)
+            who = torch.from_numpy(steps.learner[index]).to(device)
             start = ended_in[who] if number else None
             states = model.forward_with_states(
                 batch.skills, batch.responses, batch.items, batch.valid, start
             )
             _check_finite(model, batch, states)
             last = batch.valid.sum(1) - 1
-            ended_in[who] = states.filtered[torch.arange(len(last)), last]
+            ended_in[who] = states.filtered[torch.arange(len(last), device=device), last]
             values = _values(model, batch, states)
             if flips:
                 q, r = batch.skills, batch.responses
                 values["flip"] = model.flips(states, q, r, batch.items, start)
-            collected.add(reading.starts[index], batch, states.filtered, values)
-            counts.append(_count(batch, states, start).assign(learner=reading.learner[index]))
-    model.train(was_training)
+            collected.add(steps.starts[index], batch, states.filtered, values)
+            counts.append(_count(batch, states, start).assign(learner=steps.learner[index]))
     return Evidence.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
 
 
@@ -181,11 +179,14 @@ class _Collected:
         return Trace(**columns, middle=self.middle, final=self.final)
 
 
-def _batches(sequences: Sequences, chosen: np.ndarray, most: int) -> Iterator[Batch]:
-    """Of the chosen sequences, those of similar length together, `most` padded steps at once."""
+def _in_turn(sequences: Sequences, most: int) -> Iterator[tuple[int, Batch]]:
+    """First chunks, then second ones, ..., each with its number; those of similar length together,
+    `most` padded steps at once."""
     data = SequenceDataset(sequences)
-    for part in LengthBuckets(sequences.lengths[chosen], most, shuffle=False):
-        yield data[chosen[part]]
+    for number in range(int(sequences.chunk.max()) + 1):
+        chosen = np.flatnonzero(sequences.chunk == number)
+        for part in LengthBuckets(sequences.lengths[chosen], most, shuffle=False):
+            yield number, data[chosen[part]]
 
 
 def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:

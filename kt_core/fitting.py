@@ -24,6 +24,7 @@ from kt_core.checkpoints import WholeFiles
 from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
+from kt_core.devices import accelerator, attention_of_any_length, memory_enough
 from kt_core.errors import KTError
 
 # Logged values are means over the epoch and over all processes.
@@ -129,13 +130,19 @@ class NextStep(L.LightningModule):
         if self.settings.compile:
             self.model.encoder.compile(dynamic=True)
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """By their norm. Lightning's own refuses a fused optimiser beside bfloat16, for the sake of
+        scaled gradients, and bfloat16 has none."""
+        torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         """Adam or AdamW, with the scheduler that the configuration names."""
         t = self.settings
         kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
-        fused = t.precision == "float32"  # Lightning clips no gradients of a fused one beside bf16
         optimizer = kind(
-            self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay, fused=fused
+            self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay, fused=True
         )
         if t.scheduler == "plateau":
             schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -173,13 +180,13 @@ def fit(
     Raises
     ------
     KTError
-        When no accelerator of the wanted kind is there.
+        When no accelerator of the wanted kind is there, or its memory is too small.
     """
     _quiet()
     t, world, rank = settings, processes.world(), processes.rank()
     local = processes.on_this_machine()
     trainer = L.Trainer(
-        accelerator=_accelerator(t.accelerator),
+        accelerator=accelerator(t.accelerator),
         devices=local,
         num_nodes=world // local,
         strategy=_strategy(module) if world > 1 else "auto",
@@ -209,10 +216,12 @@ def averaging(decay: float) -> WeightAveraging:
     on to the initial weights.
     """
 
-    def update(averaged: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
-        return averaged.lerp(current, 1 - min(decay, (1 + float(n)) / (10 + float(n))))
+    def update(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+        count = float(n)  # a GPU is waited for here, once and not for each of the weights
+        new = 1 - min(decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(averaged, current, new)
 
-    return WeightAveraging(use_buffers=False, avg_fn=update)
+    return WeightAveraging(use_buffers=False, multi_avg_fn=update)
 
 
 def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) -> float:
@@ -233,8 +242,10 @@ def _strategy(module: NextStep) -> DDPStrategy:
 def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
     """`trainer.fit`, where an interrupt stays one: Lightning turns it into an exit of the kernel
     and leaves further interrupts switched off."""
+    way_out = "choose fewer train.tokens_per_batch or a smaller model"
     try:
-        trainer.fit(*args, **more)
+        with memory_enough(way_out), attention_of_any_length(trainer.strategy.root_device):
+            trainer.fit(*args, **more)
     except SystemExit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
@@ -242,12 +253,6 @@ def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
 
 def _auc(score: np.ndarray, label: np.ndarray) -> float:
     return float(roc_auc_score(label, score)) if 0 < label.sum() < len(label) else 0.5
-
-
-def _accelerator(wanted: str) -> str:
-    if wanted == "gpu" and not torch.cuda.is_available():
-        raise KTError("train.accelerator = 'gpu', but torch finds no GPU; use auto or cpu")
-    return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
 def _quiet() -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
+from kt_core.devices import for_reading
 from kt_core.errors import KTError
 from kt_core.mastery import same_skill
 from kt_core.metrics.bootstrap import Bootstrap, tidy
@@ -53,8 +54,6 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
     """
     if not model.on_path:
         raise KTError(f"mode {model.config.mode!r} has no belief that an answer can be hidden from")
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
     whole = sequences.whole()
     fold = _folds(whole, seed)
     # Drawn by answer and not by batch: batches are of other sizes on other machines.
@@ -64,19 +63,20 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
         for name in ("believed", "grown", "flat", "shuffled")
     }
     data = SequenceDataset(whole)
-    for chosen in LengthBuckets(whole.lengths, reading_tokens(device), shuffle=False):
-        batch = data[chosen].to(device)
-        at, valid = _places(whole, batch), batch.valid.cpu()
-        for number in range(FOLDS):
-            now = torch.zeros(valid.shape, dtype=torch.bool)
-            now[valid] = torch.from_numpy(fold[at] == number)
-            key = torch.full(valid.shape, 2.0)  # padding comes last
-            key[valid] = torch.from_numpy(order[number, at])
-            values = _read(model, batch, now.to(device), key.to(device))
-            rows = at[now[valid].numpy()]
-            for name, value in values.items():
-                columns[name][rows] = value.cpu()[now].double().numpy()
-    model.train(was_training)
+    with for_reading(model) as device:
+        for chosen in LengthBuckets(whole.lengths, reading_tokens(device), shuffle=False):
+            batch = data[chosen]
+            at, valid = _places(whole, batch), batch.valid
+            batch = batch.to(device)
+            for number in range(FOLDS):
+                now = torch.zeros(valid.shape, dtype=torch.bool)
+                now[valid] = torch.from_numpy(fold[at] == number)
+                key = torch.full(valid.shape, 2.0)  # padding comes last
+                key[valid] = torch.from_numpy(order[number, at])
+                values = _read(model, batch, now.to(device), key.to(device))
+                rows = at[now[valid].numpy()]
+                for name, value in values.items():
+                    columns[name][rows] = value.cpu()[now].double().numpy()
     number = np.repeat(np.arange(len(whole)), whole.lengths)
     return pd.DataFrame(
         {

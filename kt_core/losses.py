@@ -156,7 +156,7 @@ def path_terms(
     terms = {}
     if weights.retrospective:
         scored = valid & (torch.arange(q.shape[1], device=q.device) <= horizon.unsqueeze(1))
-        scored = scored & hidden if hidden.any() else scored
+        scored = scored & (hidden | ~hidden.any())
         terms["retrospective"] = retrospective(path.at(horizon), batch.responses, scored)
     if weights.forecast:
         terms["forecast"] = forecast(path.forecasts(), batch.responses, valid)

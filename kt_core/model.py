@@ -292,13 +292,13 @@ class GainAKT2(nn.Module):
             raise KTError(f"skills and responses must both be [B, T]; got {shapes}")
         if skills.numel() == 0:
             raise KTError(f"nothing to read: skills has shape {tuple(skills.shape)}")
-        low, high = (int(x) for x in torch.aminmax(skills))
+        ends = torch.stack([*torch.aminmax(skills), *torch.aminmax(responses)])
+        low, high, wrong, right = ends.tolist()  # at once: a GPU is waited for here
         if low < 0 or high >= self.n_skills:
             bad = low if low < 0 else high
             raise KTError(f"skill id {bad} is out of range: the model knows 0..{self.n_skills - 1}")
-        low, high = (int(x) for x in torch.aminmax(responses))
-        if low < 0 or high >= self.answers:
-            raise KTError(f"response {low if low < 0 else high} is not 0 or 1")
+        if wrong < 0 or right >= self.answers:
+            raise KTError(f"response {wrong if wrong < 0 else right} is not 0 or 1")
         limit = self.config.max_steps
         if self.config.position == "absolute" and skills.shape[1] > limit:
             raise KTError(

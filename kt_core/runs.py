@@ -28,10 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 
 from kt_core.config import RunConfig
 from kt_core.data import Dataset, Splits, Vocabulary
+from kt_core.devices import accelerator
 from kt_core.errors import KTError
 from kt_core.files import whole, write_text
 from kt_core.locks import in_use
@@ -181,9 +183,16 @@ def provenance(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "pseudonyms": dataset.pseudonyms,
         "git_commit": git_commit(),
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": _machine(config),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def _machine(config: RunConfig) -> str:
+    parts = [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores"]
+    if accelerator(config.train.accelerator) == "gpu":
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
 
 
 def git_commit() -> str:

@@ -1,0 +1,307 @@
+"""A GPU against the processor: the same numbers, how fast, how much memory, how busy.
+
+python benchmarks/gpu.py agreement     # the same weights and data on both, in each precision
+python benchmarks/gpu.py speed         # training and reading, presets `standard` and `intensive`
+python benchmarks/gpu.py attention     # what the width of the fused kernels costs
+
+Guarantees on the device: `python benchmarks/invariants.py --device cuda`. Data is ASSISTments 2015.
+
+Reference of `agreement` is the processor in double precision. Its two tables are of weights half
+as large again as those that training starts from, read once; and of two epochs of training from
+one seed, without dropout and hidden answers, whose masks differ between devices.
+
+`speed` trains through the Lightning loop of `kt_core train`, two epochs of which the second counts,
+without validation. Utilisation is the share of time in which the GPU was computing, sampled by its
+driver in that epoch; the matrix rate is that of a product of 8192 x 8192 in the same precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import gc
+import threading
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from speed import Clock, Watched, matrix_flops, sample
+from torch.nn import functional as F
+
+from kt_core.benchmark import markdown
+from kt_core.config import RunConfig, with_overrides
+from kt_core.data import Batch, Splits, loader
+from kt_core.data.batches import reading_tokens
+from kt_core.devices import for_reading
+from kt_core.fitting import fit
+from kt_core.presets import preset
+from kt_core.training import KTModule, new_model
+from kt_core.workflow import read_splits
+
+PRECISIONS = ("float32", "TF32", "bfloat16")
+PLAIN = {"train.hide": 0.0, "model.dropout": 0.0, "train.epochs": 2}
+ROWS = [  # preset, device, precision, padded steps a batch, compiled
+    ("standard", "cpu", "float32", 2048, False),
+    ("standard", "gpu", "float32", 2048, False),
+    ("standard", "gpu", "float32", 16384, False),
+    ("standard", "gpu", "TF32", 16384, False),
+    ("standard", "gpu", "bfloat16", 16384, False),
+    ("standard", "gpu", "bfloat16", 65536, False),
+    ("intensive", "cpu", "float32", 16384, False),
+    ("intensive", "gpu", "float32", 16384, False),
+    ("intensive", "gpu", "TF32", 16384, False),
+    ("intensive", "gpu", "bfloat16", 16384, False),
+    ("intensive", "gpu", "bfloat16", 65536, False),
+    ("intensive", "gpu", "bfloat16", 16384, True),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("agreement", "speed", "attention"))
+    parser.add_argument("--dataset", default="assist2015")
+    parser.add_argument("--rows", default="", help="of speed: those whose name contains this")
+    args = parser.parse_args()
+    print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
+    if args.part == "attention":
+        print(markdown(attention()))
+        return
+    splits = read_splits(settings("standard", args.dataset))
+    if args.part == "agreement":
+        for name in ("standard", "intensive"):
+            print(markdown(agreement(settings(name, args.dataset, **PLAIN), splits)), flush=True)
+        print(markdown(trainings(settings("standard", args.dataset, **PLAIN), splits)))
+        return
+    rows = []
+    for name, *row in ROWS:
+        if args.rows in " ".join(map(str, (name, *row))):
+            rows.append(speed(splits, settings(name, args.dataset), *row))
+            print(rows[-1], flush=True)
+    print(markdown(pd.DataFrame(rows)))
+
+
+def settings(name: str, dataset: str, **more: Any) -> RunConfig:
+    """A preset for the data set, two epochs of training."""
+    usual = {"data.dataset": dataset, "train.progress": False, "train.epochs": 2}
+    return with_overrides(preset(name), usual | more)
+
+
+def products(precision: str) -> Any:
+    """Set how products of float32 are made; the context in which a forward pass then runs."""
+    torch.set_float32_matmul_precision("high" if precision == "TF32" else "highest")
+    low = precision == "bfloat16"
+    return torch.autocast("cuda", torch.bfloat16) if low else nullcontext()
+
+
+def agreement(config: RunConfig, splits: Splits) -> pd.DataFrame:
+    """How far predictions, states and gradients on the GPU lie from those in double precision."""
+    L.seed_everything(0, verbose=False)
+    model = new_model(config.model, splits)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.5)
+    longest = np.argsort(splits.train.lengths)[-40:]
+    batch = loader(splits.train, 2**30).dataset[longest]
+    truth = both(KTModule(copy.deepcopy(model).double(), config), batch)
+    rows = []
+    for device, precision in [("cpu", "float32"), *(("cuda", p) for p in PRECISIONS)]:
+        with products(precision):
+            module = KTModule(copy.deepcopy(model), config).to(device)
+            mine = both(module, batch.to(device))
+        row = {"preset": config.preset, "device": device, "precision": precision}
+        rows.append(row | far_from(mine, truth))
+    return pd.DataFrame(rows)
+
+
+def both(module: KTModule, batch: Batch) -> dict[str, np.ndarray]:
+    """Probabilities and states of one batch, and the gradient of its loss."""
+    module.train()  # without dropout and hidden answers this is reading, too
+    module.total(module.terms(batch)).backward()
+    gradient = torch.cat([w.grad.flatten() for w in module.parameters() if w.grad is not None])
+    with torch.no_grad():
+        s = module.model.forward_with_states(batch.skills, batch.responses, None, batch.valid)
+    values = {
+        "probability": s.logits.sigmoid()[batch.valid[:, 1:]],
+        "trajectory": s.trajectory[batch.valid],
+        "gains, relative": s.gains[batch.valid],
+        "gradient, relative": gradient,
+    }
+    return {name: value.double().cpu().numpy() for name, value in values.items()}
+
+
+def far_from(mine: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[str, str]:
+    """Largest difference; where the name says so, the norm of the difference by that of truth."""
+    far = {}
+    for name, value in mine.items():
+        apart = value - truth[name]
+        relative = np.linalg.norm(apart) / np.linalg.norm(truth[name])
+        far[name] = f"{relative if 'relative' in name else np.abs(apart).max():.1e}"
+    return far
+
+
+def trainings(config: RunConfig, splits: Splits) -> pd.DataFrame:
+    """Two epochs from one seed on each device."""
+    some, rows = sample(splits, 1000), []
+    some = dataclasses.replace(some, valid=splits.valid)
+    for device, precision in [("cpu", "float32"), *(("gpu", p) for p in PRECISIONS)]:
+        products(precision)
+        number = "bfloat16" if precision == "bfloat16" else "float32"
+        wanted = {"train.accelerator": device, "train.precision": number}
+        module = module_of(with_overrides(config, wanted), splits)
+        last = Last()
+        fit(module, some, module.settings, [last])
+        rows.append({"device": device, "precision": precision, **last.values})
+    return pd.DataFrame(rows)
+
+
+class Last(L.Callback):
+    """What the last epoch came to."""
+
+    values: dict[str, str]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Keep loss and AUC."""
+        names = ("loss/total", "valid/loss", "valid/auc")
+        self.values = {name: f"{float(trainer.callback_metrics[name]):.6f}" for name in names}
+
+
+def module_of(config: RunConfig, splits: Splits) -> KTModule:
+    """A model ready to train."""
+    L.seed_everything(0, verbose=False)
+    return KTModule(new_model(config.model, splits), config)
+
+
+def speed(
+    splits: Splits, config: RunConfig, device: str, precision: str, tokens: int, compiled: bool
+) -> dict[str, Any]:
+    """One row: rates in interactions a second, memory in MiB."""
+    products(precision)
+    number = "bfloat16" if precision == "bfloat16" else "float32"
+    t = dataclasses.replace(
+        config.train,
+        accelerator=device,
+        precision=number,
+        tokens_per_batch=tokens,
+        compile=compiled,
+    )
+    module = module_of(dataclasses.replace(config, train=t), splits)
+    some = sample(splits, 1000 if device == "cpu" else 10**6)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    clock, monitor, busy = Clock(), Watched(t.monitor_every), Busy()
+    fit(module, some, t, [clock, monitor, busy])
+    seconds = clock.epochs[-1]
+    training = some.train.interactions / seconds
+    memory = torch.cuda.max_memory_allocated() / 2**20
+    row = {
+        "preset": config.preset,
+        "device": device + (", compiled" if compiled else ""),
+        "precision": precision,
+        "padded steps a batch": tokens,
+        "training, 1/s": training,
+    }
+    if device == "gpu":
+        fresh = module_of(settings(config.preset, config.data.dataset), splits)
+        flops = matrix_flops(fresh, sample(splits, 300), t, 2)
+        row |= {
+            "reading, 1/s": read_rate(module, some, precision) if not compiled else np.nan,
+            "memory, MiB": memory,
+            "utilisation": busy.share,
+            "share of matrix rate": training * flops / matmul_rate(precision),
+            "monitor, share of the epoch": monitor.seconds / seconds,
+        }
+    return row
+
+
+class Busy(L.Callback):
+    """Share of an epoch's time in which the GPU was computing, from its driver's samples."""
+
+    share = np.nan
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Begin to look."""
+        self._samples: list[float] = []
+        self._end = threading.Event()
+        self._looking = threading.Thread(target=self._look)
+        if module.device.type == "cuda":
+            self._looking.start()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.1):
+            self._samples.append(torch.cuda.utilization() / 100)
+
+    def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
+        """The training part ends where validation begins."""
+        if module.device.type == "cuda":
+            self._end.set()
+            self._looking.join()
+            self.share = float(np.mean(self._samples)) if self._samples else np.nan
+
+
+@torch.no_grad()
+def read_rate(module: KTModule, splits: Splits, precision: str) -> float:
+    """Interactions a second without gradients; the second of two times."""
+    with for_reading(module.model) as device, products(precision):
+        for _ in range(2):
+            started = time.perf_counter()
+            for batch in loader(splits.train, reading_tokens(device)):
+                batch = batch.to(device)
+                module.model(batch.skills, batch.responses, batch.items)
+            torch.cuda.synchronize()
+            seconds = time.perf_counter() - started
+    return splits.train.interactions / seconds
+
+
+def matmul_rate(precision: str, n: int = 8192, times: int = 10) -> float:
+    """Operations a second of a large product on the GPU."""
+    products(precision)
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b = torch.randn(2, n, n, device="cuda", dtype=kind).unbind()
+    return 2 * n**3 / seconds_of(lambda: a @ b, times)
+
+
+def attention(B: int = 80, H: int = 8, S: int = 201) -> pd.DataFrame:
+    """Attention forward and backward, with the distance as one more dimension, and with zeros
+    after it up to a multiple of 8."""
+    rows = []
+    for width in (16, 64):
+        for kind in (torch.float32, torch.bfloat16):
+            row = {"width of a head": width, "numbers": str(kind).removeprefix("torch.")}
+            for name, wide in (("plain", width), ("+ 1", width + 1), ("+ 8", width + 8)):
+                row[f"{name}, ms"] = 1000 * seconds_of(one_attention(B, H, S, wide, kind), 20)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def one_attention(B: int, H: int, S: int, width: int, kind: torch.dtype) -> Any:
+    """A call that computes it once, forward and backward."""
+    shape = (3, B, H, S, width)
+    q, k, v = torch.randn(shape, device="cuda", dtype=kind, requires_grad=True).unbind()
+
+    def once() -> None:
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out.sum().backward(retain_graph=True)
+
+    return once
+
+
+def seconds_of(call: Any, times: int) -> float:
+    """Of one call, on the GPU, once it is warm."""
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - started) / times
+
+
+if __name__ == "__main__":
+    main()
