@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kt_core.config import ModelConfig
-from kt_core.encoder import Recent
+from kt_core.encoder import Lags, Recent
 from kt_core.errors import KTError
 from kt_core.mastery import GAIN_STEP, at_skill, cumulative_mastery
 from kt_core.metrics.invariants import shares, violations
@@ -114,6 +114,18 @@ def test_fading_sums_equal_the_recursion():
         state = torch.exp(-rate) * state + x[:, t]
     torch.testing.assert_close(recent._faded(x), torch.stack(want, dim=1))
     assert torch.equal(recent(x), x)  # as it begins, it adds nothing
+
+
+@pytest.mark.parametrize(("T", "lags"), [(1, 3), (2, 3), (9, 3), (9, 0)])
+def test_what_came_just_before(T, lags):
+    torch.manual_seed(1)
+    x = torch.randn(4, T, 6, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(lags, 6, dtype=torch.double, requires_grad=True)
+    want = x.clone()
+    for lag in range(1, min(lags, T - 1) + 1):
+        want = want + weight[lag - 1] * torch.nn.functional.pad(x, (0, 0, lag, 0))[:, :T]
+    torch.testing.assert_close(Lags.apply(x, weight), want)
+    assert torch.autograd.gradcheck(Lags.apply, (x, weight))
 
 
 @given(seed=st.integers(0, 10_000), T=st.integers(1, 40), scale=st.floats(0, 30))
