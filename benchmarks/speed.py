@@ -3,6 +3,7 @@
 python benchmarks/speed.py                  # the table; a few minutes
 python benchmarks/speed.py --linear         # cost from 10^4 to 10^7 interactions, with a figure
 python benchmarks/speed.py --until 0.725    # wall time to a validation AUC, ours and DKT's
+python benchmarks/speed.py --skills 100 1000 5000    # memory and time over the number of skills
 
 A row trains through the same Lightning loop as `kt_core train` (collation, optimiser, averaging of
 weights, and the monitor where it is on), two epochs of which the second counts; validation is not
@@ -39,6 +40,8 @@ from kt_core.benchmark import markdown
 from kt_core.config import RunConfig, TrainConfig, with_overrides
 from kt_core.data import Splits, loader
 from kt_core.data.batches import READING
+from kt_core.data.sequences import Sequences, Vocabulary
+from kt_core.evaluate import evaluate
 from kt_core.fitting import NextStep, fit
 from kt_core.monitor import Monitor
 from kt_core.presets import preset
@@ -59,9 +62,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--linear", action="store_true")
     parser.add_argument("--until", type=float, help="a validation AUC")
+    parser.add_argument("--skills", type=int, nargs="+", help="numbers of skills")
     args = parser.parse_args()
     if args.linear:
         linear(args)
+    elif args.skills:
+        rows = [in_process(many_skills, args, m, C) for m in OURS[:2] for C in args.skills]
+        print(markdown(pd.DataFrame(rows)))
     elif args.until:
         print(markdown(pd.DataFrame([until(args, name) for name in ("retrospective", "DKT")])))
     else:
@@ -269,6 +276,38 @@ def until(args: argparse.Namespace, model: str) -> dict[str, Any]:
     }
 
 
+def many_skills(args: argparse.Namespace, mode: str, C: int) -> dict[str, Any]:
+    """An epoch of training, monitor on, and what a report reads, of 1,600 simulated learners whose
+    answers are on C skills at random."""
+    torch.set_num_threads(args.threads)
+    config = with_overrides(
+        preset("standard"),
+        {"data.learners": 1600, "model.mode": mode, "train.epochs": 1, "train.progress": False},
+    )
+    splits, rng = read_splits(config), np.random.default_rng(0)
+
+    def spread(part: Sequences) -> Sequences:
+        skill = rng.integers(C, size=part.interactions)
+        return dataclasses.replace(part, skill=skill, item=np.zeros_like(skill), truth={})
+
+    names = Vocabulary(tuple(f"skill {i}" for i in range(C)))
+    parts = {name: spread(getattr(splits, name)) for name in ("train", "valid", "test")}
+    splits = dataclasses.replace(splits, vocabulary=names, **parts)
+    module, clock = module_for(mode, config, splits), Clock()
+    before = peak()
+    fit(module, splits, config.train, [clock, Monitor(config.train.monitor_every)])
+    trained, started = peak(), time.perf_counter()
+    evidence = evaluate(module.model, splits.test)
+    return {
+        "model": mode,
+        "skills": C,
+        "training, 1/s": splits.train.interactions / clock.epochs[-1],
+        "memory of training, MiB": trained - before,
+        "reading for a report, 1/s": len(evidence.frame) / (time.perf_counter() - started),
+        "memory of it beyond that, MiB": peak() - trained,
+    }
+
+
 def linear(args: argparse.Namespace) -> None:
     """A training epoch, monitor on, and one reading, of 10^4 to 10^7 simulated interactions."""
     torch.set_num_threads(args.threads)
@@ -299,7 +338,7 @@ def linear(args: argparse.Namespace) -> None:
     print(*plots.save(fig, folder, "linear"), sep="\n")
 
 
-def repeated(sequences: Any, n: int) -> Any:
+def repeated(sequences: Sequences, n: int) -> Sequences:
     """`n` interactions or a little more: the same learners again and again."""
     some = sequences.sample(max(10, min(len(sequences.learners), n // 50)))
     times = max(1, round(n / some.interactions))

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from IPython import get_ipython
@@ -35,9 +36,7 @@ def at_screen() -> bool:
 @contextlib.contextmanager
 def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     """Run a notebook in a scratch folder; gives the executed notebook's path."""
-    import papermill  # takes seconds to load
-    from papermill.exceptions import PapermillExecutionError
-
+    papermill = _papermill()
     source = NOTEBOOKS / f"{name}.ipynb"
     if not source.is_file():
         raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
@@ -55,7 +54,7 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
             config=_private_kernel(scratch),
         )
         yield target
-    except PapermillExecutionError as error:
+    except papermill.PapermillExecutionError as error:
         if folder := os.environ.get(KEEP_FAILED):
             shutil.copyfile(target, Path(folder) / source.name)
         if error.ename == "KTError":
@@ -74,6 +73,21 @@ def keep(notebook: Path, folder: Path, name: str = "") -> None:
     """Copy an executed notebook into the folder of a run, under its own name or another."""
     target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
     copy(notebook, target)
+
+
+def _papermill() -> ModuleType:
+    """papermill, which takes seconds to load: most of them jsonschema's grammar of web addresses,
+    which it can do without and no notebook needs."""
+    grammar = "rfc3987_syntax"
+    absent = grammar not in sys.modules
+    if absent:
+        sys.modules[grammar] = None  # an import of it fails, which jsonschema allows for
+    try:
+        import papermill
+    finally:
+        if absent:
+            del sys.modules[grammar]
+    return papermill
 
 
 def _literally(path: Path) -> str:
