@@ -82,6 +82,13 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "metrics.agreement: values, pairs = np.full(len(bootstrap.weights), np.nan), 0  [0 1]": (
         "overwritten on row 0, which always is there"
     ),
+    **{
+        "metrics.agreement: rare = right if 2 * right.sum() <= len(right) else ~right"
+        f"  [{what}]": "either kind of answer gives the share; the rarer one is faster"
+        for what in ("turned round", "LtE Lt", "2 3", "no Invert")
+    },
+    "metrics.agreement: few, many, tied = learner[rare], learner[~rare], (below < up_to).any()"
+    "  [Lt LtE]": "without ties both look-ups are the same; one alone is faster",
     "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"
     "  [Gt GtE]": "differs only where all values are 0, and so is the result",
     "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kt_core import losses
-from kt_core.config import LossConfig, ModelConfig
+from kt_core.config import PATH_TERMS, LossConfig, ModelConfig
 from kt_core.data import Batch
 from kt_core.mastery import at_skill, retrospective_mastery
 from kt_core.metrics.invariants import violations
@@ -229,8 +229,7 @@ def test_path_terms_against_loops(seed, which):
     torch.manual_seed(seed)
     hidden = hide(valid, 0.4, 0.9) if which == "some" else torch.zeros_like(valid)
     horizon = (torch.rand(4) * valid.sum(1)).long()
-    names = ("retrospective", "forecast", "revision", "drift", "price", "difficulty", "transfer")
-    weights = LossConfig(**dict.fromkeys(names, 1.0))
+    weights = LossConfig(**dict.fromkeys(PATH_TERMS, 1.0))
     with torch.no_grad():
         path = path_of(model, batch, hidden)
         terms = losses.path_terms(weights, model, path, batch, hidden, horizon)
@@ -271,7 +270,17 @@ def test_path_terms_against_loops(seed, which):
     }
     for name, value in expected.items():
         assert float(terms[name]) == pytest.approx(value, rel=1e-3, abs=1e-6), name
-    assert terms["transfer"] >= 0 and set(terms) == set(names)
+    assert terms["transfer"] >= 0 and set(terms) == set(PATH_TERMS)
+
+
+@pytest.mark.parametrize("name", PATH_TERMS)
+def test_each_path_term_is_there_alone(name):
+    model = make(items=True, transfer=True)
+    q, r, valid = random_batch(B=4, T=9)
+    batch, none = batch_of(q, r, valid, items_for(q)), torch.zeros_like(valid)
+    path = path_of(model, batch, none)
+    weights = LossConfig(**{name: 1})
+    assert {*losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)} == {name}
 
 
 def test_padding_enters_no_path_term():
