@@ -9,9 +9,9 @@ A row trains through the same Lightning loop as `kt_core train` (collation, opti
 weights, and the monitor where it is on), two epochs of which the second counts; validation is not
 counted. Each row has a process of its own, so that its peak memory is its own. The slow reference
 is `slow_reference.py`. The machine's rate of matrix multiplication is measured beside each of our
-rows, and the share of it that training reaches counts the multiplications of the model alone
-(attention at half, since it is causal). Rows take turns over `--repeats`, and the best counts
-(of the monitor's share and of memory: the largest).
+rows; the share that training reaches is of the best of these, and counts the multiplications of the
+model alone (attention at half, since it is causal). Rows take turns over `--repeats`, and the best
+rates count (of the monitor's share and of memory: the largest).
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ def table(args: argparse.Namespace) -> pd.DataFrame:
     names = [name for name in names if args.only in name]
     measured = [in_process(row, args, name) for _ in range(args.repeats) for name in names]
     best = pd.DataFrame(measured).groupby("model", sort=False).max().reset_index()
+    flops, products = best.pop("flops"), best.pop("products, 1/s")
+    best["share of matrix rate"] = best["training, 1/s"] * flops / products.max()
+    print(f"products of matrices: {products.max() / 1e9:.0f} GFLOP/s")
     if (reference := best["model"] == "slow reference, monitor on").any():
         base = best.loc[reference, ["training, 1/s", "reading, 1/s"]].iloc[0]
         best["training, times slow"] = best["training, 1/s"] / base.iloc[0]
@@ -112,20 +115,21 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
         training = slow.train_rate(splits.train, C, SLOW_BATCHES, monitored == "on")
         after = peak()
         reading = slow.read_rate(splits.train, C, SLOW_BATCHES)
-        share = monitor = np.nan
+        flops = products = monitor = np.nan
     else:
         module = module_for(model, config, splits)
-        flops = matrix_flops(module, splits, config.train)
+        flops = matrix_flops(module, splits, config.train) if model in OURS else np.nan
         training, monitor = train_rate(module, splits, config.train, monitored == "on")
         after = peak()
         reading = read_rate(module, splits)
-        share = flops * training / matmul_rate() if model in OURS else np.nan
+        products = matmul_rate()
     return {
         "model": name,
         "training, 1/s": training,
         "reading, 1/s": reading,
         "memory of training, MiB": after - before,
-        "share of matrix rate": share,
+        "flops": flops,
+        "products, 1/s": products,
         "monitor, share of the epoch": monitor,
     }
 
