@@ -176,7 +176,7 @@ def cluster():
         for process in processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()  # waits, and closes the pipe
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
