@@ -14,6 +14,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from kt_core.metrics import Association, Bootstrap, Prediction, calibration_curve
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.batch import Glance, batch_metrics, glance, pearson, skill_average_pearson
+from kt_core.metrics.bootstrap import levels
 from kt_core.metrics.invariants import saturation, shares, violations
 from kt_core.metrics.nulls import base_rates, gain_nulls, running_counts, step_nulls
 
@@ -133,7 +134,7 @@ def test_calibration_is_isotonic_regression_on_a_hundred_resamples():
     grid = np.linspace(*np.quantile(p, (0.005, 0.995)), 101)
     fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
     curves = [fit.fit(p, y, w[learner]).predict(grid) for w in boot.weights[:101]]
-    low, high = np.quantile(curves[1:], (0.025, 0.975), axis=0)
+    low, high = np.quantile(curves[1:], levels(12), axis=0)
     want = {"predicted": grid, "observed": curves[0], "low": low, "high": high}
     pd.testing.assert_frame_equal(curve, pd.DataFrame(want))
     gained = brier_score_loss(y, p) - brier_score_loss(y, fit.fit(p, y).predict(p))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intervals import KINDS, coverage, draw, measures
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import norm, pearsonr, spearmanr, t
 from sklearn.metrics import (
     accuracy_score,
     brier_score_loss,
@@ -22,6 +22,7 @@ from kt_core.evaluate import Evidence
 from kt_core.metrics import Association, Bootstrap, Prediction
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.batch import pearson
+from kt_core.metrics.bootstrap import levels
 from kt_core.metrics.nulls import base_rates
 
 # Intervals
@@ -51,11 +52,21 @@ def test_what_is_simulated_is_measured_as_in_the_report():
     np.testing.assert_allclose(got["share of a variance"], share, rtol=1e-6)
 
 
+def test_intervals_of_few_learners_are_wider_as_a_t_interval_is():
+    for n in (2, 5, 20, 400):
+        low, high = levels(n)
+        assert norm.ppf(low) == pytest.approx(t.ppf(0.025, n - 1) * np.sqrt(n / (n - 1)))
+        assert high == pytest.approx(1 - low)
+    np.testing.assert_allclose(levels(10**6), [0.025, 0.975], atol=1e-6)
+    np.testing.assert_allclose(levels(0), [0.025, 0.975])  # not known
+    assert levels(20) == pytest.approx([0.016, 0.984], abs=5e-4)
+
+
 def test_the_interval_is_the_middle_of_the_draws_and_never_of_few():
     bootstrap, values = Bootstrap(10, 100), np.arange(101.0)
     e = bootstrap.estimate(values, 7, 3)
     assert (e.value, e.entries, e.learners) == (0.0, 7, 3)
-    np.testing.assert_allclose([e.low, e.high], np.quantile(values[1:], [0.025, 0.975]))
+    np.testing.assert_allclose([e.low, e.high], np.quantile(values[1:], levels(3)))
     for undefined, known in ((5, True), (6, False)):
         some = values.copy()
         some[1 : undefined + 1] = np.nan

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 
 from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.metrics.bootstrap import Bootstrap, Estimate, levels
 
 EPS = 1e-7  # probabilities are kept this far from 0 and 1 in the log loss
 
@@ -81,6 +81,7 @@ def calibration_curve(prediction: Prediction, points: int = 101, resamples: int 
     curves = np.array([fit.fit(p, y, sample_weight=w[learner]).predict(grid) for w in weights])
     recalibrated = fit.fit(p, y).predict(p)
     miscalibration = float(((p - y) ** 2 - (recalibrated - y) ** 2).mean())
-    low, high = np.quantile(curves[1:] if len(curves) > 1 else curves, (0.025, 0.975), axis=0)
+    ends = levels(prediction.learners)
+    low, high = np.quantile(curves[1:] if len(curves) > 1 else curves, ends, axis=0)
     frame = {"predicted": grid, "observed": curves[0], "low": low, "high": high}
     return pd.DataFrame(frame), miscalibration
