@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 import slow_reference as slow
 import torch
+from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from kt_core import plots
@@ -44,6 +45,7 @@ from kt_core.data.sequences import Sequences, Vocabulary
 from kt_core.evaluate import evaluate
 from kt_core.fitting import NextStep, fit
 from kt_core.monitor import Monitor
+from kt_core.plots.style import CYCLE
 from kt_core.presets import preset
 from kt_core.training import KTModule, new_model
 from kt_core.workflow import read_splits
@@ -333,13 +335,22 @@ def linear(args: argparse.Namespace) -> None:
         rows.append((part.train.interactions, clock.epochs[-1], read))
         print("{:>10,} interactions: {:8.2f} s an epoch, {:7.2f} s reading".format(*rows[-1]))
     times = pd.DataFrame(rows, columns=["interactions", "training", "reading"])
-    fig, ax = plt.subplots(figsize=(plots.COLUMN, 2.6))
-    for name in ("training", "reading"):
-        ax.loglog(times["interactions"], times[name], marker="o", label=f"{name}, one pass")
+    folder = Path(tempfile.gettempdir()) / "kt_core-speed"
+    print(*plots.save(drawn(times), folder, "linear"), sep="\n")
+
+
+def drawn(times: pd.DataFrame) -> Figure:
+    """Seconds over interactions, with a line of equal cost per interaction for the eye."""
+    plots.use_style()
+    fig, ax = plt.subplots(figsize=(plots.COLUMN, 2.8))
+    n = times["interactions"]
+    for name, color in (("training", CYCLE[0]), ("reading", CYCLE[1])):
+        ax.loglog(n, times[name], marker="o", color=color, label=f"{name}, one pass")
+        ax.loglog(n, n * times[name].iloc[-1] / n.iloc[-1], color=color, lw=0.8, ls=":")
+    ax.plot([], [], color="black", lw=0.8, ls=":", label="in proportion")
     ax.set(xlabel="interactions", ylabel="seconds")
     ax.legend()
-    folder = Path(tempfile.gettempdir()) / "kt_core-speed"
-    print(*plots.save(fig, folder, "linear"), sep="\n")
+    return fig
 
 
 def repeated(sequences: Sequences, n: int) -> Sequences:
