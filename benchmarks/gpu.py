@@ -30,20 +30,18 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from speed import Clock, Watched, matrix_flops, sample
+from speed import Clock, Watched, matrix_flops, module_for, read_rate, sample
 from torch.nn import functional as F
 
 from kt_core.benchmark import markdown
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Batch, Splits, loader
-from kt_core.data.batches import reading_tokens
-from kt_core.devices import for_reading
 from kt_core.fitting import fit
 from kt_core.presets import preset
 from kt_core.training import KTModule, new_model
 from kt_core.workflow import read_splits
 
-PRECISIONS = ("float32", "TF32", "bfloat16")
+SETTING = {"float32": "float32", "TF32": "float32", "bfloat16": "bfloat16"}  # of each precision
 PLAIN = {"train.hide": 0.0, "model.dropout": 0.0, "train.epochs": 2}
 ROWS = [  # preset, device, precision, padded steps a batch, compiled
     ("standard", "cpu", "float32", 2048, False),
@@ -109,7 +107,7 @@ def agreement(config: RunConfig, splits: Splits) -> pd.DataFrame:
     batch = loader(splits.train, 2**30).dataset[longest]
     truth = both(KTModule(copy.deepcopy(model).double(), config), batch)
     rows = []
-    for device, precision in [("cpu", "float32"), *(("cuda", p) for p in PRECISIONS)]:
+    for device, precision in [("cpu", "float32"), *(("cuda", p) for p in SETTING)]:
         with products(precision):
             module = KTModule(copy.deepcopy(model), config).to(device)
             mine = both(module, batch.to(device))
@@ -148,11 +146,10 @@ def trainings(config: RunConfig, splits: Splits) -> pd.DataFrame:
     """Two epochs from one seed on each device."""
     some, rows = sample(splits, 1000), []
     some = dataclasses.replace(some, valid=splits.valid)
-    for device, precision in [("cpu", "float32"), *(("gpu", p) for p in PRECISIONS)]:
+    for device, precision in [("cpu", "float32"), *(("gpu", p) for p in SETTING)]:
         products(precision)
-        number = "bfloat16" if precision == "bfloat16" else "float32"
-        wanted = {"train.accelerator": device, "train.precision": number}
-        module = module_of(with_overrides(config, wanted), splits)
+        wanted = {"train.accelerator": device, "train.precision": SETTING[precision]}
+        module = module_for("retrospective", with_overrides(config, wanted), splits)
         last = Last()
         fit(module, some, module.settings, [last])
         rows.append({"device": device, "precision": precision, **last.values})
@@ -170,32 +167,25 @@ class Last(L.Callback):
         self.values = {name: f"{float(trainer.callback_metrics[name]):.6f}" for name in names}
 
 
-def module_of(config: RunConfig, splits: Splits) -> KTModule:
-    """A model ready to train."""
-    L.seed_everything(0, verbose=False)
-    return KTModule(new_model(config.model, splits), config)
-
-
 def speed(
     splits: Splits, config: RunConfig, device: str, precision: str, tokens: int, compiled: bool
 ) -> dict[str, Any]:
     """One row: rates in interactions a second, memory in MiB."""
     products(precision)
-    number = "bfloat16" if precision == "bfloat16" else "float32"
     t = dataclasses.replace(
         config.train,
         accelerator=device,
-        precision=number,
+        precision=SETTING[precision],
         tokens_per_batch=tokens,
         compile=compiled,
     )
-    module = module_of(dataclasses.replace(config, train=t), splits)
+    module = module_for("retrospective", dataclasses.replace(config, train=t), splits)
     some = sample(splits, 1000 if device == "cpu" else 10**6)
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     clock, monitor, busy = Clock(), Watched(t.monitor_every), Busy()
-    fit(module, some, t, [clock, monitor, busy])
+    fit(module, some, t, [clock, monitor, *([busy] if device == "gpu" else [])])
     seconds = clock.epochs[-1]
     training = some.train.interactions / seconds
     memory = torch.cuda.max_memory_allocated() / 2**20
@@ -207,10 +197,12 @@ def speed(
         "training, 1/s": training,
     }
     if device == "gpu":
-        fresh = module_of(settings(config.preset, config.data.dataset), splits)
+        fresh = module_for("retrospective", settings(config.preset, config.data.dataset), splits)
         flops = matrix_flops(fresh, sample(splits, 300), t, 2)
+        with products(precision):
+            reading = read_rate(module, some) if not compiled else np.nan
         row |= {
-            "reading, 1/s": read_rate(module, some, precision) if not compiled else np.nan,
+            "reading, 1/s": reading,
             "memory, MiB": memory,
             "utilisation": busy.share,
             "share of matrix rate": training * flops / matmul_rate(precision),
@@ -229,8 +221,7 @@ class Busy(L.Callback):
         self._samples: list[float] = []
         self._end = threading.Event()
         self._looking = threading.Thread(target=self._look)
-        if module.device.type == "cuda":
-            self._looking.start()
+        self._looking.start()
 
     def _look(self) -> None:
         while not self._end.wait(0.1):
@@ -238,24 +229,9 @@ class Busy(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
         """The training part ends where validation begins."""
-        if module.device.type == "cuda":
-            self._end.set()
-            self._looking.join()
-            self.share = float(np.mean(self._samples)) if self._samples else np.nan
-
-
-@torch.no_grad()
-def read_rate(module: KTModule, splits: Splits, precision: str) -> float:
-    """Interactions a second without gradients; the second of two times."""
-    with for_reading(module.model) as device, products(precision):
-        for _ in range(2):
-            started = time.perf_counter()
-            for batch in loader(splits.train, reading_tokens(device)):
-                batch = batch.to(device)
-                module.model(batch.skills, batch.responses, batch.items)
-            torch.cuda.synchronize()
-            seconds = time.perf_counter() - started
-    return splits.train.interactions / seconds
+        self._end.set()
+        self._looking.join()
+        self.share = float(np.mean(self._samples)) if self._samples else np.nan
 
 
 def matmul_rate(precision: str, n: int = 8192, times: int = 10) -> float:

@@ -166,7 +166,7 @@ def coverage(learners: int, repeats: int, resamples: int, truth: dict[str, float
     for seed in range(repeats):
         bootstrap = Bootstrap(learners, resamples, seed)
         # Each learner left out once, for BCa, in the same pass, where that is no more work than it.
-        left_out = 1 - np.eye(learners)[: learners if learners <= resamples else 0]
+        left_out = 1 - np.eye(learners if learners <= resamples else 0, learners)
         bootstrap.weights = np.vstack([bootstrap.weights, left_out])
         for name, values in measures(draw(learners, seed), bootstrap).items():
             draws, without = values[: resamples + 1], values[resamples + 1 :]
@@ -196,20 +196,25 @@ def others(
     """Ends of the other kinds of interval."""
     value, resampled = draws[0], draws[1:][np.isfinite(draws[1:])]
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
-    known = without[np.isfinite(without)]
-    apart = known.mean() - known if len(known) else known
+    quantile = t.ppf(tails[1], n - 1)
+    ends = {
+        "percentile": tuple(np.quantile(resampled, tails)),
+        "t": tuple(value + quantile * resampled.std() * np.array([-1, 1])),
+    }
+    if len(without):
+        ends["BCa"] = tuple(np.quantile(resampled, _bca_levels(value, resampled, without, tails)))
+    return ends
+
+
+def _bca_levels(
+    value: float, resampled: np.ndarray, without: np.ndarray, tails: np.ndarray
+) -> np.ndarray:
+    apart = without[np.isfinite(without)].mean() - without[np.isfinite(without)]
     size = (apart**2).sum() ** 1.5
     skew = (apart**3).sum() / (6 * size) if size else 0.0
     below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
     shift = norm.ppf(np.clip(below, 1e-6, 1 - 1e-6)) + norm.ppf(tails)
-    levels = norm.cdf(shift - norm.ppf(tails) + shift / (1 - skew * shift))
-    quantile = t.ppf(tails[1], n - 1)
-    ends = {
-        "percentile": tuple(np.quantile(resampled, tails)),
-        "BCa": tuple(np.quantile(resampled, levels)),
-        "t": tuple(value + quantile * resampled.std() * np.array([-1, 1])),
-    }
-    return {kind: of for kind, of in ends.items() if kind != "BCa" or len(without)}
+    return norm.cdf(shift - norm.ppf(tails) + shift / (1 - skew * shift))
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTN
 from kt_core.benchmark import markdown
 from kt_core.config import RunConfig, TrainConfig, with_overrides
 from kt_core.data import Splits, loader
-from kt_core.data.batches import READING
+from kt_core.data.batches import reading_tokens
 from kt_core.data.sequences import Sequences, Vocabulary
+from kt_core.devices import for_reading
 from kt_core.evaluate import evaluate
 from kt_core.fitting import NextStep, fit
 from kt_core.monitor import Monitor
@@ -202,13 +203,17 @@ def train_rate(
 
 @torch.no_grad()
 def read_rate(module: NextStep, splits: Splits) -> float:
-    """Interactions a second without gradients, in evaluation's batches; the second of two times."""
-    module.eval()
-    for _ in range(2):
-        started = time.perf_counter()
-        for batch in loader(splits.train, READING):
-            module.model(batch.skills, batch.responses, batch.items)
-        seconds = time.perf_counter() - started
+    """Interactions a second without gradients, in evaluation's batches and where it reads; the
+    second of two times."""
+    with for_reading(module.model) as device:
+        for _ in range(2):
+            started = time.perf_counter()
+            for batch in loader(splits.train, reading_tokens(device)):
+                batch = batch.to(device)
+                module.model(batch.skills, batch.responses, batch.items)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - started
     return splits.train.interactions / seconds
 
 

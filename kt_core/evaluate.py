@@ -113,8 +113,8 @@ def evaluate(
         ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=kind)
         most = int(reading_tokens(device) / max(1, C / STATES_A_STEP))
         for number, batch in _in_turn(steps, most):
+            index = batch.index.numpy()
             batch = batch.to(device)
-            index = batch.index.cpu().numpy()
             who = torch.from_numpy(steps.learner[index]).to(device)
             start = ended_in[who] if number else None
             states = model.forward_with_states(

@@ -189,9 +189,9 @@ def _folds(whole: Sequences, seed: int) -> np.ndarray:
 
 
 def _places(whole: Sequences, batch: Batch) -> np.ndarray:
-    starts = torch.from_numpy(whole.starts[batch.index.cpu().numpy()])
+    starts = torch.from_numpy(whole.starts[batch.index.numpy()])
     at = starts[:, None] + torch.arange(batch.valid.shape[1])
-    return at[batch.valid.cpu()].numpy()
+    return at[batch.valid].numpy()
 
 
 def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
