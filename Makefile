@@ -3,6 +3,7 @@
 # make lab      open the notebooks
 # make coverage     run them with a count of the lines of kt_core that they reach
 # make test-oldest  run most of them with the oldest versions that pyproject.toml allows
+# make test-newest  run all of them with the newest versions that there are
 # make audit        look for versions that clash or have known holes
 # make gallery  make figures/ again
 
@@ -22,13 +23,14 @@ SEED    ?= 0
 NAME    ?=
 ARGS    ?=
 
+NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
 OLDEST_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,audit baselines_classic baselines_neural ceiling \
 	cohort config evaluation hidden invariants_fuzz losses metrics model not_defined odd_readers path readers resume \
 	robustness_readers robustness_runs robustness_stored sequences statistics store training use))
 
-.PHONY: report test coverage test-oldest audit lab gallery lint clean
+.PHONY: report test coverage test-oldest test-newest audit lab gallery lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
@@ -45,6 +47,9 @@ coverage: $(VENV)/.installed-test
 
 test-oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -W default $(OLDEST_TESTS) $(ARGS)
+
+test-newest: $(NEWEST)/.installed
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 audit: $(VENV)/.installed-test
 	$(PY) -m pip check
@@ -66,7 +71,7 @@ gallery: $(VENV)/.installed
 	rm -rf $(VENV)/gallery-runs
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) build *.egg-info
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
@@ -87,4 +92,10 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(if $(TORCH_INDEX),$(OLDEST)/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==$(OLDEST_TORCH))
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	touch $@
+
+$(NEWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(NEWEST)
+	$(if $(TORCH_INDEX),$(NEWEST)/bin/python -m pip install --quiet --index-url $(TORCH_INDEX) torch)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable '.[test]'
 	touch $@

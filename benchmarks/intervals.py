@@ -9,9 +9,10 @@ Learners are drawn again and again from one population: abilities, skills of unl
 of a measure is its value on 200,000 learners. The share of samples whose interval holds it has a
 Monte-Carlo error of its own, sqrt(0.95 * 0.05 / repeats): 0.7 points with 1,000 samples.
 
-Beside the interval that the reports have, percentiles at levels that are widened where learners are
-few (Hesterberg 2015, section 5.3), stand three others from the same resamples: percentiles at 2.5
-and 97.5 %, BCa (Efron 1987), and a t interval with the bootstrap's standard error.
+Beside the intervals that the reports have (percentiles at levels that are widened where learners
+are few; for means and ratios out to the ends of the bootstrap-t interval) stand four others from
+the same resamples: these percentiles alone (Hesterberg 2015, section 5.3), percentiles at 2.5 and
+97.5 %, BCa (Efron 1987), and a t interval with the bootstrap's standard error.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata, t
+from scipy.special import expit
+from scipy.stats import norm, t
 
 from kt_core.benchmark import markdown
+from kt_core.diagnostics import rmse, share_of_variance
 from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.association import Association
-from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.metrics.association import Association, rank_correlation
+from kt_core.metrics.bootstrap import Bootstrap, Estimate, levels
 from kt_core.metrics.prediction import Prediction
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")
 SKILLS, POPULATION = 5, 200_000
-KINDS = ("widened percentile", "percentile", "BCa", "t")
+KINDS = ("of the reports", "widened percentile", "percentile", "BCa", "t")
 KEYS = ["measure", "learners", "interval"]
 LEARNERS = (5, 10, 20, 50, 100, 300)
 
@@ -110,50 +112,44 @@ def draw(learners: int, seed: int) -> Sample:
     )
 
 
-def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """Each measure of the report on all rows of the weights, computed as there."""
-    n, one = bootstrap.n, np.ones(len(s.learner))
+def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
+    """Each measure of the report, computed as there."""
+    n = bootstrap.n
     mine, yours = (Prediction(p, s.correct, s.learner, bootstrap) for p in (s.predicted, s.other))
     x, y = (
         Association(p, s.correct, s.learner, s.skill, bootstrap) for p in (s.predicted, s.other)
     )
     group = s.skill * 1000 + s.opportunity
     agree = degree_of_agreement(s.predicted, s.correct, s.learner, group, bootstrap)[0]
-    ranks = (rankdata(v) for v in (s.grown, s.true_grown))
-    auc, means = mine.auc(), mine.means()
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return bootstrap.weights @ np.bincount(s.learner, values, n)
-
-    level, count = logit(s.predicted), total(one)
-    moment = total(s.grown * level) - total(s.grown) * total(level) / count
-    spread = total(level * level) - total(level) ** 2 / count
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = total(s.grown) / np.where(total(s.true_grown) > 0, total(s.true_grown), np.nan)
-    return {
-        "AUC": auc,
-        "AUC, difference of two models": auc - yours.auc(),
-        "accuracy": means["accuracy"],
-        "log loss": means["log loss"],
-        "Brier score": means["Brier score"],
+    one = np.ones(len(s.learner))
+    grown, true_grown, count = (np.bincount(s.learner, v, n) for v in (s.grown, s.true_grown, one))
+    of_a_report = pd.DataFrame(vars(s)).rename(columns={"mastery": "true_mastery"})
+    draws = {
+        "AUC, difference of two models": mine.auc() - yours.auc(),
         "correlation, pooled": x.pooled(),
         "correlation, difference of two models": x.pooled() - y.pooled(),
         "correlation, within skill": x.within_skill(),
         "correlation, mean over skills": x.skill_average(),
         "correlation, mean over learners": x.learner_average(),
         "degree of agreement": agree,
-        "mean": total(s.grown) / count,
-        "ratio of two means": ratio,
-        "root of a mean square": np.sqrt(total((s.predicted - s.mastery) ** 2) / count),
-        "rank correlation": Association(*ranks, s.learner, s.skill, bootstrap).pooled(),
-        "share of a variance": moment / spread,
+        "rank correlation": rank_correlation(s.grown, s.true_grown, s.learner, bootstrap),
     }
+    return (
+        mine.estimates()
+        | {name: bootstrap.estimate(v, 0, n) for name, v in draws.items()}
+        | {
+            "mean": bootstrap.ratio(grown, count, (-1, 1)),
+            "ratio of two means": bootstrap.ratio(grown, true_grown),
+            "root of a mean square": rmse(of_a_report, "predicted", bootstrap),
+            "share of a variance": share_of_variance(of_a_report, bootstrap),
+        }
+    )
 
 
 def truths() -> dict[str, float]:
     """The measures of the population."""
     found = measures(draw(POPULATION, seed=10**9), Bootstrap(POPULATION, 0))
-    return {name: float(values[0]) for name, values in found.items()}
+    return {name: e.value for name, e in found.items()}
 
 
 def coverage(learners: int, repeats: int, resamples: int, truth: dict[str, float]) -> pd.DataFrame:
@@ -164,16 +160,16 @@ def coverage(learners: int, repeats: int, resamples: int, truth: dict[str, float
     """
     held: dict[tuple[str, str], list[bool]] = {(m, k): [] for m in truth for k in KINDS}
     for seed in range(repeats):
-        bootstrap = Bootstrap(learners, resamples, seed)
-        # Each learner left out once, for BCa, in the same pass, where that is no more work than it.
-        left_out = 1 - np.eye(learners if learners <= resamples else 0, learners)
-        bootstrap.weights = np.vstack([bootstrap.weights, left_out])
-        for name, values in measures(draw(learners, seed), bootstrap).items():
-            draws, without = values[: resamples + 1], values[resamples + 1 :]
-            estimate = bootstrap.estimate(draws, 0, learners)
-            if not np.isfinite(estimate.low):
+        sample = draw(learners, seed)
+        # For BCa each learner is left out once, where that is no more work than the resamples.
+        left_out = Bootstrap(learners, 0)
+        left_out.weights = 1 - np.eye(learners if learners <= resamples else 0, learners)
+        without = measures(sample, left_out) if len(left_out.weights) else {}
+        for name, e in measures(sample, Bootstrap(learners, resamples, seed)).items():
+            if not np.isfinite(e.low):
                 continue
-            ends = others(draws, without, learners) | {KINDS[0]: (estimate.low, estimate.high)}
+            apart = without[name].draws if without else np.empty(0)
+            ends = others(e.draws, apart, learners) | {KINDS[0]: (e.low, e.high)}
             for kind, (low, high) in ends.items():
                 held[name, kind].append(low <= truth[name] <= high)
     return pd.DataFrame(
@@ -198,6 +194,7 @@ def others(
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
     quantile = t.ppf(tails[1], n - 1)
     ends = {
+        "widened percentile": tuple(np.quantile(resampled, levels(n))),
         "percentile": tuple(np.quantile(resampled, tails)),
         "t": tuple(value + quantile * resampled.std() * np.array([-1, 1])),
     }

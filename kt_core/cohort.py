@@ -181,8 +181,8 @@ def learning_curves(evidence: Evidence, most: int = 15, resamples: int = 200) ->
     table = []
     for opportunity, part in rows.groupby("opportunity"):
         right = np.bincount(part["learner"], part["correct"], bootstrap.n)
-        count = np.bincount(part["learner"], minlength=bootstrap.n).astype(float)
-        e = bootstrap.ratio(right, count)
+        count = np.bincount(part["learner"], minlength=bootstrap.n)
+        e = bootstrap.ratio(right, count, bounds=(0, 1))
         table.append(
             {
                 "opportunity": opportunity,
@@ -234,7 +234,7 @@ def skill_growth(
     rows = []
     for skill, part in pairs[pairs["answers"] >= 2].groupby("skill"):
         bootstrap = Bootstrap(len(part), resamples)
-        e = bootstrap.mean(part["growth"].to_numpy())
+        e = bootstrap.mean(part["growth"].to_numpy(), bounds=(-1, 1))
         long = part[part["answers"] >= STUCK_ANSWERS]
         stuck = ((long["end"] < 0.5) & (long["growth"] < 0.1)).mean()
         rows.append(

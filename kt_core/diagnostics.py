@@ -7,12 +7,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 from scipy.special import logit
-from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from kt_core.evaluate import Evidence
-from kt_core.metrics.association import TINY, Association
-from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
+from kt_core.metrics.association import rank_correlation
+from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate, tidy
 from kt_core.metrics.prediction import Prediction
 from kt_core.trace import from_mastery
 
@@ -97,9 +96,9 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     def add(quantity: str, sees: str, e: Estimate) -> None:
         table.append({"quantity": quantity, "sees": sees, **dataclasses.asdict(e)})
 
-    def mean(part: pd.DataFrame, values: pd.Series) -> Estimate:
-        counts = np.bincount(part["learner"], minlength=n).astype(float)
-        return bootstrap.ratio(np.bincount(part["learner"], values, n), counts)
+    def mean(part: pd.DataFrame, values: pd.Series, low: float, high: float) -> Estimate:
+        counts = np.bincount(part["learner"], minlength=n)
+        return bootstrap.ratio(np.bincount(part["learner"], values, n), counts, (low, high))
 
     if len(rows) and "mastery_pre" in rows:
         answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
@@ -111,30 +110,37 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         add("what that costs in AUC", "pre", bootstrap.estimate(own - path, *size))
     if "flip" in frame:
         lowered = (frame["flip"] < 0).astype(float)
-        add("a right answer would lower mastery (share)", "intervention", mean(frame, lowered))
-        add("mean effect of right against wrong", "intervention", mean(frame, frame["flip"]))
+        add(
+            "a right answer would lower mastery (share)", "intervention", mean(frame, lowered, 0, 1)
+        )
+        add("mean effect of right against wrong", "intervention", mean(frame, frame["flip"], -1, 1))
     if "grown" in rows:
-        moment = _share_of_variance(rows, bootstrap)
+        moment = share_of_variance(rows, bootstrap)
         add("gains' share of the logit's variance", "pre", moment)
         seen = frame[frame["revision"].notna()]
-        size = mean(seen, seen["revision"].abs())
+        size = mean(seen, seen["revision"].abs(), 0, np.inf)
         add("mean revision of the belief about the start (logits)", "post", size)
     return pd.DataFrame(table)
 
 
-def _share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
+def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
+    """Which share of the variance of the predicted logit the column `grown` accounts for."""
     grown, level = rows["grown"].to_numpy(float), logit(rows["predicted"].to_numpy(float))
     level = np.clip(level, -30, 30)
     if len(rows):
         level = level - level.mean()  # the sum of squares stays accurate
     learner, n = rows["learner"].to_numpy(), bootstrap.n
     terms = (np.ones_like(level), grown, level, grown * level, level * level)
-    count, g, v, gv, vv = (bootstrap.weights @ np.bincount(learner, t, n) for t in terms)
+    parts = np.stack([np.bincount(learner, t, n) for t in terms])
     with np.errstate(invalid="ignore", divide="ignore"):
-        varied = vv - v * v / count
+        count, g, v, gv, vv = parts @ bootstrap.weights.T
+        g, v = g / count, v / count
+        varied = vv - count * v * v
         varied = np.where(varied > TINY * vv, varied, np.nan)  # rounding is no variance
-        share = (gv - g * v / count) / varied
-    return bootstrap.estimate(share, len(rows), rows["learner"].nunique())
+        share = (gv - count * g * v) / varied
+        by_sums = (g - share * v) * v, -v, 2 * share * v - g, np.ones_like(share), -share
+        errors = bootstrap.errors(np.column_stack(by_sums) / varied[:, None], parts)
+    return bootstrap.estimate(share, len(rows), rows["learner"].nunique(), errors)
 
 
 def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
@@ -142,9 +148,8 @@ def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 
     Filtered mastery stands beside the filter's ceiling and the trajectory beside the smoother's:
     the posterior means under the simulator's true parameters (`kt_core.data.ceiling`), where the
-    evidence has them. Rank correlations are Pearson's on ranks over the whole split, so that
-    resampling learners does not rank again. Growth is mastery after the last minus after the first
-    opportunity on a skill, along the trajectory.
+    evidence has them. Growth is mastery after the last minus after the first opportunity on a
+    skill, along the trajectory.
     """
     frame = evidence.frame
     if "true_mastery" not in frame or "mastery_post" not in frame:
@@ -157,7 +162,7 @@ def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         for predictor, column in found:
             e = {
                 "mastery, rank correlation": _rank_correlation(frame, column, bootstrap),
-                "mastery, RMSE": _rmse(frame, column, bootstrap),
+                "mastery, RMSE": rmse(frame, column, bootstrap),
             }
             if sees == "retrospective":
                 e |= _growth(frame, column, bootstrap)
@@ -165,28 +170,31 @@ def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
     return pd.concat(table, ignore_index=True)
 
 
-def _rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+def rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+    """Root mean square error of a column of mastery against the truth."""
     squared, n = (frame[column] - frame["true_mastery"]) ** 2, bootstrap.n
     total, count = (np.bincount(frame["learner"], w, n) for w in (squared, np.ones(len(frame))))
-    return bootstrap.estimate(np.sqrt(bootstrap.ratio(total, count).draws), len(frame), n)
+    e = bootstrap.ratio(total, count, bounds=(0, 1))
+    roots = {name: np.sqrt(getattr(e, name)) for name in ("value", "low", "high", "draws")}
+    return dataclasses.replace(e, **roots)
 
 
 def _growth(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> dict[str, Estimate]:
     pairs, n = frame.groupby(["learner", "skill"]), bootstrap.n
     both = pairs[[column, "true_mastery"]]
     growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
-    count = np.bincount(growth["learner"], minlength=n).astype(float)
+    count = np.bincount(growth["learner"], minlength=n)
     sums = [np.bincount(growth["learner"], growth[c], n) for c in (column, "true_mastery")]
     ratio = bootstrap.ratio(sums[0], sums[1])
     return {
         "growth, rank correlation": _rank_correlation(growth, column, bootstrap),
-        "growth, mean": bootstrap.ratio(sums[0], count),
-        "growth, mean of the truth": bootstrap.ratio(sums[1], count),
+        "growth, mean": bootstrap.ratio(sums[0], count, (-1, 1)),
+        "growth, mean of the truth": bootstrap.ratio(sums[1], count, (-1, 1)),
         "growth, mean by the truth's": dataclasses.replace(ratio, entries=len(growth)),
     }
 
 
 def _rank_correlation(table: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
-    x, y = rankdata(table[column]), rankdata(table["true_mastery"])
-    learner, skill = table["learner"].to_numpy(), table["skill"].to_numpy()
-    return Association(x, y, learner, skill, bootstrap).estimate("pooled")
+    x, y = table[column].to_numpy(float), table["true_mastery"].to_numpy(float)
+    values = rank_correlation(x, y, table["learner"].to_numpy(), bootstrap)
+    return bootstrap.estimate(values, len(table), table["learner"].nunique())

@@ -99,8 +99,9 @@ def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """
     base = _loss(frame["believed"], frame["correct"])
     learner, n = frame["learner"].to_numpy(), bootstrap.n
-    count = np.bincount(learner, minlength=n).astype(float)
-    estimates = {"log loss, gains as they are": bootstrap.ratio(_sum(base, learner, n), count)}
+    count = np.bincount(learner, minlength=n)
+    own = bootstrap.ratio(_sum(base, learner, n), count, bounds=(0, np.inf))
+    estimates = {"log loss, gains as they are": own}
     start = frame["believed"] - frame["grown"]
     for name, grown in (
         ("no gains, minus as they are", 0.0),

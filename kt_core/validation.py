@@ -150,7 +150,7 @@ def violation_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         if name not in by_learner:
             continue
         broken, places = by_learner[name].to_numpy(), by_learner[f"{name}_n"].to_numpy()
-        e = bootstrap.ratio(broken.astype(float), places.astype(float))
+        e = bootstrap.ratio(broken, places, bounds=(0, 1))
         rows.append(
             {
                 "constraint": name,

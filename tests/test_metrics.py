@@ -73,9 +73,9 @@ def test_prediction_quality(rng, i):
     _, P, Y = resampled(boot, i, learner, p, y)
     assert prediction.auc()[i] == pytest.approx(roc_auc_score(Y, P))
     means = prediction.means()
-    assert means["accuracy"][i] == pytest.approx(((P >= 0.5) == Y).mean())
-    assert means["log loss"][i] == pytest.approx(log_loss(Y, P))
-    assert means["Brier score"][i] == pytest.approx(brier_score_loss(Y, P))
+    assert means["accuracy"].draws[i] == pytest.approx(((P >= 0.5) == Y).mean())
+    assert means["log loss"].draws[i] == pytest.approx(log_loss(Y, P))
+    assert means["Brier score"].draws[i] == pytest.approx(brier_score_loss(Y, P))
 
 
 def test_undefined_is_not_a_number():

@@ -17,10 +17,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from kt_core.diagnostics import conduct_table, recovery_table
+from kt_core.diagnostics import conduct_table, recovery_table, share_of_variance
 from kt_core.evaluate import Evidence
 from kt_core.metrics import Association, Bootstrap, Prediction
 from kt_core.metrics.agreement import degree_of_agreement
+from kt_core.metrics.association import rank_correlation
 from kt_core.metrics.batch import pearson
 from kt_core.metrics.bootstrap import levels
 from kt_core.metrics.nulls import base_rates
@@ -30,13 +31,14 @@ from kt_core.metrics.nulls import base_rates
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     whole = measures(draw(5_000, seed=10**9), Bootstrap(5_000, 0))
-    truth = {name: float(values[0]) for name, values in whole.items()}
+    truth = {name: e.value for name, e in whole.items()}
     table = coverage(50, repeats=40, resamples=100, truth=truth)
     own = table[table["interval"] == KINDS[0]].set_index("measure")
     assert (own["defined"] == 1).all() and own["held"].min() >= 0.75
     assert 0.87 <= own["held"].mean() <= 0.99  # 16 measures, not independent
     narrow = table.groupby("interval")["held"].mean()
     assert narrow["t"] >= narrow["percentile"] - 0.02
+    assert narrow[KINDS[0]] >= narrow["widened percentile"] >= narrow["percentile"]
 
 
 def test_what_is_simulated_is_measured_as_in_the_report():
@@ -46,10 +48,11 @@ def test_what_is_simulated_is_measured_as_in_the_report():
     frame = frame.assign(mastery_post=s.predicted, step=0, sequence=s.learner, revision=0.1)
     evidence = Evidence(frame, np.arange(40))
     recovery = recovery_table(evidence, bootstrap).set_index(["sees", "quantity"])["draws"]
-    np.testing.assert_allclose(got["root of a mean square"], recovery["post", "mastery, RMSE"])
+    error = got["root of a mean square"].draws
+    np.testing.assert_allclose(error, recovery["post", "mastery, RMSE"])
     conduct = conduct_table(evidence, bootstrap).set_index("quantity")["draws"]
     share = conduct["gains' share of the logit's variance"]
-    np.testing.assert_allclose(got["share of a variance"], share, rtol=1e-6)
+    np.testing.assert_allclose(got["share of a variance"].draws, share, rtol=1e-6)
 
 
 def test_intervals_of_few_learners_are_wider_as_a_t_interval_is():
@@ -71,6 +74,60 @@ def test_the_interval_is_the_middle_of_the_draws_and_never_of_few():
         some = values.copy()
         some[1 : undefined + 1] = np.nan
         assert np.isfinite(bootstrap.estimate(some, 7, 3).low) == known
+
+
+def hull(bootstrap, measure, n):
+    """The interval of a function of learners' weights, its standard errors from differences."""
+    values = np.array([measure(w) for w in bootstrap.weights])
+    more = 1e-6 * np.eye(n)
+    slopes = [
+        [(measure(w + e) - value) / 1e-6 for e in more]
+        for w, value in zip(bootstrap.weights, values, strict=True)
+    ]
+    errors = np.sqrt((bootstrap.weights * np.square(slopes)).sum(1))
+    real = errors[1:] > 1e-9  # one learner drawn n times has no error
+    apart = (values[1:][real] - values[0]) / errors[1:][real]
+    low, high = np.quantile(values[1:], levels(n))
+    up, down = np.quantile(apart, (0.975, 0.025)) * errors[0]
+    return min(low, values[0] - up), max(high, values[0] - down), (low, high)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(4, 0), (12, 1), (30, 2)])
+def test_ratios_reach_to_the_ends_of_the_bootstrap_t_interval(n, seed):
+    rng, bootstrap = np.random.default_rng(seed), Bootstrap(n, 200, seed)
+    a, b = rng.lognormal(0, 1.5, n), rng.integers(1, 9, n)
+    low, high, percentiles = hull(bootstrap, lambda w: (w @ a) / (w @ b), n)
+    e = bootstrap.ratio(a, b)
+    assert (e.low, e.high) == pytest.approx((low, high), rel=1e-4) and high > percentiles[1]
+    cut = bootstrap.ratio(a, b, bounds=(0, percentiles[1]))
+    assert (cut.low, cut.high) == pytest.approx((max(low, 0), percentiles[1]), rel=1e-4)
+
+
+def test_so_does_the_gains_share_of_the_variance():
+    rng, n, bootstrap = np.random.default_rng(0), 15, Bootstrap(15, 200)
+    rows = pd.DataFrame({"learner": rng.integers(n, size=90), "predicted": rng.random(90)})
+    rows["grown"] = rng.lognormal(0, 1, 90) * rows["predicted"]
+    level = np.log(rows["predicted"] / (1 - rows["predicted"])).to_numpy()
+
+    def share(w):
+        cov = np.cov(rows["grown"], level, aweights=w[rows["learner"]])
+        return cov[0, 1] / cov[1, 1]
+
+    low, high, percentiles = hull(bootstrap, share, n)
+    e = share_of_variance(rows, bootstrap)
+    assert (e.low, e.high) == pytest.approx((low, high), rel=1e-4)
+    assert (low, high) != percentiles
+
+
+def test_ratios_without_a_standard_error_have_percentiles_alone():
+    bootstrap, one = Bootstrap(20, 300), np.ones(20)
+    same = bootstrap.ratio(0.1 * one, 3 * one)
+    assert same.low == pytest.approx(same.value) and same.high == pytest.approx(same.value)
+    once = np.where(np.arange(20) == 7, 1, 0)  # in a third of the resamples, never
+    e = bootstrap.ratio(once, one)
+    np.testing.assert_allclose([e.low, e.high], np.quantile(e.draws[1:], levels(20)))
+    never = bootstrap.ratio(0 * one, one)
+    assert (never.low, never.value, never.high) == (0, 0, 0)
 
 
 # References
@@ -115,9 +172,9 @@ def test_prediction_quality_against_scikit_learn(data):
                 "log loss": log_loss(y, clipped, sample_weight=v, labels=[0, 1]),
                 "Brier score": brier_score_loss(y, p, sample_weight=v),
             }
-            assert {k: m[i] for k, m in means.items()} == pytest.approx(want)
+            assert {k: m.draws[i] for k, m in means.items()} == pytest.approx(want)
         else:
-            assert all(np.isnan(m[i]) for m in means.values())
+            assert all(np.isnan(m.draws[i]) for m in means.values())
 
 
 @given(rated(), st.lists(st.integers(0, 2), min_size=25, max_size=25))
@@ -163,6 +220,20 @@ def test_correlations_against_scipy_at_any_scale(seed, n, shift, scale):
     assert a.within_skill()[0] == pytest.approx(want, abs=1e-5, nan_ok=True)
     tensors = [torch.tensor(v) for v in (x, y, skill)]
     assert pearson(*tensors[:2]).item() == pytest.approx(pearsonr(x, y)[0])
+
+
+@given(rated(), st.lists(st.integers(-2, 2), min_size=25, max_size=25))
+def test_rank_correlation_is_scipys_on_the_rows_as_often_as_drawn(data, others):
+    x, _, learner, weights = data
+    y = np.array(others[: len(x)], float)
+    values = rank_correlation(x, y, learner, weighted(weights))
+    for value, v in zip(values, (np.ones(4, int), weights.astype(int)), strict=True):
+        X, Y = np.repeat(x, v[learner]), np.repeat(y, v[learner])
+        defined = len(x) > 2 and len({*X}) > 1 and len({*Y}) > 1
+        want = spearmanr(X, Y)[0] if defined else np.nan
+        assert value == pytest.approx(want, nan_ok=True)
+    more = np.append(x, [np.nan, 0.5]), np.append(y, [1.0, np.inf]), np.append(learner, [0, 0])
+    np.testing.assert_array_equal(rank_correlation(*more, weighted(weights)), values)
 
 
 @pytest.mark.parametrize("seed", range(3))

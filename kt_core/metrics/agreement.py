@@ -42,8 +42,8 @@ def degree_of_agreement(
     # one cumulative sum; whole numbers are summed three times faster than others.
     rare = right if 2 * right.sum() <= len(right) else ~right
     before = np.append(0, np.cumsum(~rare))
-    below, up_to = (before[ends][rare] for ends in _spans(new_level))
-    first, last = (before[ends][rare] for ends in _spans(new_group))
+    below, up_to = (before[ends][rare] for ends in spans(new_level))
+    first, last = (before[ends][rare] for ends in spans(new_group))
     few, many, tied = learner[rare], learner[~rare], (below < up_to).any()
     values, pairs = np.full(len(bootstrap.weights), np.nan), 0
     sums = np.zeros(len(many) + 1, np.int64)
@@ -59,7 +59,7 @@ def degree_of_agreement(
     return values, pairs
 
 
-def _spans(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def spans(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the run that each row belongs to begins and ends, from marks at the first rows."""
     start = np.flatnonzero(begins)
     end = np.append(start[1:], len(begins))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from kt_core.metrics.bootstrap import Bootstrap, Estimate
-
-TINY = 1e-12  # below this share of the whole, a variance or a difference is rounding, not spread
+from kt_core.metrics.agreement import spans
+from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate
 
 
 class Association:
@@ -79,6 +78,45 @@ class Association:
 
     def _by_skill(self) -> list[np.ndarray]:
         return [np.asarray((c.T @ self.bootstrap.weights.T).T) for c in self.cells]
+
+
+def rank_correlation(
+    x: np.ndarray, y: np.ndarray, learner: np.ndarray, bootstrap: Bootstrap
+) -> np.ndarray:
+    """Spearman's correlation over rows that belong to learners, each resample with ranks of its
+    own, [R+1].
+
+    Parameters
+    ----------
+    x, y : [N]; rows where either is not finite are left out.
+    learner : [N], numbers from 0.
+    """
+    keep = np.isfinite(x) & np.isfinite(y)
+    keep &= keep.sum() > 2
+    x, y, learner = x[keep], y[keep], learner[keep]
+    rank_x, rank_y = _Ranks(x), _Ranks(y)
+    values = np.full(len(bootstrap.weights), np.nan)
+    for i, weights in enumerate(bootstrap.weights):
+        w = weights.take(learner)
+        a, b = rank_x(w), rank_y(w)
+        spread = np.sqrt((w @ (a * a)) * (w @ (b * b)))
+        values[i] = np.clip((w @ (a * b)) / spread, -1, 1) if spread > 0 else np.nan
+    return values
+
+
+class _Ranks:
+    """Ranks of values that stand there as often as whole weights say, ties in their middle, minus
+    the mean rank."""
+
+    def __init__(self, values: np.ndarray):
+        self.order = np.argsort(values)
+        level = np.diff(values[self.order], prepend=np.nan) != 0
+        place = np.argsort(self.order)
+        self.below, self.up_to = (ends[place] for ends in spans(level))
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        count = np.append(0, np.cumsum(weights[self.order]))
+        return (count[self.below] + count[self.up_to] - count[-1]) / 2
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit
 
+TINY = 1e-12  # below this share of the whole, a variance or a difference is rounding, not spread
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its 95 % percentile interval over learners (`levels`).
+    """A measured value with its 95 % interval over learners (`Bootstrap.estimate`).
 
     `value` is NaN where the measure is not defined (one class, no spread, nobody qualifies); the
     interval is NaN too where fewer than 95 % of the resamples define it, or with one learner.
@@ -46,6 +48,16 @@ def levels(learners: int) -> tuple[float, float]:
     return float(low), float(1 - low)
 
 
+def _studentised(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95 % bootstrap-t interval; the value twice where it, or more than 5 % of the
+    resamples, have no error."""
+    known = errors[1:] > 0
+    if not errors[0] > 0 or known.mean() < 0.95:
+        return values[0], values[0]
+    apart = (values[1:][known] - values[0]) / errors[1:][known]
+    return tuple(values[0] - errors[0] * np.quantile(apart, (0.975, 0.025)))
+
+
 class Bootstrap:
     """Resamples of `n` learners.
 
@@ -60,26 +72,66 @@ class Bootstrap:
         self.n, self.resamples = n, resamples
         self.weights = np.vstack([np.ones((1, n)), draws]).astype(np.float64)
 
-    def estimate(self, values: np.ndarray, entries: int, learners: int) -> Estimate:
-        """An `Estimate` from a measure's values on all rows of `weights`, [R+1]."""
+    def estimate(
+        self,
+        values: np.ndarray,
+        entries: int,
+        learners: int,
+        errors: np.ndarray | None = None,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Estimate:
+        """An `Estimate` from a measure's values on all rows of `weights`, [R+1].
+
+        The interval lies between percentiles (`levels`). Where the measure's standard error on each
+        row is known, `errors` [R+1], it reaches to the ends of the bootstrap-t interval too (Efron
+        and Tibshirani 1993, section 12.5), cut at the measure's `bounds`: percentiles of a skewed
+        measure of few learners fall short on its long side.
+        """
         value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
         few = self.n == 1 or learners == 1  # resampling one learner draws the same one again
-        if few or not np.isfinite(value) or len(draws) < 0.95 * self.resamples:
+        few |= len(draws) < max(0.95 * self.resamples, 1)
+        if few or not np.isfinite(value):
             return Estimate(value, entries=entries, learners=learners, draws=values)
         low, high = np.quantile(draws, levels(learners))
+        if errors is not None:
+            ends = np.clip(_studentised(values, errors), *bounds)
+            low, high = min(low, ends[0]), max(high, ends[1])
         return Estimate(value, float(low), float(high), entries, learners, values)
 
-    def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
-        """Sum over learners of `numerator` by that of `denominator`, each [n]."""
-        total = self.weights @ denominator
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values = np.where(total == 0, np.nan, (self.weights @ numerator) / total)
-        return self.estimate(values, int(denominator.sum()), int((denominator > 0).sum()))
+    def errors(self, gradient: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """Standard errors of a measure that is a function of J sums over learners and does not
+        change with the scale of the weights, by the infinitesimal jackknife; [R+1].
 
-    def mean(self, per_learner: np.ndarray) -> Estimate:
+        Parameters
+        ----------
+        gradient : [R+1, J], of the measure by its sums, on each row of the weights.
+        parts : [J, n], each learner's part of the sums.
+        """
+        rows = zip(self.weights, gradient, strict=True)
+        return np.sqrt([w @ np.square(g @ parts) for w, g in rows])
+
+    def ratio(
+        self,
+        numerator: np.ndarray,
+        denominator: np.ndarray,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Estimate:
+        """Sum over learners of `numerator` by that of `denominator`, each [n]."""
+        a, b = np.asarray(numerator, float), np.asarray(denominator, float)
+        total = self.weights @ b
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = np.where(total == 0, np.nan, (self.weights @ a) / total)
+            gradient = np.column_stack([np.ones_like(values), -values]) / total[:, None]
+            errors = self.errors(gradient, np.stack([a, b]))
+        size = int(b.sum()), int((b > 0).sum())
+        return self.estimate(values, *size, errors, bounds)
+
+    def mean(
+        self, per_learner: np.ndarray, bounds: tuple[float, float] = (-np.inf, np.inf)
+    ) -> Estimate:
         """Mean over the learners for whom the value, [n], is defined."""
         defined = np.isfinite(per_learner)
-        return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float))
+        return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float), bounds)
 
 
 def tidy(estimates: dict[str, Estimate], label: str) -> pd.DataFrame:

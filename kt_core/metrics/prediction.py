@@ -39,29 +39,25 @@ class Prediction:
         everyone = np.zeros(len(self.p), np.int64)
         return degree_of_agreement(self.p, self.y, self.learner, everyone, self.bootstrap)[0]
 
-    def means(self) -> dict[str, np.ndarray]:
-        """Accuracy at one half, log loss and Brier score, each [R+1]."""
+    def means(self) -> dict[str, Estimate]:
+        """Accuracy at one half, log loss and Brier score."""
         p = np.clip(self.p, EPS, 1 - EPS)
         terms = {
-            "accuracy": (self.p >= 0.5) == (self.y == 1),
-            "log loss": -np.where(self.y == 1, np.log(p), np.log1p(-p)),
-            "Brier score": (self.p - self.y) ** 2,
+            "accuracy": ((self.p >= 0.5) == (self.y == 1), (0, 1)),
+            "log loss": (-np.where(self.y == 1, np.log(p), np.log1p(-p)), (0, np.inf)),
+            "Brier score": ((self.p - self.y) ** 2, (0, 1)),
         }
         n = self.bootstrap.n
-        count = self.bootstrap.weights @ np.bincount(self.learner, minlength=n)
-        with np.errstate(invalid="ignore"):
-            return {
-                name: (self.bootstrap.weights @ np.bincount(self.learner, term, n)) / count
-                for name, term in terms.items()
-            }
+        count = np.bincount(self.learner, minlength=n)
+        return {
+            name: self.bootstrap.ratio(np.bincount(self.learner, term, n), count, bounds)
+            for name, (term, bounds) in terms.items()
+        }
 
     def estimates(self) -> dict[str, Estimate]:
         """All of them with intervals."""
-        values = {"AUC": self.auc()} | self.means()
-        return {
-            name: self.bootstrap.estimate(v, len(self.p), self.learners)
-            for name, v in values.items()
-        }
+        auc = self.bootstrap.estimate(self.auc(), len(self.p), self.learners)
+        return {"AUC": auc} | self.means()
 
 
 def calibration_curve(prediction: Prediction, points: int = 101, resamples: int = 100):
