@@ -93,6 +93,8 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "  [Gt GtE]": "differs only where all values are 0, and so is the result",
     "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"
     "  [max min]": "where differences are rounding, the largest and the smallest value are one",
+    "metrics.bootstrap: for i, (w, g) in enumerate(zip(self.weights, gradient, strict=True)):"
+    "  [True False]": "both have a row for each resample",
     "metrics.association: safe = np.where(n > 0, n, 1)  [0 1]": "n is a whole number",
     "metrics.association: safe = np.where(n > 0, n, 1)  [1 2]": "divides sums that are 0",
     "metrics.association: spread = (var_x > TINY * xx) & (var_y > TINY * yy)  [Gt GtE]": (

@@ -51,6 +51,11 @@ def one_by_one(net, s, i, start=None):
         return q[0], r[0], net.forward_with_states(q, r, start=start)
 
 
+def test_intervals_of_few_learners_come_with_a_warning():
+    assert reporting.over_learners(1234) == "95 % over 1,234 learners"
+    assert "93 of 100" in reporting.over_learners(12)
+
+
 @pytest.mark.parametrize("mode", ["retrospective", "cumulative", "projection"])
 def test_evidence_row_by_row(mode):
     net, s = model(mode), sequences()

@@ -103,6 +103,29 @@ def test_ratios_reach_to_the_ends_of_the_bootstrap_t_interval(n, seed):
     assert (cut.low, cut.high) == pytest.approx((max(low, 0), percentiles[1]), rel=1e-4)
 
 
+def test_means_do_on_both_sides():
+    values, bootstrap = np.random.default_rng(3).lognormal(0, 1.5, 10), Bootstrap(10, 200)
+    right, left = bootstrap.mean(values), bootstrap.mean(-values)
+    assert (left.low, left.high) == pytest.approx((-right.high, -right.low))
+    assert right.high > np.quantile(right.draws[1:], levels(10))[1]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_prediction_quality_stays_within_its_bounds(seed):
+    rng, n, answers = np.random.default_rng(seed), 8, np.full(8, 6)
+    learner, bootstrap = np.repeat(np.arange(n), 6), Bootstrap(n, 200, seed)
+    correct = rng.random(6 * n) < rng.beta(0.5, 0.3, n)[learner]
+    predicted = 0.01 + 0.98 * rng.beta(0.3, 0.3, n)[learner]
+    p = np.where(correct, predicted, 1 - predicted)
+    means = Prediction(predicted, correct, learner, bootstrap).means()
+    terms = {"accuracy": p >= 0.5, "log loss": -np.log(p), "Brier score": (1 - p) ** 2}
+    for name, term in terms.items():
+        free = bootstrap.ratio(np.bincount(learner, term), answers)
+        most = np.inf if name == "log loss" else 1
+        assert means[name].low == pytest.approx(max(free.low, 0), abs=1e-12)
+        assert means[name].high == pytest.approx(min(free.high, most))
+
+
 def test_so_does_the_gains_share_of_the_variance():
     rng, n, bootstrap = np.random.default_rng(0), 15, Bootstrap(15, 200)
     rows = pd.DataFrame({"learner": rng.integers(n, size=90), "predicted": rng.random(90)})
@@ -128,6 +151,18 @@ def test_ratios_without_a_standard_error_have_percentiles_alone():
     np.testing.assert_allclose([e.low, e.high], np.quantile(e.draws[1:], levels(20)))
     never = bootstrap.ratio(0 * one, one)
     assert (never.low, never.value, never.high) == (0, 0, 0)
+    single = Bootstrap(20, 1).estimate(np.array([1.0, 2.0]), 1, 20)
+    assert (single.low, single.high) == (2, 2)
+
+
+def test_standard_errors_count_where_all_but_a_twentieth_of_the_resamples_have_one():
+    bootstrap, values = Bootstrap(20, 100), np.append(50.0, np.arange(100.0))
+    for errors in (np.zeros(101), np.append(2.0, np.arange(100) > 5)):
+        for first in (values, np.append(50.0, values[:0:-1])):  # the first resample at an end
+            few, plain = bootstrap.estimate(first, 1, 20, errors), bootstrap.estimate(first, 1, 20)
+            assert (few.low, few.high) == (plain.low, plain.high)
+    enough = bootstrap.estimate(values, 1, 20, np.append(2.0, np.arange(100) > 4))
+    assert enough.high > few.high
 
 
 # References
@@ -218,6 +253,9 @@ def test_correlations_against_scipy_at_any_scale(seed, n, shift, scale):
     apart = frame[["x", "y"]] - frame.groupby("skill")[["x", "y"]].transform("mean")
     want = apart.corr().iloc[0, 1] if frame["skill"].duplicated().any() else np.nan
     assert a.within_skill()[0] == pytest.approx(want, abs=1e-5, nan_ok=True)
+    central = np.array([-1.0, 0.0, 1.0, 0.0]) * scale, np.array([1.0, 3.0, 2.0, 5.0])
+    got = Association(*central, np.arange(4), np.zeros(4, int), Bootstrap(4, 0)).pooled()[0]
+    assert got == pytest.approx(pearsonr(*central)[0])
     tensors = [torch.tensor(v) for v in (x, y, skill)]
     assert pearson(*tensors[:2]).item() == pytest.approx(pearsonr(x, y)[0])
 

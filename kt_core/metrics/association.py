@@ -100,13 +100,13 @@ def rank_correlation(
         w = weights.take(learner)
         a, b = rank_x(w), rank_y(w)
         spread = np.sqrt((w @ (a * a)) * (w @ (b * b)))
-        values[i] = np.clip((w @ (a * b)) / spread, -1, 1) if spread > 0 else np.nan
+        values[i] = (w @ (a * b)) / spread if spread else np.nan
     return values
 
 
 class _Ranks:
-    """Ranks of values that stand there as often as whole weights say, ties in their middle, minus
-    the mean rank."""
+    """Twice the ranks of values that stand there as often as whole weights say, ties in their
+    middle, minus the mean: whole numbers."""
 
     def __init__(self, values: np.ndarray):
         self.order = np.argsort(values)
@@ -116,7 +116,7 @@ class _Ranks:
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         count = np.append(0, np.cumsum(weights[self.order]))
-        return (count[self.below] + count[self.up_to] - count[-1]) / 2
+        return count[self.below] + count[self.up_to] - count[-1]
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

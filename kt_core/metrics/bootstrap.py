@@ -49,10 +49,10 @@ def levels(learners: int) -> tuple[float, float]:
 
 
 def _studentised(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Ends of the 95 % bootstrap-t interval; the value twice where it, or more than 5 % of the
-    resamples, have no error."""
+    """Ends of the 95 % bootstrap-t interval; the value twice where more than 5 % of the resamples
+    have no error."""
     known = errors[1:] > 0
-    if not errors[0] > 0 or known.mean() < 0.95:
+    if known.mean() < 0.95:
         return values[0], values[0]
     apart = (values[1:][known] - values[0]) / errors[1:][known]
     return tuple(values[0] - errors[0] * np.quantile(apart, (0.975, 0.025)))
@@ -89,7 +89,7 @@ class Bootstrap:
         """
         value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
         few = self.n == 1 or learners == 1  # resampling one learner draws the same one again
-        few |= len(draws) < max(0.95 * self.resamples, 1)
+        few |= not len(draws) or len(draws) < 0.95 * self.resamples
         if few or not np.isfinite(value):
             return Estimate(value, entries=entries, learners=learners, draws=values)
         low, high = np.quantile(draws, levels(learners))
@@ -107,8 +107,12 @@ class Bootstrap:
         gradient : [R+1, J], of the measure by its sums, on each row of the weights.
         parts : [J, n], each learner's part of the sums.
         """
-        rows = zip(self.weights, gradient, strict=True)
-        return np.sqrt([w @ np.square(g @ parts) for w, g in rows])
+        size, errors = np.abs(parts), np.empty(len(gradient))
+        for i, (w, g) in enumerate(zip(self.weights, gradient, strict=True)):
+            influence = g @ parts
+            influence[np.abs(influence) <= TINY * (np.abs(g) @ size)] = 0  # rounding
+            errors[i] = np.sqrt(w @ np.square(influence))
+        return errors
 
     def ratio(
         self,
