@@ -95,6 +95,8 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "  [max min]": "where differences are rounding, the largest and the smallest value are one",
     "metrics.bootstrap: for i, (w, g) in enumerate(zip(self.weights, gradient, strict=True)):"
     "  [True False]": "both have a row for each resample",
+    "metrics.bootstrap: influence[np.abs(influence) <= TINY * (np.abs(g) @ size)] = 0  # rounding"
+    "  [LtE Lt]": "equal only where both are 0",
     "metrics.association: safe = np.where(n > 0, n, 1)  [0 1]": "n is a whole number",
     "metrics.association: safe = np.where(n > 0, n, 1)  [1 2]": "divides sums that are 0",
     "metrics.association: spread = (var_x > TINY * xx) & (var_y > TINY * yy)  [Gt GtE]": (

@@ -103,6 +103,20 @@ def test_ratios_reach_to_the_ends_of_the_bootstrap_t_interval(n, seed):
     assert (cut.low, cut.high) == pytest.approx((max(low, 0), percentiles[1]), rel=1e-4)
 
 
+def test_rounding_is_no_standard_error_at_any_scale():
+    rng, bootstrap = np.random.default_rng(0), Bootstrap(30, 100)
+    b, a = rng.integers(1, 90, 30).astype(float), rng.lognormal(0, 1.5, 30)
+    for share in (0.1, -0.1, 7e-9, -3e9):
+        gradient = np.tile([1.0, -share], (101, 1))
+        assert (bootstrap.errors(gradient, np.stack([share * b, b])) == 0).all()
+        assert (bootstrap.errors(-gradient, np.stack([share * b, b])) == 0).all()
+    want = bootstrap.ratio(a, b)
+    for scale in (1e-9, 1e9):
+        e = bootstrap.ratio(scale * a, b)
+        assert (e.low / scale, e.high / scale) == pytest.approx((want.low, want.high))
+    assert want.high > np.quantile(want.draws[1:], levels(30))[1]
+
+
 def test_means_do_on_both_sides():
     values, bootstrap = np.random.default_rng(3).lognormal(0, 1.5, 10), Bootstrap(10, 200)
     right, left = bootstrap.mean(values), bootstrap.mean(-values)
