@@ -59,7 +59,11 @@ class NextStep(L.LightningModule):
             When a term of the loss is not finite.
         """
         key = (self.settings.seed, self.global_step, processes.rank())
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        if self.device.type == "cpu":  # without a stack trace for each kind of device not in use
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
         terms = self.terms(batch)
         loss = self.total(terms)
         if not loss.isfinite():
@@ -135,7 +139,8 @@ class NextStep(L.LightningModule):
     ) -> None:
         """By their norm. Lightning's own refuses a fused optimiser beside bfloat16, for the sake of
         scaled gradients, and bfloat16 has none."""
-        torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        weights = [w for group in optimizer.param_groups for w in group["params"]]
+        torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW, with the scheduler that the configuration names."""
