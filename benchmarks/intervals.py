@@ -121,8 +121,7 @@ def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
     )
     group = s.skill * 1000 + s.opportunity
     agree = degree_of_agreement(s.predicted, s.correct, s.learner, group, bootstrap)[0]
-    one = np.ones(len(s.learner))
-    grown, true_grown, count = (np.bincount(s.learner, v, n) for v in (s.grown, s.true_grown, one))
+    grown, true_grown = (np.bincount(s.learner, v, n) for v in (s.grown, s.true_grown))
     of_a_report = pd.DataFrame(vars(s)).rename(columns={"mastery": "true_mastery"})
     draws = {
         "AUC, difference of two models": mine.auc() - yours.auc(),
@@ -138,7 +137,7 @@ def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
         mine.estimates()
         | {name: bootstrap.estimate(v, 0, n) for name, v in draws.items()}
         | {
-            "mean": bootstrap.ratio(grown, count, (-1, 1)),
+            "mean": bootstrap.row_mean(s.grown, s.learner, (-1, 1)),
             "ratio of two means": bootstrap.ratio(grown, true_grown),
             "root of a mean square": rmse(of_a_report, "predicted", bootstrap),
             "share of a variance": share_of_variance(of_a_report, bootstrap),

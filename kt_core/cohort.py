@@ -180,9 +180,7 @@ def learning_curves(evidence: Evidence, most: int = 15, resamples: int = 200) ->
     bootstrap = Bootstrap(len(evidence.learners), resamples)
     table = []
     for opportunity, part in rows.groupby("opportunity"):
-        right = np.bincount(part["learner"], part["correct"], bootstrap.n)
-        count = np.bincount(part["learner"], minlength=bootstrap.n)
-        e = bootstrap.ratio(right, count, bounds=(0, 1))
+        e = bootstrap.row_mean(part["correct"], part["learner"], (0, 1))
         table.append(
             {
                 "opportunity": opportunity,

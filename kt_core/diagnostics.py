@@ -90,15 +90,11 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
       belief has from the answers, and the item);
     - mean size of the revision of the belief about the start by an answer on the skill.
     """
-    rows, frame, n = evidence.predicted, evidence.frame, bootstrap.n
+    rows, frame = evidence.predicted, evidence.frame
     table = []
 
     def add(quantity: str, sees: str, e: Estimate) -> None:
         table.append({"quantity": quantity, "sees": sees, **dataclasses.asdict(e)})
-
-    def mean(part: pd.DataFrame, values: pd.Series, low: float, high: float) -> Estimate:
-        counts = np.bincount(part["learner"], minlength=n)
-        return bootstrap.ratio(np.bincount(part["learner"], values, n), counts, (low, high))
 
     if len(rows) and "mastery_pre" in rows:
         answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
@@ -109,16 +105,16 @@ def conduct_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
         add("AUC of predictions from mastery alone", "pre", bootstrap.estimate(path, *size))
         add("what that costs in AUC", "pre", bootstrap.estimate(own - path, *size))
     if "flip" in frame:
-        lowered = (frame["flip"] < 0).astype(float)
-        add(
-            "a right answer would lower mastery (share)", "intervention", mean(frame, lowered, 0, 1)
-        )
-        add("mean effect of right against wrong", "intervention", mean(frame, frame["flip"], -1, 1))
+        flip, learner = frame["flip"], frame["learner"]
+        lowered = bootstrap.row_mean(flip < 0, learner, (0, 1))
+        add("a right answer would lower mastery (share)", "intervention", lowered)
+        effect = bootstrap.row_mean(flip, learner, (-1, 1))
+        add("mean effect of right against wrong", "intervention", effect)
     if "grown" in rows:
         moment = share_of_variance(rows, bootstrap)
         add("gains' share of the logit's variance", "pre", moment)
         seen = frame[frame["revision"].notna()]
-        size = mean(seen, seen["revision"].abs(), 0, np.inf)
+        size = bootstrap.row_mean(seen["revision"].abs(), seen["learner"], (0, np.inf))
         add("mean revision of the belief about the start (logits)", "post", size)
     return pd.DataFrame(table)
 
@@ -172,24 +168,22 @@ def recovery_table(evidence: Evidence, bootstrap: Bootstrap) -> pd.DataFrame:
 
 def rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
     """Root mean square error of a column of mastery against the truth."""
-    squared, n = (frame[column] - frame["true_mastery"]) ** 2, bootstrap.n
-    total, count = (np.bincount(frame["learner"], w, n) for w in (squared, np.ones(len(frame))))
-    e = bootstrap.ratio(total, count, bounds=(0, 1))
+    squared = (frame[column] - frame["true_mastery"]) ** 2
+    e = bootstrap.row_mean(squared, frame["learner"], (0, 1))
     roots = {name: np.sqrt(getattr(e, name)) for name in ("value", "low", "high", "draws")}
     return dataclasses.replace(e, **roots)
 
 
 def _growth(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    pairs, n = frame.groupby(["learner", "skill"]), bootstrap.n
+    pairs = frame.groupby(["learner", "skill"])
     both = pairs[[column, "true_mastery"]]
     growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
-    count = np.bincount(growth["learner"], minlength=n)
-    sums = [np.bincount(growth["learner"], growth[c], n) for c in (column, "true_mastery")]
-    ratio = bootstrap.ratio(sums[0], sums[1])
+    learner, own, truth = growth["learner"], growth[column], growth["true_mastery"]
+    ratio = bootstrap.ratio(*(np.bincount(learner, g, bootstrap.n) for g in (own, truth)))
     return {
         "growth, rank correlation": _rank_correlation(growth, column, bootstrap),
-        "growth, mean": bootstrap.ratio(sums[0], count, (-1, 1)),
-        "growth, mean of the truth": bootstrap.ratio(sums[1], count, (-1, 1)),
+        "growth, mean": bootstrap.row_mean(own, learner, (-1, 1)),
+        "growth, mean of the truth": bootstrap.row_mean(truth, learner, (-1, 1)),
         "growth, mean by the truth's": dataclasses.replace(ratio, entries=len(growth)),
     }
 

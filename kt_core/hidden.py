@@ -98,9 +98,8 @@ def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     carry something) without gains, flat, and shuffled.
     """
     base = _loss(frame["believed"], frame["correct"])
-    learner, n = frame["learner"].to_numpy(), bootstrap.n
-    count = np.bincount(learner, minlength=n)
-    own = bootstrap.ratio(_sum(base, learner, n), count, bounds=(0, np.inf))
+    learner = frame["learner"].to_numpy()
+    own = bootstrap.row_mean(base, learner, (0, np.inf))
     estimates = {"log loss, gains as they are": own}
     start = frame["believed"] - frame["grown"]
     for name, grown in (
@@ -109,7 +108,7 @@ def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
         ("shuffled in time, minus as they are", frame["shuffled"]),
     ):
         more = _loss(start + grown, frame["correct"]) - base
-        estimates[name] = bootstrap.ratio(_sum(more, learner, n), count)
+        estimates[name] = bootstrap.row_mean(more, learner)
     return tidy(estimates, "quantity").assign(sees="retrospective, answer hidden")
 
 
@@ -259,7 +258,3 @@ def _fit_slopes(frame: pd.DataFrame, skills: int) -> tuple[np.ndarray, np.ndarra
 def _loss(logits: np.ndarray, correct: np.ndarray) -> np.ndarray:
     logits = np.asarray(logits, float)
     return np.logaddexp(0.0, logits) - np.asarray(correct) * logits
-
-
-def _sum(values: np.ndarray, learner: np.ndarray, n: int) -> np.ndarray:
-    return np.bincount(learner, np.asarray(values), n)

@@ -232,9 +232,8 @@ def examine(path: str | Path, split: str = "test") -> Examined:
 
 
 def _coverage(evidence: Evidence, run: Run, bootstrap: Bootstrap) -> pd.DataFrame:
-    frame, n = evidence.frame, bootstrap.n
-    held = np.bincount(frame["learner"], coverage(frame, run.spread), n)
-    share = bootstrap.ratio(held, np.bincount(frame["learner"], minlength=n), bounds=(0, 1))
+    frame = evidence.frame
+    share = bootstrap.row_mean(coverage(frame, run.spread), frame["learner"], (0, 1))
     table = tidy({"mastery, share of 95 % intervals that hold the truth": share}, "quantity")
     return table.assign(sees="post", predictor="model")
 

@@ -32,8 +32,7 @@ class Association:
         skill: np.ndarray,
         bootstrap: Bootstrap,
     ):
-        keep = np.isfinite(x) & np.isfinite(y)
-        keep &= keep.sum() > 2  # the r of two rows is 1 or -1, whatever they are
+        keep = _known(x, y)
         x, y = np.asarray(x, float)[keep], np.asarray(y, float)[keep]
         learner, skill = learner[keep], skill[keep]
         self.bootstrap, self.entries = bootstrap, len(x)
@@ -88,11 +87,11 @@ def rank_correlation(
 
     Parameters
     ----------
-    x, y : [N]; rows where either is not finite are left out.
+    x, y : [N]; rows where either is not finite are left out. With fewer than three others, it is
+        not defined.
     learner : [N], numbers from 0.
     """
-    keep = np.isfinite(x) & np.isfinite(y)
-    keep &= keep.sum() > 2
+    keep = _known(x, y)
     x, y, learner = x[keep], y[keep], learner[keep]
     rank_x, rank_y = _Ranks(x), _Ranks(y)
     values = np.full(len(bootstrap.weights), np.nan)
@@ -117,6 +116,12 @@ class _Ranks:
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         count = np.append(0, np.cumsum(weights[self.order]))
         return count[self.below] + count[self.up_to] - count[-1]
+
+
+def _known(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which rows count: those where both are finite, if there are three of them."""
+    keep = np.isfinite(x) & np.isfinite(y)
+    return keep & (keep.sum() > 2)  # the r of two rows is 1 or -1, whatever they are
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

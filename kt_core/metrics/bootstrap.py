@@ -137,6 +137,16 @@ class Bootstrap:
         defined = np.isfinite(per_learner)
         return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float), bounds)
 
+    def row_mean(
+        self,
+        values: np.ndarray,
+        learner: np.ndarray,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Estimate:
+        """Mean of `values` over rows that belong to learners, numbers from 0; each [N]."""
+        rows = np.bincount(learner, minlength=self.n)
+        return self.ratio(np.bincount(learner, values, self.n), rows, bounds)
+
 
 def tidy(estimates: dict[str, Estimate], label: str) -> pd.DataFrame:
     """One row an estimate; the column `label` holds the names."""

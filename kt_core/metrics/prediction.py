@@ -47,10 +47,8 @@ class Prediction:
             "log loss": (-np.where(self.y == 1, np.log(p), np.log1p(-p)), (0, np.inf)),
             "Brier score": ((self.p - self.y) ** 2, (0, 1)),
         }
-        n = self.bootstrap.n
-        count = np.bincount(self.learner, minlength=n)
         return {
-            name: self.bootstrap.ratio(np.bincount(self.learner, term, n), count, bounds)
+            name: self.bootstrap.row_mean(term, self.learner, bounds)
             for name, (term, bounds) in terms.items()
         }
 
