@@ -26,9 +26,10 @@ ARGS    ?=
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
-OLDEST_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,audit baselines_classic baselines_neural ceiling \
-	cohort config evaluation hidden invariants_fuzz losses metrics model not_defined odd_readers path readers resume \
-	robustness_readers robustness_runs robustness_stored sequences statistics store training use))
+OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs $(addsuffix .py,data/test_odd_readers data/test_readers \
+	data/test_robustness_readers data/test_robustness_stored data/test_sequences data/test_store \
+	evaluation/test_ceiling evaluation/test_evaluation evaluation/test_masked evaluation/test_not_defined \
+	learners/test_cohort learners/test_use studies/test_audit training/test_resume training/test_training))
 
 .PHONY: report test coverage test-oldest test-newest audit lab gallery lint clean
 

@@ -15,12 +15,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from kt_core import dashboard
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Splits
+from kt_core.data.registry import read_splits
+from kt_core.notebook import dashboard
 from kt_core.presets import preset
-from kt_core.training import train
-from kt_core.workflow import read_splits
+from kt_core.training.train import train
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ pip install -e '.[fuzz]'; python benchmarks/fuzz_readers.py --minutes 10
 Atheris changes valid files of every format, guided by the edges of `kt_core.data` that are reached.
 Any other outcome (another exception, a crash of a library, 20 seconds, 3 GB) is kept in --folder
 with its traceback, and fuzzing goes on. Exit code: 1 if there was one. Counting and the shared
-`outcome` need no Atheris; tests/test_fuzz_readers.py uses them with hypothesis.
+`outcome` need no Atheris; tests/data/test_fuzz_readers.py uses them with hypothesis.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def seeds() -> dict[str, list[bytes]]:
 
 
 def stored_files() -> dict[str, bytes]:
-    from kt_core.data.convert import convert
+    from kt_core.data.store.convert import convert
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "long.csv"
@@ -96,7 +96,7 @@ def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) ->
     -------
     ``read`` or ``refused``.
     """
-    from kt_core.errors import KTError
+    from kt_core.base.errors import KTError
 
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -111,9 +111,9 @@ def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) ->
 
 def _read(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> None:
     from kt_core.config import DataConfig
-    from kt_core.data.convert import convert
-    from kt_core.data.readers import read_table
-    from kt_core.data.store import stored_splits
+    from kt_core.data.formats.readers import read_table
+    from kt_core.data.store.convert import convert
+    from kt_core.data.store.read import stored_splits
 
     if kind in store:
         target = folder / "stored"
@@ -164,6 +164,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=["kt_core.data"]):
         import kt_core.data.convert
+
         import kt_core.data.store  # noqa: F401
     logging.disable()
     store, scratch = stored_files(), Path(tempfile.mkdtemp(prefix="fuzz-", dir=_memory()))

@@ -26,11 +26,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kt_core.benchmark import markdown
-from kt_core.data import limits
-from kt_core.data.convert import convert
-from kt_core.data.readers import read_table
-from kt_core.errors import KTError
+from kt_core.base.errors import KTError
+from kt_core.data.formats import limits
+from kt_core.data.formats.readers import read_table
+from kt_core.data.store.convert import convert
+from kt_core.studies.benchmark import markdown
 
 HEAD = b"user,skill,correct\n"
 GB = 10**9

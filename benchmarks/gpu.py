@@ -33,13 +33,13 @@ import torch
 from speed import Clock, Watched, matrix_flops, module_for, read_rate, sample
 from torch.nn import functional as F
 
-from kt_core.benchmark import markdown
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Batch, Splits, loader
-from kt_core.fitting import fit
+from kt_core.data.registry import read_splits
 from kt_core.presets import preset
-from kt_core.training import KTModule, new_model
-from kt_core.workflow import read_splits
+from kt_core.studies.benchmark import markdown
+from kt_core.training.fit import fit
+from kt_core.training.train import KTModule, new_model
 
 SETTING = {"float32": "float32", "TF32": "float32", "bfloat16": "bfloat16"}  # of each precision
 PLAIN = {"train.hide": 0.0, "model.dropout": 0.0, "train.epochs": 2}

@@ -27,12 +27,12 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm, t
 
-from kt_core.benchmark import markdown
-from kt_core.diagnostics import rmse, share_of_variance
+from kt_core.evaluation.diagnostics import rmse, share_of_variance
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, levels
 from kt_core.metrics.prediction import Prediction
+from kt_core.studies.benchmark import markdown
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")
 SKILLS, POPULATION = 5, 200_000
@@ -52,7 +52,7 @@ class Sample:
     predicted: np.ndarray  # by a model that sees much of the ability
     other: np.ndarray  # and by one that sees less
     mastery: np.ndarray  # the truth that the first model estimates
-    grown: np.ndarray  # growth of mastery so far, believed and true
+    gains_before: np.ndarray  # growth of mastery so far, believed and true
     true_grown: np.ndarray
 
 
@@ -107,7 +107,7 @@ def draw(learners: int, seed: int) -> Sample:
         predicted=expit(level + believed),
         other=expit(level + less),
         mastery=expit(level),
-        grown=expit(seen) - expit(start),
+        gains_before=expit(seen) - expit(start),
         true_grown=expit(level) - expit(start),
     )
 
@@ -121,7 +121,9 @@ def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
     )
     group = s.skill * 1000 + s.opportunity
     agree = degree_of_agreement(s.predicted, s.correct, s.learner, group, bootstrap)[0]
-    grown, true_grown = (np.bincount(s.learner, v, n) for v in (s.grown, s.true_grown))
+    gains_before, true_grown = (
+        np.bincount(s.learner, v, n) for v in (s.gains_before, s.true_grown)
+    )
     of_a_report = pd.DataFrame(vars(s)).rename(columns={"mastery": "true_mastery"})
     draws = {
         "AUC, difference of two models": mine.auc() - yours.auc(),
@@ -131,14 +133,14 @@ def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
         "correlation, mean over skills": x.skill_average(),
         "correlation, mean over learners": x.learner_average(),
         "degree of agreement": agree,
-        "rank correlation": rank_correlation(s.grown, s.true_grown, s.learner, bootstrap),
+        "rank correlation": rank_correlation(s.gains_before, s.true_grown, s.learner, bootstrap),
     }
     return (
         mine.estimates()
         | {name: bootstrap.estimate(v, 0, n) for name, v in draws.items()}
         | {
-            "mean": bootstrap.row_mean(s.grown, s.learner, (-1, 1)),
-            "ratio of two means": bootstrap.ratio(grown, true_grown),
+            "mean": bootstrap.row_mean(s.gains_before, s.learner, (-1, 1)),
+            "ratio of two means": bootstrap.ratio(gains_before, true_grown),
             "root of a mean square": rmse(of_a_report, "predicted", bootstrap),
             "share of a variance": share_of_variance(of_a_report, bootstrap),
         }

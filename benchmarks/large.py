@@ -25,14 +25,14 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import torch
 
-from kt_core.benchmark import markdown
 from kt_core.config import with_overrides
 from kt_core.data import loader
-from kt_core.data.convert import convert
-from kt_core.evaluate import evaluate
+from kt_core.data.registry import read_splits
+from kt_core.data.store.convert import convert
+from kt_core.evaluation.evaluate import evaluate
 from kt_core.presets import preset
-from kt_core.training import KTModule, new_model
-from kt_core.workflow import read_splits
+from kt_core.studies.benchmark import markdown
+from kt_core.training.train import KTModule, new_model
 
 BLOCK = 1_000_000
 STEPS, SKILLS = 100, 200  # of a learner on average; and skills in all

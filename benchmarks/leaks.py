@@ -24,15 +24,15 @@ import pandas as pd
 import torch
 
 from kt_core.baselines.neural import TRAINING, NeuralTracer, Shape
-from kt_core.benchmark import MODELS, markdown
-from kt_core.benchmark.cells import BASELINES, OURS
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Dataset, Splits, load_dataset, make_splits
-from kt_core.evaluate import Evidence, evaluate
+from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import preset
-from kt_core.training import train
+from kt_core.studies.benchmark import MODELS, markdown
+from kt_core.studies.benchmark.cells import BASELINES, OURS
+from kt_core.training.train import train
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")
 KEYS = ["data", "model", "seed"]
@@ -73,9 +73,9 @@ def shuffled_within_skill(dataset: Dataset, seed: int) -> Dataset:
     return dataclasses.replace(dataset, table=table.assign(correct=mixed), simulation=None)
 
 
-def within_skill_auc(evidence: Evidence, bootstrap: Bootstrap) -> tuple[float, float]:
+def within_skill_auc(beliefs: Beliefs, bootstrap: Bootstrap) -> tuple[float, float]:
     """AUC of predictions among answers on the same skill, and its standard error over learners."""
-    rows = evidence.predicted
+    rows = beliefs.predicted
     columns = (rows[name].to_numpy() for name in ("predicted", "correct", "learner", "skill"))
     draws = degree_of_agreement(*columns, bootstrap)[0]
     return float(draws[0]), float(np.nanstd(draws[1:]))
@@ -88,7 +88,7 @@ def tried(model: str, config: RunConfig, splits: Splits) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             own = with_overrides(config, {"model.mode": model})
             run = train(own, splits, Path(folder) / "run")
-        evidence = evaluate(run.model, splits.test, flips=False)
+        beliefs = evaluate(run.model, splits.test, flips=False)
     else:
         tracer = BASELINES[model]()
         if isinstance(tracer, NeuralTracer):
@@ -96,12 +96,12 @@ def tried(model: str, config: RunConfig, splits: Splits) -> dict[str, float]:
             fewer = dataclasses.replace(TRAINING, epochs=config.train.epochs)
             tracer = type(tracer)(shape, fewer)
         tracer.fit(splits, config.train.seed)
-        evidence = Evidence.of(splits.test, tracer.trace(splits.test))
-    learners = len(evidence.learners)
-    auc, error = within_skill_auc(evidence, Bootstrap(learners, 200))
+        beliefs = Beliefs.of(splits.test, tracer.trace(splits.test))
+    learners = len(beliefs.learners)
+    auc, error = within_skill_auc(beliefs, Bootstrap(learners, 200))
     return {
         "test learners": learners,
-        "answers": len(evidence.predicted),
+        "answers": len(beliefs.predicted),
         "AUC within skill": auc,
         "standard error": error,
         "standard errors": (auc - 0.5) / error if error else 0.0,

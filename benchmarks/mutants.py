@@ -34,8 +34,12 @@ from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).resolve().with_suffix(".csv")
-STATISTICS = ("tests/test_metrics.py", "tests/test_not_defined.py", "tests/test_statistics.py")
-PATH = ("tests/test_path.py", "tests/test_model.py")
+STATISTICS = (
+    "tests/metrics/test_metrics.py",
+    "tests/evaluation/test_not_defined.py",
+    "tests/metrics/test_statistics.py",
+)
+PATH = ("tests/core/test_path.py", "tests/core/test_model.py")
 TESTS = {
     **dict.fromkeys(
         [
@@ -44,10 +48,10 @@ TESTS = {
         ],
         STATISTICS,
     ),
-    "kt_core.metrics.batch": STATISTICS,
-    "kt_core.metrics.invariants": ("tests/test_metrics.py", "tests/test_model.py"),
-    "kt_core.losses": ("tests/test_losses.py", "tests/test_path.py"),
-    "kt_core.mastery": (*PATH, "tests/test_invariants_fuzz.py"),
+    "kt_core.monitor": STATISTICS,
+    "kt_core.metrics.invariants": ("tests/metrics/test_metrics.py", "tests/core/test_model.py"),
+    "kt_core.losses": ("tests/core/test_losses.py", "tests/core/test_path.py"),
+    "kt_core.mastery": (*PATH, "tests/core/test_invariants_fuzz.py"),
 }
 GUARANTEES = (  # of kt_core.mastery: what bounds, monotonicity and non-negative gains rest on
     "at_skill",
@@ -162,7 +166,7 @@ def main() -> None:
 
 
 def _print() -> None:
-    from kt_core.benchmark import markdown
+    from kt_core.studies.benchmark import markdown
 
     done = pd.read_csv(TABLE, keep_default_na=False)
     alive = done["fate"] == "survived"

@@ -36,20 +36,20 @@ from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from kt_core import plots
+from kt_core.base.devices import for_reading
 from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
-from kt_core.benchmark import markdown
 from kt_core.config import RunConfig, TrainConfig, with_overrides
 from kt_core.data import Splits, loader
 from kt_core.data.batches import reading_tokens
+from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Vocabulary
-from kt_core.devices import for_reading
-from kt_core.evaluate import evaluate
-from kt_core.fitting import NextStep, fit
+from kt_core.evaluation.evaluate import evaluate
 from kt_core.monitor import Monitor
 from kt_core.plots.style import CYCLE
 from kt_core.presets import preset
-from kt_core.training import KTModule, new_model
-from kt_core.workflow import read_splits
+from kt_core.studies.benchmark import markdown
+from kt_core.training.fit import NextStep, fit
+from kt_core.training.train import KTModule, new_model
 
 OURS = ("retrospective", "cumulative", "projection")
 BASELINES = {"DKT": DKTNetwork, "SAKT": SAKTNetwork, "simpleKT": SimpleKTNetwork}
@@ -308,13 +308,13 @@ def many_skills(args: argparse.Namespace, mode: str, C: int) -> dict[str, Any]:
     before = peak()
     fit(module, splits, config.train, [clock, Monitor(config.train.monitor_every)])
     trained, started = peak(), time.perf_counter()
-    evidence = evaluate(module.model, splits.test)
+    beliefs = evaluate(module.model, splits.test)
     return {
         "model": mode,
         "skills": C,
         "training, 1/s": splits.train.interactions / clock.epochs[-1],
         "memory of training, MiB": trained - before,
-        "reading for a report, 1/s": len(evidence.frame) / (time.perf_counter() - started),
+        "reading for a report, 1/s": len(beliefs.frame) / (time.perf_counter() - started),
         "memory of it beyond that, MiB": peak() - trained,
     }
 

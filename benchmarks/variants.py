@@ -17,15 +17,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kt_core.benchmark import markdown
 from kt_core.config import with_overrides
-from kt_core.evaluate import evaluate
-from kt_core.hidden import gain_necessity, hidden_answers
+from kt_core.data.registry import read_splits
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.evaluation.masked import gain_necessity, hidden_answers
+from kt_core.evaluation.measures import association_table
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import preset
-from kt_core.training import train
-from kt_core.validation import association_table
-from kt_core.workflow import read_splits, training_rates
+from kt_core.report.examine import training_rates
+from kt_core.studies.benchmark import markdown
+from kt_core.training.train import train
 
 HERE = Path(__file__).resolve().parent
 TABLE, RUNS = HERE / "variants.csv", HERE.parent / "runs" / "variants"

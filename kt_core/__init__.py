@@ -1,8 +1,45 @@
 """Knowledge tracing with cumulative mastery, and the evidence on whether to trust it.
 
-Data flows one way: `data` (table, sequences, batches), `model`, `losses`, `training` with its
-`monitor`, `evaluate` (evidence), `validation` and `diagnostics` (measures), `reporting`, `plots`.
-The notebooks call `workflow` and `cohort`; the command line (`cli`) runs the notebooks.
+The files in this folder are the core: what can be set (`config`, `presets`), the mathematics
+(`layers`, `encoder`, `mastery`, `difficulty`, `model`), and what the model is trained for, watched
+by and how sure it is (`losses`, `monitor`, `uncertainty`). The folders around it are rooms, each
+with a line in its `__init__` that says what happens there; docs/architecture.md has the plan.
+
+Names are loaded on first use, so that importing the package costs next to nothing.
 """
 
-__version__ = "0.1.0"
+from importlib import import_module
+
+__version__ = "0.2.0"
+
+_HOME = {
+    "GainAKT2": "model",
+    "KTError": "base.errors",
+    "LiveLearner": "learners.predict",
+    "Monitor": "monitor",
+    "RunConfig": "config",
+    "configure": "presets",
+    "evaluate": "evaluation.evaluate",
+    "examine": "report.examine",
+    "explain": "learners.explain",
+    "losses": "",
+    "open_run": "runs.find",
+    "plots": "",
+    "predict": "learners.predict",
+    "read_splits": "data.registry",
+    "train": "training.train",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'kt_core' has no attribute {name!r}")
+    home = _HOME[name]
+    if not home:
+        return import_module(f"kt_core.{name}")
+    return getattr(import_module(f"kt_core.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

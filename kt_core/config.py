@@ -13,8 +13,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kt_core.errors import KTError, brief
-from kt_core.values import convert
+from kt_core.base.errors import KTError, brief
+from kt_core.base.values import convert
 
 
 def _check(section: Any, name: str, ok: bool, wanted: str) -> None:

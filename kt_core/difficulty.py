@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kt_core.lookup import entries
+from kt_core.layers import entries
 
 
 class Difficulty(nn.Module):

@@ -7,9 +7,7 @@ start token, D = d_model, H heads of width W.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
+from kt_core.layers import Recent, SequenceDropout
 
 
 @dataclass
@@ -96,21 +95,6 @@ class DecayAttention(nn.Module):
         return F.pad(q, (0, zeros)), F.pad(k, (0, zeros)), F.pad(v, (0, 1 + zeros))
 
 
-class SequenceDropout(nn.Module):
-    """Dropout with one mask per sequence and feature, the same at every step (Gal and Ghahramani
-    2016): steps of a learner stay comparable, and T times fewer random numbers are drawn."""
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        if not self.training or self.p == 0:
-            return x
-        drawn = torch.rand(x.shape[0], 1, x.shape[-1], device=x.device)
-        return x * ((drawn >= self.p) / (1 - self.p)).to(x.dtype)
-
-
 class Block(nn.Module):
     """One encoder block: attention, then residual and norm on both streams, then feed-forward."""
 
@@ -140,74 +124,6 @@ class Block(nn.Module):
         value = self.norm_value(value + mixed)
         context = self.norm_out(context + self.dropout(self.feed_forward(context)))
         return context, value
-
-
-class Lags(torch.autograd.Function):
-    """What came just before, feature by feature: ``x_t + sum over lags of weight_lag x_{t-lag}``.
-
-    The plain sum copies x for each lag, and its gradient again: three times the work.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Float[Tensor, "B T D"], weight: Float[Tensor, "L D"]
-    ) -> Float[Tensor, "B T D"]:
-        """`weight` holds lag 1 first; lags longer than the sequence add nothing."""
-        ctx.save_for_backward(x, weight)
-        out = x.clone()
-        for lag, w in enumerate(weight[: x.shape[1] - 1], start=1):
-            out[:, lag:].addcmul_(x[:, :-lag], w)
-        return out
-
-    @staticmethod
-    def backward(
-        ctx: Any, gradient: Float[Tensor, "B T D"]
-    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "L D"]]:
-        """Gradients of `x` and of `weight`."""
-        x, weight = ctx.saved_tensors
-        of_x, of_weight = gradient.clone(), torch.zeros_like(weight)
-        for lag, w in enumerate(weight[: x.shape[1] - 1], start=1):
-            of_x[:, :-lag].addcmul_(gradient[:, lag:], w)
-            of_weight[lag - 1] = (gradient[:, lag:] * x[:, :-lag]).sum((0, 1))
-        return of_x, of_weight
-
-
-class Recent(nn.Module):
-    """Adds what came just before, and fading sums of all that came before.
-
-    Attention averages; a streak of right answers on one skill, or a count of them, is easier to
-    read off directly. Feature by feature, learnable shares of the last few inputs; and, through a
-    linear map, for each group of features the sum of all earlier inputs, faded by a learnable rate
-    (compare Ma et al. 2023, who put a moving average before attention).
-    """
-
-    def __init__(self, d_model: int, steps: int, groups: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(steps, d_model))
-        self.groups = groups
-        if groups:
-            half_lives = torch.logspace(0, 2, groups)  # 1 to 100 steps
-            self.log_rate = nn.Parameter((math.log(2) / half_lives).log())
-            self.mix = nn.Linear(d_model, d_model)
-            nn.init.zeros_(self.mix.weight)
-            nn.init.zeros_(self.mix.bias)
-
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        out = Lags.apply(x, self.weight)
-        return out + self.mix(self._faded(x)) if self.groups else out
-
-    def _faded(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Sum over s < t of x_s exp(-rate (t - 1 - s)), times the root of the rate: of one size."""
-        rate = self.log_rate.exp().view(-1, 1, 1)
-        step = torch.arange(x.shape[1], device=x.device)
-        since = step[:, None] - step - 1
-        kernel = rate.sqrt() * torch.exp(-rate * since.clamp(min=0)) * (since >= 0)
-        B, T, D = x.shape
-        # One product per group, learners side by side: the kernel's gradient is then one product
-        # too, and not a sum over learners of [T, T] matrices.
-        parts = x.view(B, T, self.groups, -1).permute(2, 1, 0, 3).reshape(self.groups, T, -1)
-        faded = torch.bmm(kernel.to(x.dtype), parts).view(self.groups, T, B, -1)
-        return faded.permute(2, 1, 0, 3).reshape(B, T, D)
 
 
 class Stream(nn.Module):

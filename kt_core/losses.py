@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
 from kt_core.mastery import GAIN_STEP, at_skill
-from kt_core.model import GainAKT2, Path, States
+from kt_core.model import GainAKT2, PathTerms, States
 
 GAIN_MARGIN = 0.1  # by how much gains after correct answers should exceed the others
 
@@ -146,7 +146,7 @@ def drift(
 def path_terms(
     weights: LossConfig,
     model: GainAKT2,
-    path: Path,
+    path: PathTerms,
     batch: Batch,
     hidden: Bool[Tensor, "B T"],
     horizon: Int[Tensor, "B"],

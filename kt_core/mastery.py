@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
-from kt_core.encoder import SequenceDropout
-from kt_core.lookup import entries, output, outputs
+from kt_core.layers import SequenceDropout, entries, output, outputs
 
 GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative` (design, section 3)
 
@@ -93,7 +92,7 @@ class MasteryPath(nn.Module):
         self.belief = nn.Linear(config.d_model, n_skills)
         self.gain = nn.Linear(config.d_model, n_skills)
         self.evidence = nn.Linear(config.d_model, n_skills) if config.evidence else None
-        self.raw_doubt = nn.Parameter(torch.tensor(0.5)) if config.evidence else None
+        self.raw_prior_strength = nn.Parameter(torch.tensor(0.5)) if config.evidence else None
         self.raw_discount = nn.Parameter(torch.tensor(0.0)) if config.evidence else None
         pairs = (n_skills, n_skills)
         self.transfer = nn.Parameter(torch.full(pairs, 0.01)) if config.transfer else None
@@ -102,7 +101,7 @@ class MasteryPath(nn.Module):
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
-        grown: Float[Tensor, "B T"],
+        gains_before: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T T"]:
         """Entry [s, t]: belief after step s about the start on the skill asked at t, a logit.
 
@@ -113,13 +112,13 @@ class MasteryPath(nn.Module):
         if self.evidence is None:
             return belief
         same = same_skill(skills).to(belief.dtype)
-        return belief + self._mean_evidence(same, self._said(context, skills, grown))
+        return belief + self._mean_evidence(same, self._evidence(context, skills, gains_before))
 
     def beliefs_before(
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
-        grown: Float[Tensor, "B T"],
+        gains_before: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T-1"]:
         """Entries [t - 1, t] of `beliefs` alone, for the steps t from the second on: what the next
         answer is predicted from."""
@@ -127,13 +126,13 @@ class MasteryPath(nn.Module):
         if self.evidence is None:
             return belief
         earlier = same_skill(skills).tril(-1)
-        return belief + self._mean_of(earlier, self._said(context, skills, grown))[:, 1:]
+        return belief + self._mean_of(earlier, self._evidence(context, skills, gains_before))[:, 1:]
 
     def beliefs_at(
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
-        grown: Float[Tensor, "B T"],
+        gains_before: Float[Tensor, "B T"],
         horizon: Int[Tensor, "B"],
     ) -> Float[Tensor, "B T"]:
         """Row [horizon] of `beliefs` alone."""
@@ -144,13 +143,13 @@ class MasteryPath(nn.Module):
             return belief
         seen = torch.arange(skills.shape[1], device=skills.device) <= horizon.unsqueeze(1)
         on = same_skill(skills) & seen.unsqueeze(1)
-        return belief + self._mean_of(on, self._said(context, skills, grown))
+        return belief + self._mean_of(on, self._evidence(context, skills, gains_before))
 
     def belief_at_own(
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
-        grown: Float[Tensor, "B T"],
+        gains_before: Float[Tensor, "B T"],
         earlier: Float[Tensor, "B T D"],
     ) -> Float[Tensor, "B T"]:
         """Belief after each step about the start on its own skill, where the states `earlier` hold
@@ -159,43 +158,43 @@ class MasteryPath(nn.Module):
         if self.evidence is None:
             return belief
         same = same_skill(skills).to(belief.dtype).tril(-1)
-        total = (same @ self._said(earlier, skills, grown).unsqueeze(-1)).squeeze(-1)
-        total = total + self._said(context, skills, grown)
-        return belief + total / (same.sum(-1) + 1 + self.doubt)
+        total = (same @ self._evidence(earlier, skills, gains_before).unsqueeze(-1)).squeeze(-1)
+        total = total + self._evidence(context, skills, gains_before)
+        return belief + total / (same.sum(-1) + 1 + self.prior_strength)
 
-    def recalled(
+    def evidence_shares(
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
-        grown: Float[Tensor, "B T"],
+        gains_before: Float[Tensor, "B T"],
         asked: int,
     ) -> Float[Tensor, "B T"]:
         """What each step adds to the belief on one skill after the last step, a logit: its part of
         the mean evidence, and 0 at steps on other skills."""
         if self.evidence is None:
-            return torch.zeros_like(grown)
-        on = (skills == asked).to(grown.dtype)
-        said = self._said(context, skills, grown)
-        return on * said / (on.sum(1, keepdim=True) + self.doubt)
+            return torch.zeros_like(gains_before)
+        on = (skills == asked).to(gains_before.dtype)
+        said = self._evidence(context, skills, gains_before)
+        return on * said / (on.sum(1, keepdim=True) + self.prior_strength)
 
     @property
-    def doubt(self) -> Float[Tensor, ""]:
+    def prior_strength(self) -> Float[Tensor, ""]:
         """How many answers the prior is worth against the evidence on a skill."""
-        return F.softplus(self.raw_doubt).clamp(min=1e-3)  # not 0, whatever the weights
+        return F.softplus(self.raw_prior_strength).clamp(min=1e-3)  # not 0, whatever the weights
 
     @property
     def discount(self) -> Float[Tensor, ""]:
         """Which share of the gains before a step its evidence about the start leaves out."""
         return self.raw_discount.sigmoid()
 
-    def _said(
+    def _evidence(
         self,
         context: Float[Tensor, "B T D"],
         skills: Int[Tensor, "B T"],
-        grown: Float[Tensor, "B T"],
+        gains_before: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T"]:
         # Detached: gains answer for the trajectory, and do not bend to what suits the belief.
-        return output(self.evidence, context, skills) - self.discount * grown.detach()
+        return output(self.evidence, context, skills) - self.discount * gains_before.detach()
 
     def _mean_evidence(
         self, on: Float[Tensor, "B T K"], said: Float[Tensor, "B T"]
@@ -203,7 +202,7 @@ class MasteryPath(nn.Module):
         """Shrunken mean, up to each step, of what the steps with ``on = 1`` said."""
         wide = torch.promote_types(said.dtype, torch.float32)  # half precision counts to 256
         total = (on * said.unsqueeze(-1)).cumsum(1, dtype=wide)
-        return (total / (on.cumsum(1, dtype=wide) + self.doubt)).to(said.dtype)
+        return (total / (on.cumsum(1, dtype=wide) + self.prior_strength)).to(said.dtype)
 
     def _mean_of(
         self, on: Bool[Tensor, "B S T"], said: Float[Tensor, "B T"]
@@ -212,7 +211,7 @@ class MasteryPath(nn.Module):
         wide = torch.promote_types(said.dtype, torch.float32)
         on = on.to(wide)
         total = (on @ said.to(wide).unsqueeze(-1)).squeeze(-1)
-        return (total / (on.sum(-1) + self.doubt)).to(said.dtype)
+        return (total / (on.sum(-1) + self.prior_strength)).to(said.dtype)
 
     def own_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
@@ -245,10 +244,12 @@ class MasteryPath(nn.Module):
     ) -> Float[Tensor, "B T"]:
         """What all gains before each step do to its logit: they add themselves, and the belief
         leaves out its share of them."""
-        grown = self.contributions(gains, skills).sum(-1)
+        gains_before = self.contributions(gains, skills).sum(-1)
         if self.evidence is None:
-            return grown
-        return grown - self.discount * self._mean_of(same_skill(skills).tril(-1), grown)
+            return gains_before
+        return gains_before - self.discount * self._mean_of(
+            same_skill(skills).tril(-1), gains_before
+        )
 
     def all_gains(
         self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
@@ -269,8 +270,8 @@ class MasteryPath(nn.Module):
         belief = self.belief(context)
         if self.evidence is not None:
             on = F.one_hot(skills, belief.shape[-1]).to(belief.dtype)
-            grown = at_skill(gains.cumsum(dim=1) - gains, skills)
-            belief = belief + self._mean_evidence(on, self._said(context, skills, grown))
+            gains_before = at_skill(gains.cumsum(dim=1) - gains, skills)
+            belief = belief + self._mean_evidence(on, self._evidence(context, skills, gains_before))
         belief = _credible(belief)
         row = torch.arange(len(skills), device=skills.device)
         step = torch.arange(skills.shape[1], device=skills.device)

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
-from kt_core.errors import KTError
 from kt_core.mastery import GAIN_STEP, MasteryPath, SideHeads, at_skill
 
 HIDDEN = 2  # stands in `responses` where the encoder may not see the answer (`retrospective`)
@@ -51,7 +51,7 @@ class States:
 
 
 @dataclass
-class Path:
+class PathTerms:
     """The pieces of predictions in mode `retrospective`, logits.
 
     Attributes
@@ -68,32 +68,32 @@ class Path:
     context: Float[Tensor, "B T D"]
     skills: Int[Tensor, "B T"]
     gains: Float[Tensor, "B T"]
-    grown: Float[Tensor, "B T"]
+    gains_before: Float[Tensor, "B T"]
     difficulty: Float[Tensor, "B T"]
     belief: Float[Tensor, "B T T"] | None
 
     def next_step(self) -> Float[Tensor, "B P"]:
         """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
         if self.belief is None:
-            belief = self.heads.beliefs_before(self.context, self.skills, self.grown)
+            belief = self.heads.beliefs_before(self.context, self.skills, self.gains_before)
         else:
             belief = self.belief.diagonal(1, 1, 2)
-        return belief + self.grown[:, 1:] - self.difficulty[:, 1:]
+        return belief + self.gains_before[:, 1:] - self.difficulty[:, 1:]
 
     def at(self, horizon: Int[Tensor, "B"]) -> Float[Tensor, "B T"]:
         """Logits of every response, that of step 0 included, as believed at step `horizon`."""
         if self.belief is None:
-            belief = self.heads.beliefs_at(self.context, self.skills, self.grown, horizon)
+            belief = self.heads.beliefs_at(self.context, self.skills, self.gains_before, horizon)
         else:
             belief = self.belief[torch.arange(len(horizon), device=horizon.device), horizon]
-        return belief + self.grown - self.difficulty
+        return belief + self.gains_before - self.difficulty
 
     def forecasts(self) -> Float[Tensor, "B T T"]:
         """Logits of every response as believed at every step; entry [s, t] at step s of step t.
 
         Gains enter as they are and take no gradient from here: they have seen the answers between.
         """
-        return self.belief + (self.grown.detach() - self.difficulty).unsqueeze(1)
+        return self.belief + (self.gains_before.detach() - self.difficulty).unsqueeze(1)
 
 
 class GainAKT2(nn.Module):
@@ -206,20 +206,20 @@ class GainAKT2(nn.Module):
         skills: Int[Tensor, "B T"],
         difficulty: Float[Tensor, "B T"] | None = None,
         every_pair: bool = True,
-    ) -> Path:
+    ) -> PathTerms:
         """The pieces of all predictions; `retrospective` only.
 
         Parameters
         ----------
         every_pair : whether beliefs are read for every pair of steps, as the forecast term wants;
-            without, `Path.next_step` and `Path.at` read those that they need, which is less work
+            without, `PathTerms.next_step` and `PathTerms.at` read those that they need, which is less work
             than all of them and more than picking from all of them.
         """
         gains = self.heads.own_gains(value, skills)
-        grown = self.heads.contributions(gains, skills).sum(-1)
+        gains_before = self.heads.contributions(gains, skills).sum(-1)
         d = torch.zeros_like(gains) if difficulty is None else difficulty
-        belief = self.heads.beliefs(context, skills, grown) if every_pair else None
-        return Path(self.heads, context, skills, gains, grown, d, belief)
+        belief = self.heads.beliefs(context, skills, gains_before) if every_pair else None
+        return PathTerms(self.heads, context, skills, gains, gains_before, d, belief)
 
     def read(
         self,
@@ -271,8 +271,11 @@ class GainAKT2(nn.Module):
         context, value = self.encoder.flipped(skills, responses, d)
         true = at_skill(states.filtered, skills)
         if self.on_path:
-            grown = self.heads.contributions(at_skill(states.gains, skills), skills).sum(-1)
-            level = self.heads.belief_at_own(context, skills, grown, states.context) + grown
+            gains_before = self.heads.contributions(at_skill(states.gains, skills), skills).sum(-1)
+            level = (
+                self.heads.belief_at_own(context, skills, gains_before, states.context)
+                + gains_before
+            )
             other = (level + self.heads.own_gains(value, skills)).sigmoid()
         elif self.config.mode == "projection":
             other = at_skill(self.heads.mastery(context), skills)

@@ -6,17 +6,20 @@ drawing random numbers, so that weights after training are the same with and wit
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any
 
 import lightning as L
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from kt_core.metrics.batch import Glance, batch_metrics, glance
-from kt_core.processes import gathered
+from kt_core.base.processes import gathered
+from kt_core.metrics.invariants import saturation, shares, violations
 
 
 class Monitor(L.Callback):
-    """Lightning callback over `kt_core.metrics.batch`.
+    """Lightning callback over `kt_core.monitor`.
 
     Parameters
     ----------
@@ -55,12 +58,14 @@ class Monitor(L.Callback):
         step = trainer.global_step - 1
         if step % self.every:
             return
-        kept = module.kept
-        states = kept.states
+        last_step = module.last_step
+        states = last_step.states
         if states is None:  # no loss needed the [B, T, C] states: read them from c and v
-            states = module.model.read(kept.context, kept.value, batch.skills, batch.valid)
-        seen = glance(*states, kept.logits, batch.skills, batch.responses, batch.valid)
-        values = batch_metrics(Glance.together(gathered(seen)), states[0].shape[-1])
+            states = module.model.read(
+                last_step.context, last_step.value, batch.skills, batch.valid
+            )
+        seen = batch_sums(*states, last_step.logits, batch.skills, batch.responses, batch.valid)
+        values = batch_metrics(BatchSums.together(gathered(seen)), states[0].shape[-1])
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
         pace = {
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -70,3 +75,113 @@ class Monitor(L.Callback):
         self.rows.append({"step": step, "epoch": trainer.current_epoch, **pace, **floats})
         for logger in trainer.loggers:
             logger.log_metrics(floats, step=step)
+
+
+def pearson(x: Float[Tensor, "N"], y: Float[Tensor, "N"]) -> Float[Tensor, ""]:
+    """Pearson r; NaN without spread in either."""
+    x, y = _centred(x.double()), _centred(y.double())
+    spread = (x * x).sum() * (y * y).sum()
+    return torch.where(spread > 0, (x * y).sum() / spread.sqrt(), torch.nan)
+
+
+def _centred(values: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """Values minus their mean; differences that are rounding are none."""
+    apart = values - values.mean()
+    return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)
+
+
+def skill_average_pearson(
+    x: Float[Tensor, "N"], y: Float[Tensor, "N"], skill: Int[Tensor, "N"], n_skills: int
+) -> Float[Tensor, ""]:
+    """Mean over skills of the r within each skill; NaN where no skill defines one."""
+    x, y = x.double(), y.double()
+
+    def total(values: Tensor) -> Tensor:
+        return x.new_zeros(n_skills).index_add(0, skill, values)
+
+    n = total(torch.ones_like(x)).clamp(min=1)
+    x, y = x - (total(x) / n)[skill], y - (total(y) / n)[skill]
+    spread = total(x * x) * total(y * y)
+    r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)
+    return r.nanmean()
+
+
+@dataclass
+class BatchSums:
+    """What one batch adds: sums of counts, and a value per step (N) or per prediction (M).
+
+    Attributes
+    ----------
+    counts : sums over the batch of `kt_core.metrics.invariants`, those of the filtered state under
+        ``filtered_``.
+    pre, post : [M], mastery of the skill asked, before and after the answer.
+    predicted, correct, skill : [M], of the same answers.
+    own_gain, own_correct : [N], of all steps.
+    """
+
+    counts: dict[str, Tensor]
+    pre: Float[Tensor, "M"]
+    post: Float[Tensor, "M"]
+    predicted: Float[Tensor, "M"]
+    correct: Float[Tensor, "M"]
+    skill: Int[Tensor, "M"]
+    own_gain: Float[Tensor, "N"]
+    own_correct: Float[Tensor, "N"]
+
+    @classmethod
+    def together(cls, parts: list[BatchSums]) -> BatchSums:
+        """Several batches as one, in whatever process each was read."""
+        counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
+        steps = [f.name for f in fields(cls) if f.name != "counts"]
+        return cls(counts, *(torch.cat([getattr(p, name) for p in parts]) for name in steps))
+
+
+def batch_sums(
+    mastery: Float[Tensor, "B T C"],
+    trajectory: Float[Tensor, "B T C"],
+    gains: Float[Tensor, "B T C"],
+    logits: Float[Tensor, "B P"],
+    skills: Int[Tensor, "B T"],
+    responses: Int[Tensor, "B T"],
+    valid: Bool[Tensor, "B T"],
+) -> BatchSums:
+    """What a batch has to say.
+
+    Parameters
+    ----------
+    mastery : the filtered field, so that shifted by one step it is pre-response.
+    trajectory : as believed at the last step; on it the constraints are counted.
+    """
+    target, asked = valid[:, 1:], skills[:, 1:].unsqueeze(-1)
+    counts = violations(trajectory, gains, skills, responses, valid)
+    counts |= saturation(trajectory, gains, valid)
+    live = violations(mastery, gains, skills, responses, valid)
+    counts |= {f"filtered_monotonicity{e}": live[f"monotonicity{e}"] for e in ("", "_n")}
+    return BatchSums(
+        {name: value.sum() for name, value in counts.items()},
+        pre=mastery[:, :-1].gather(-1, asked).squeeze(-1)[target],
+        post=mastery[:, 1:].gather(-1, asked).squeeze(-1)[target],
+        predicted=logits.sigmoid()[target],
+        correct=responses[:, 1:][target].float(),
+        skill=skills[:, 1:][target],
+        own_gain=gains.gather(-1, skills.unsqueeze(-1)).squeeze(-1)[valid],
+        own_correct=responses[valid].float(),
+    )
+
+
+def batch_metrics(seen: BatchSums, n_skills: int) -> dict[str, Tensor]:
+    """Violations, correlations and collapse."""
+    counts, entries = seen.counts, seen.counts["entries"]
+    return {
+        **{f"violations/{name}": torch.as_tensor(v) for name, v in shares(counts).items()},
+        "correlation/mastery_response_pre": pearson(seen.pre, seen.correct),
+        "correlation/prediction_response_pre": pearson(seen.predicted, seen.correct),
+        "correlation/gain_correctness_post": pearson(seen.own_gain, seen.own_correct),
+        "correlation/mastery_prediction_post": skill_average_pearson(
+            seen.post, seen.predicted, seen.skill, n_skills
+        ),
+        "collapse/share_at_bounds": counts["at_bounds"] / entries,
+        "collapse/share_zero_gains": counts["zero_gains"] / entries,
+        "mean/own_mastery": seen.post.mean(),
+        "mean/own_gain": seen.own_gain.mean(),
+    }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from kt_core.base.errors import KTError, brief
 from kt_core.config import (
     MONITORED,
     DataConfig,
@@ -11,8 +13,9 @@ from kt_core.config import (
     ReportConfig,
     RunConfig,
     TrainConfig,
+    with_overrides,
 )
-from kt_core.errors import KTError, brief
+from kt_core.data import DATASETS
 
 SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128)
 LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners, see docs/results.md
@@ -72,3 +75,31 @@ def preset(name: str) -> RunConfig:
     if not isinstance(name, str) or name not in PRESETS:
         raise KTError(f"preset {brief(name)} does not exist; choose one of: {', '.join(PRESETS)}")
     return dataclasses.replace(PRESETS[name][1], preset=name)
+
+
+def configure(
+    preset_name: str = USUAL,
+    dataset: str = "",
+    data_path: str = "",
+    mode: str = "",
+    seed: int | None = None,
+    fold: int | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> RunConfig:
+    """A preset with the usual choices, then single values by dotted name, on top."""
+    chosen = {
+        "data.dataset": dataset or None,
+        "data.path": data_path or None,
+        "model.mode": mode or None,
+        "train.seed": seed,
+        "data.fold": fold,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    wanted = given | overrides if isinstance(overrides, dict) else overrides or given
+    config = with_overrides(preset(preset_name), wanted)
+    if not config.data.path and config.data.dataset not in DATASETS:
+        raise KTError(
+            f"data set {brief(config.data.dataset)} does not exist; choose one of: "
+            f"{', '.join(DATASETS)}, or name a file of your own with --data"
+        )
+    return config

@@ -1,6 +1,7 @@
 """Shapes in signatures are checked in tests: jaxtyping's hook, before kt_core is imported."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
+    "layers",
     "model",
     "mastery",
     "difficulty",
     "encoder",
     "losses",
-    "metrics.batch",
+    "monitor",
     "metrics.invariants",
     "data.batches",
 )
@@ -57,10 +59,15 @@ def smoke():
 @pytest.fixture(scope="session")
 def trained(smoke, tmp_path_factory):
     """A finished smoke run."""
-    from kt_core.training import train
+    from kt_core.training.train import train
 
     config, splits = smoke
     return train(config, splits, tmp_path_factory.mktemp("runs") / "trained")
+
+
+def module_of(function):
+    """Where a function was defined, for patches: a room's function may bear its module's name."""
+    return sys.modules[function.__module__]
 
 
 def stir(model, scale=0.3):

@@ -1,5 +1,5 @@
-"""Knowledge tracers to compare with, all behind the interface `kt_core.trace.Tracer`.
+"""Other knowledge tracers behind one interface (`kt_core.evaluation.tracer.Tracer`).
 
 `counts`: what a learner has done so far, and the skill base rate; `logistic`: PFA and Best-LR;
-`bkt`: Bayesian Knowledge Tracing.
+`bkt`: Bayesian Knowledge Tracing; `neural`: DKT, SAKT and simpleKT, with their `networks`.
 """

@@ -21,15 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kt_core.baselines.counts import (
-    check_fitted,
-    earlier,
-    sequence_of,
-    step_of,
-    unless_first,
-)
+from kt_core.baselines.counts import check_fitted, earlier, sequence_of, step_of, unless_first
 from kt_core.data.sequences import Sequences, Splits
-from kt_core.trace import Trace
+from kt_core.evaluation.tracer import Trace
 
 FLOOR = 1e-4  # parameters keep this far from 0 and 1, so that no division is by zero
 # Guess and slip stay at most one half. Without a bound the same answers are described as well by

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kt_core.base.errors import KTError
 from kt_core.data.sequences import Sequences, Splits
-from kt_core.errors import KTError
+from kt_core.evaluation.tracer import Trace
 from kt_core.metrics.nulls import base_rates
-from kt_core.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from kt_core.baselines.counts import (
     unless_first,
 )
 from kt_core.data.sequences import Sequences, Splits
-from kt_core.trace import Trace
+from kt_core.evaluation.tracer import Trace
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C, the inverse of the L2 penalty
 

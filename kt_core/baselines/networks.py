@@ -20,8 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kt_core.encoder import SequenceDropout
-from kt_core.lookup import outputs
+from kt_core.layers import SequenceDropout, outputs
 
 Steps = Int[Tensor, "B T"]
 Asked = Int[Tensor, "#B Q"]

@@ -18,15 +18,15 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
+from kt_core.base.errors import KTError
 from kt_core.baselines.counts import check_fitted, unless_first
 from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
-from kt_core.checkpoints import Checkpoints
 from kt_core.config import TrainConfig
 from kt_core.data.batches import READING, Batch, LengthBuckets, SequenceDataset
 from kt_core.data.sequences import Sequences, Splits
-from kt_core.errors import KTError
-from kt_core.fitting import NextStep, fit
-from kt_core.trace import Trace
+from kt_core.evaluation.tracer import Trace
+from kt_core.training.checkpoints import Checkpoints
+from kt_core.training.fit import NextStep, fit
 
 TRAINING = TrainConfig(patience=5, progress=False)  # otherwise as our own model is trained
 FIELDS = ("predicted", "mastery_pre", "mastery_post", "flip")

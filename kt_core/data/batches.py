@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from kt_core.base.errors import KTError
 from kt_core.data.sequences import Sequences
-from kt_core.errors import KTError
 
 READING = 4096  # padded steps in a batch without gradients, on a CPU: they stay in its cache ...
 READING_ON_GPU = 65536  # ... while a GPU wants more at once

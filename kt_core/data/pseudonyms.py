@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kt_core.errors import KTError
+from kt_core.base.errors import KTError
 
 KEY = "KT_PSEUDONYM_KEY"
 DIGITS = 12  # two of a million learners share a pseudonym in 1 of 560 data sets: then an error

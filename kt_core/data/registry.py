@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,15 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from kt_core.config import DataConfig
+from kt_core.base.errors import KTError
+from kt_core.base.log import log
+from kt_core.config import DataConfig, RunConfig
+from kt_core.data.formats.readers import read_table
 from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
-from kt_core.data.readers import read_table
+from kt_core.data.sequences import Splits, make_splits
 from kt_core.data.simulate import Simulation, simulate
+from kt_core.data.store.read import is_stored, stored_splits
 from kt_core.data.table import Dataset, repeated_answers
-from kt_core.errors import KTError
-
-log = logging.getLogger("kt_core")
 
 RAW = "https://raw.githubusercontent.com"
 
@@ -239,3 +239,14 @@ def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
             if user in seen:
                 raise KTError(f"learner {user!r} stands in two files: {seen[user]} and {path}")
         seen |= dict.fromkeys(users, path)
+
+
+def read_splits(config: RunConfig) -> Splits:
+    """Data as `config` says, split by learner."""
+    if is_stored(config.data.path):
+        splits = stored_splits(config.data)
+    else:
+        splits = make_splits(load_dataset(config.data), config.data)
+    if splits.dataset.inflated:
+        log.warning("answers are repeated once per skill: every number from this run is inflated")
+    return splits

@@ -7,19 +7,20 @@ under `min_length` are dropped. Skills (and items) become numbers by a `Vocabula
 from __future__ import annotations
 
 import dataclasses
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from kt_core.base.errors import KTError
+from kt_core.base.log import log
 from kt_core.config import DataConfig
 from kt_core.data.table import Dataset
-from kt_core.errors import KTError
 
-log = logging.getLogger("kt_core")
+PIECE = 2_000_000  # rows held in memory at a time
 
 SPLITS = ("train", "valid", "test")
+MOST_LEARNERS = 20_000  # of a split whose answers are held in memory and reported on
 
 
 @dataclass(frozen=True)
@@ -278,3 +279,14 @@ def drawn_folds(users: np.ndarray, config: DataConfig) -> pd.Series:
     fold[order[:n_test]] = -1
     fold[order[n_test:]] = np.arange(len(users) - n_test) % config.folds
     return pd.Series(fold, index=users)
+
+
+def tally(keys: np.ndarray, response: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers and right answers by key 0..n-1, each [n], a piece at a time: the columns may be
+    larger than memory."""
+    answers, right = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for begin in range(0, len(keys), PIECE):
+        key, correct = (column[begin : begin + PIECE] for column in (keys, response))
+        answers += np.bincount(key, minlength=n)
+        right += np.bincount(key[correct == 1], minlength=n)
+    return answers, right

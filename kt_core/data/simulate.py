@@ -12,7 +12,7 @@ gain to the log-odds theta of the skill practised, whatever the answer:
 
 Controls: `growth=0` learners never learn, and with `forgetting` theta sinks back towards its start
 while other skills are practised. `true_parameters` says what the draws come from; with it,
-`kt_core.data.ceiling` computes how well mastery can be recovered at all.
+`kt_core.evaluation.ceiling` computes how well mastery can be recovered at all.
 """
 
 from __future__ import annotations

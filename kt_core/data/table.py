@@ -7,7 +7,6 @@ simulated learners, `true_mastery` (after the step), `true_before` and `true_gai
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kt_core.errors import KTError
-
-log = logging.getLogger("kt_core")
+from kt_core.base.errors import KTError
+from kt_core.base.log import log
 
 RIGHT = {"1", "1.0", "true", "correct", "right"}
 WRONG = {"0", "0.0", "false", "incorrect", "wrong"}

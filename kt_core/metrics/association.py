@@ -12,6 +12,15 @@ from scipy import sparse
 from kt_core.metrics.agreement import spans
 from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate
 
+VARIANTS = {
+    "pooled": "pooled",
+    "within_skill": "within skill",
+    "learner_average": "mean over learners",
+    "skill_average": "mean over skills",
+    "same opportunity": "same opportunity",
+    "same opportunity and item": "same opportunity and item",
+}
+
 
 class Association:
     """Correlation of `x` with `y` over rows that belong to learners and skills.

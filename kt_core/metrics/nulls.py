@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kt_core.data.columns import tally
+from kt_core.data.sequences import tally
 
 DECAY = 0.8  # what one success leaves of the distance to full mastery, in the counter
 

@@ -1,6 +1,7 @@
 """Figures: tidy frames and an `ax` in, the `ax` out; nothing is computed from raw data here."""
 
-from kt_core.plots.evidence import (
+from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
+from kt_core.plots.measures import (
     plot_associations,
     plot_benchmark,
     plot_calibration,
@@ -8,7 +9,6 @@ from kt_core.plots.evidence import (
     plot_comparison,
     plot_recovery,
 )
-from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
 from kt_core.plots.style import COLUMN, PAGE, as_text, save, shared_legend, use_style
 from kt_core.plots.sweep import plot_sweep
 from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kt_core.errors import KTError, brief
+from kt_core.base.errors import KTError, brief
+from kt_core.base.values import names_of
 from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, whole_numbers
-from kt_core.values import names_of
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
@@ -19,7 +19,7 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
 
     Parameters
     ----------
-    parts : of `kt_core.explain.explain`.
+    parts : of `kt_core.learners.explain.explain`.
     most : gains drawn one by one, the latest ones; earlier ones are drawn as one bar.
     """
     bars = _bars(parts, most)
@@ -63,11 +63,11 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
 def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     gains = parts[parts["part"].str.contains("gain")]
     kinds = ("starting belief", "starting belief, evidence", "item difficulty")
-    head, evidence, tail = (parts[parts["part"] == kind] for kind in kinds)
+    head, beliefs, tail = (parts[parts["part"] == kind] for kind in kinds)
     early, late = gains.iloc[: max(len(gains) - most, 0)], gains.iloc[max(len(gains) - most, 0) :]
     rows = [("starting belief", "belief:\nstate", head["logit"].sum())]
-    if len(evidence):
-        rows.append(("starting belief, evidence", "belief:\nevidence", evidence["logit"].sum()))
+    if len(beliefs):
+        rows.append(("starting belief, evidence", "belief:\nevidence", beliefs["logit"].sum()))
     if len(early):
         label = f"{len(early)} earlier\n{'gains' if len(early) > 1 else 'gain'}"
         rows.append(("gain", label, early["logit"].sum()))
@@ -87,7 +87,7 @@ def plot_revision(
 
     Parameters
     ----------
-    learner : of `kt_core.cohort.learner_frame`.
+    learner : of `kt_core.learners.cohort.learner_frame`.
     most : how many skills are drawn, the most practised first.
     skills : draw these instead.
     """

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kt_core.files import make_folder, whole
+from kt_core.base.files import make_folder, whole
 
 # Okabe and Ito's palette: told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -46,14 +46,6 @@ MARKERS = {  # ours are round; legible in black and white
 RIGHT, WRONG = BLUE, RED
 DPI = 300  # of PNG files
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and full width of a paper
-VARIANTS = {
-    "pooled": "pooled",
-    "within_skill": "within skill",
-    "learner_average": "mean over learners",
-    "skill_average": "mean over skills",
-    "same opportunity": "same opportunity",
-    "same opportunity and item": "same opportunity and item",
-}
 LABELS = {
     "monotonicity": "mastery falls",
     "negative_gains": "negative gains",

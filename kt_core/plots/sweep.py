@@ -19,7 +19,7 @@ def plot_sweep(
 
     Parameters
     ----------
-    table : of `kt_core.sweeps.headlines`.
+    table : of `kt_core.studies.sweeps.headlines`.
     axes : measures by settings.
     """
     for row, measure in zip(axes, measures, strict=True):

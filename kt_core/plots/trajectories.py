@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from kt_core.base.values import whole_number
 from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, as_text, whole_numbers
-from kt_core.values import whole_number
 
 
 def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
@@ -144,7 +144,7 @@ def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Ax
 
     Parameters
     ----------
-    growth : of `kt_core.cohort.skill_growth`.
+    growth : of `kt_core.learners.cohort.skill_growth`.
     axes : two, side by side.
     """
     left, right = axes

@@ -1,0 +1,64 @@
+"""Where a model computes: a GPU where there is one, else the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from kt_core.base.errors import KTError
+
+ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def accelerator(wanted: str) -> str:
+    """`gpu` or `cpu`, for a wanted `gpu`, `cpu` or `auto`.
+
+    Raises
+    ------
+    KTError
+        When a GPU is wanted and there is none.
+    """
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise KTError("train.accelerator = 'gpu', but torch finds no GPU; use auto or cpu")
+    return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+@contextmanager
+def for_reading(model: nn.Module) -> Iterator[torch.device]:
+    """The model on a GPU where there is one, not training, and afterwards as it was before.
+
+    Raises
+    ------
+    KTError
+        When the GPU's memory is too small.
+    """
+    was, was_training = next(model.parameters()).device, model.training
+    device = torch.device("cuda") if was.type == "cpu" and torch.cuda.is_available() else was
+    try:
+        with memory_enough("hide it with CUDA_VISIBLE_DEVICES= to read on the processor"):
+            model.to(device).eval()
+            yield device
+    finally:
+        model.to(was).train(was_training)
+
+
+@contextmanager
+def memory_enough(way_out: str) -> Iterator[None]:
+    """Raise a KTError where the GPU's memory is too small for what is done meanwhile."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        why = str(error).split(". ")[0]
+        raise KTError(f"the GPU's memory is too small ({why}); {way_out}") from None
+
+
+def attention_of_any_length(device: torch.device) -> AbstractContextManager[None]:
+    """On a GPU, attention without cuDNN's kernels: they are planned anew, for milliseconds, for
+    each new length of a batch. Others are as fast."""
+    if device.type == "cpu":
+        return nullcontext()
+    return sdpa_kernel(ANY_LENGTH)

@@ -1,0 +1,179 @@
+"""Files that are there whole or not at all.
+
+What is written goes to a hidden name in the same folder (``.<random>.tmp``), is forced to the disk
+and takes its own name in one step. An error on the way leaves the old file as it was, and nothing
+else. Only a kill or a power cut can leave the hidden file behind: nothing reads it, and it may be
+removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+
+from kt_core.base.errors import KTError, reason
+from kt_core.base.values import path_of
+
+
+@contextlib.contextmanager
+def renamed(path: Path) -> Iterator[Path]:
+    """A hidden name to write to, which becomes `path` when the block ends well.
+
+    Raises
+    ------
+    OSError
+        As the system gives it, once the hidden file is gone.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)  # or the new name might not outlive a power cut
+
+
+@contextlib.contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """`renamed`, for files that a user has asked for.
+
+    Raises
+    ------
+    KTError
+        When the file cannot be written: with its name and the reason.
+    """
+    path = Path(path)
+    try:
+        with renamed(path) as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        raise KTError(f"{path}: cannot be written ({_reason(error)})") from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole, as UTF-8.
+
+    Raises
+    ------
+    KTError
+        When it cannot be written.
+    """
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def copy(source: str | Path, target: str | Path) -> None:
+    """Copy a file's content whole.
+
+    Raises
+    ------
+    KTError
+        When the copy cannot be written.
+    """
+    with whole(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def make_folder(path: str | Path) -> Path:
+    """A folder and those above it, unless they are there.
+
+    Raises
+    ------
+    KTError
+        When a file is in the way, or nothing can be written there.
+    """
+    path = path_of("folder", path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KTError(f"{path}: cannot be written ({_reason(error)})") from None
+    return path
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A hidden folder to fill, which becomes `path` when the block ends well, else is removed.
+
+    Raises
+    ------
+    KTError
+        When it cannot be written, or something of that name has come to be there.
+    """
+    path = Path(path).absolute()
+    partial = path.with_name(f".partial-{path.name[:100]}-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    except OSError as error:
+        raise KTError(f"{path}: cannot be written ({_reason(error)})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    return reason(getattr(error, "strerror", None) or error)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has the file, or the folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON of nested tables and numbers: what is not finite is null, draws are left out."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items() if k != "draws"}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def formulas(table: pd.DataFrame) -> int:
+    """How many learners and skills a spreadsheet would take for formulas and compute."""
+    names = {*table["learner"].astype(str), *table["skill"].astype(str)}
+    return sum(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)
+
+
+def check_target(path: str | Path) -> Path:
+    """Raise a KTError where no table could be written."""
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise KTError(f"{path}: name it .parquet or .csv")
+    if not path.absolute().parent.is_dir():
+        raise KTError(f"{path}: cannot be written, there is no folder {path.absolute().parent}")
+    return path
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write Parquet or CSV, by the file's name, whole or not at all.
+
+    Raises
+    ------
+    KTError
+        For another kind of file, or a place that cannot be written.
+    """
+    path = check_target(path)
+    with whole(path) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+    return path

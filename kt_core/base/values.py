@@ -1,0 +1,125 @@
+"""Single values of a configuration, read as the type of the field that they are for."""
+
+from __future__ import annotations
+
+import os
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from kt_core.base.errors import KTError, brief
+
+
+def convert(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: int, float, bool, str, a Literal of texts, or dict[str, str].
+
+    Text is read as the command line gives it; nothing else is made to fit.
+
+    Raises
+    ------
+    KTError
+        When it is not of that kind; the message begins with `name`.
+    """
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        if not isinstance(value, str) or value not in typing.get_args(kind):
+            choices = ", ".join(map(str, typing.get_args(kind)))
+            raise KTError(f"{name} = {brief(value)}: choose one of: {choices}")
+        return value
+    if origin is dict:
+        return _mapping(name, value)
+    if kind is bool:
+        return _truth(name, value)
+    wrong = KTError(f"{name} = {brief(value)}: {kind.__name__} is wanted")
+    if kind is str:
+        if not isinstance(value, str | os.PathLike):
+            raise wrong
+        return str(value)
+    if isinstance(value, bool) or (kind is int and _fraction(value)):
+        raise wrong
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong from None
+
+
+def _truth(name: str, value: Any) -> bool:
+    known = isinstance(value, str) or (isinstance(value, int) and value in (0, 1))
+    text = str(value).lower() if known else ""
+    if text not in ("true", "false", "1", "0", "yes", "no"):
+        raise KTError(f"{name} = {brief(value)}: true or false is wanted")
+    return text in ("true", "1", "yes")
+
+
+def _mapping(name: str, value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        value = _yaml(value)
+    plain = isinstance(value, dict) and all(
+        isinstance(part, str | int | float) for pair in value.items() for part in pair
+    )
+    if not plain:
+        raise KTError(f"{name} = {brief(value)}: a mapping is wanted, of names to names")
+    return {str(k): str(v) for k, v in value.items()}
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+def _fraction(value: Any) -> bool:
+    return isinstance(value, float) and not value.is_integer()
+
+
+def whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """`value` as an int of at least `low` and at most `high`.
+
+    Raises
+    ------
+    KTError
+        When it is none.
+    """
+    number = convert(name, value, int)
+    if number < low or (high is not None and number > high):
+        wanted = f"at least {low}" if high is None else f"between {low} and {high:,}"
+        raise KTError(f"{name} = {brief(value)}: must be {wanted}")
+    return number
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no half of a surrogate pair."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def path_of(name: str, value: Any) -> Path:
+    """`value` as a path.
+
+    Raises
+    ------
+    KTError
+        When it is empty or no text.
+    """
+    text = convert(name, value, str)
+    if not text or "\0" in text:
+        raise KTError(f"{name} = {brief(text)}: the name of a file or folder is wanted")
+    return Path(text)
+
+
+def names_of(name: str, value: Any) -> list[str]:
+    """`value` as a list of names; numbers are names too.
+
+    Raises
+    ------
+    KTError
+        When it is no list, or holds anything else.
+    """
+    plain = isinstance(value, list | tuple) and all(
+        isinstance(v, str | int | os.PathLike) and not isinstance(v, bool) for v in value
+    )
+    if not plain:
+        raise KTError(f"{name} = {brief(value)}: a list of names is wanted, such as ['a', 'b']")
+    return [str(v) for v in value]

@@ -1,0 +1,307 @@
+"""The command line: thin launchers that run the notebooks with papermill.
+
+Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from kt_core.base import processes
+from kt_core.base.errors import KTError
+from kt_core.base.files import check_target, formulas, make_folder, new_folder, write_table
+from kt_core.base.locks import locked
+from kt_core.base.log import log_to_output
+from kt_core.base.values import is_text
+from kt_core.cli import launch
+from kt_core.cli.arguments import columns_of, parser
+from kt_core.cli.doctor import check
+from kt_core.config import options
+from kt_core.data.formats.readers import read_table
+from kt_core.data.pseudonyms import pseudonyms, same_key
+from kt_core.data.registry import DATASETS, found
+from kt_core.data.store.convert import convert as write_store
+from kt_core.data.store.read import FACTS
+from kt_core.data.table import Dataset
+from kt_core.learners.classroom import classroom as write_classroom
+from kt_core.learners.predict import predict as predictions
+from kt_core.notebook import pdf
+from kt_core.notebook.headless import NotebookFailed, executed, keep
+from kt_core.notebook.page import export_html
+from kt_core.presets import PRESETS, configure
+from kt_core.report.tables import headline
+from kt_core.runs.find import default_out, open_run
+from kt_core.runs.run import Run, free_folder
+from kt_core.studies import sweeps
+
+REPORT, SHOW = "02_consistency_report", "03_mastery_trajectories"
+BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and turn what goes wrong into one message and an exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser(__doc__, ACTIONS).parse_args(argv)
+    try:
+        _check_text(argv)
+        log_to_output()
+        os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
+        code = args.action(args) or 0
+        sys.stdout.flush()
+        return code
+    except KTError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # such as a full disk under a temporary folder
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except NotebookFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        left = "call it again to go on" if args.command == "convert" else str(stop)
+        print(f"interrupted: {left or 'nothing is left of it'}", file=sys.stderr)
+        return 130
+
+
+def _check_text(argv: list[str]) -> None:
+    """Arguments go into notebooks and JSON: what is no text is refused at the door."""
+    for word in argv:
+        if "\0" in word or not is_text(word):
+            raise KTError(f"argument {word!a}: not UTF-8 text; rename the file, or mend the call")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, validate and visualise."""
+    if processes.world() > 1:
+        raise KTError("reports are made by one process: start train with torchrun, then validate")
+    if args.pdf:
+        pdf.browser()  # if it is missing, say so before training
+    folder = launch.train(args)
+    _report([folder], args.split, args.pdf)
+    _show(folder, args.split, {})
+    summarise(folder)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train only."""
+    folder = launch.train(args)
+    if not processes.rank():
+        print(f"run folder: {folder}")
+
+
+def validate(args: argparse.Namespace) -> None:
+    """Report on saved runs."""
+    folders = [Path(folder) for folder in args.runs]
+    report = _report(folders, args.split, args.pdf)
+    if len(folders) == 1:
+        summarise(folders[0])
+    else:
+        print(f"comparison: {report}")
+
+
+def visualise(args: argparse.Namespace) -> None:
+    """Trajectory figures of a saved run."""
+    _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule})
+    print(f"figures: {Path(args.run) / 'figures'}")
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Mastery of each learner and skill after the answers in a table."""
+    run = Run.load(args.run)
+    if check_target(args.out).resolve() == Path(args.data).resolve():
+        raise KTError(f"--out {args.out}: that is the file of histories itself")
+    result = predictions(run, _histories(args, run), args.every_skill)
+    target = write_table(result, args.out)
+    print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
+    if target.suffix == ".csv" and (count := formulas(result)):
+        print(
+            f"note: {count:,} names begin with = + - or @, as formulas do; open the file in a "
+            "spreadsheet as text only (docs/robustness.md)"
+        )
+
+
+def classroom(args: argparse.Namespace) -> None:
+    """Pages that a teacher can read: the class, and each learner."""
+    run = Run.load(args.run)
+    free_folder(Path(args.out).absolute())
+    if args.data:
+        data = _histories(args, run)
+    else:
+        _, splits = open_run(args.run)
+        everybody = splits.dataset.table
+        if everybody.empty:
+            raise KTError(f"{args.run}: its data is stored on disk; name the class's with --data")
+        table = everybody[everybody["user"].isin(splits.test.learners)].reset_index(drop=True)
+        data = dataclasses.replace(splits.dataset, table=table)
+    page = write_classroom(run, data, args.out)
+    print(f"class:    {page}\nlearners: {page.parent / 'learners'}")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Store a table on disk, for data larger than memory."""
+    target = Path(args.out)
+    names = pseudonyms() if args.pseudonymise else None
+    store = write_store(args.data, target, columns_of(args.column), args.expand_skills, names)
+    facts = json.loads((store / FACTS).read_text(encoding="utf-8"))
+    print(f"{facts['rows']:,} interactions of {facts['learners']:,} learners: {store}")
+
+
+def audit(args: argparse.Namespace) -> None:
+    """Measure mastery estimates from any tool against responses."""
+    folder = Path(args.out).absolute()
+    free_folder(folder)
+    parameters = {
+        "mastery": str(Path(args.mastery).absolute()),
+        "responses": str(Path(args.responses).absolute()),
+        "sees": args.sees,
+        "format": args.format,
+        "columns": columns_of(args.column),
+        "pseudonymise": args.pseudonymise,
+    }
+    title = f"Audit: {Path(args.mastery).name}"
+    with (
+        new_folder(folder) as partial,
+        executed(AUDIT, parameters | {"out": str(partial)}) as notebook,
+    ):
+        export_html(notebook, partial / "report.html", title)
+    print(f"report: {folder / 'report.html'}")
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    """Train the benchmark's missing cells, and make its tables and figures."""
+    from kt_core.studies import benchmark as bench
+
+    store = Path(args.store).absolute() if args.store else bench.STORE
+    out = Path(args.out).absolute() if args.out else default_out() / "benchmark"
+    cells = [cell for cell in bench.plan() if args.only in cell.name]
+    if not cells:
+        raise KTError(
+            f"--only {args.only}: no cell's name contains it, such as {bench.plan()[0].name}"
+        )
+    if not args.print:
+        bench.run_cells(bench.missing(cells, make_folder(store)), store, args.jobs)
+    make_folder(out)
+    with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
+        report = export_html(notebook, out / "benchmark.html", "Benchmark")
+    print(f"report: {report}")
+
+
+def datasets(args: argparse.Namespace) -> None:
+    """List the data sets and where they would come from."""
+    for name, spec in DATASETS.items():
+        print(f"{name:24s}{found(name):24s}{getattr(spec, 'about', 'simulated learners')}")
+
+
+def presets(args: argparse.Namespace) -> None:
+    """List the presets, or every value of one."""
+    if args.name:
+        config = configure(args.name).to_dict()
+        for name in options():
+            section, key = name.split(".")
+            print(f"{name:34s}{config[section][key]!r}")
+    else:
+        for name, (about, _) in PRESETS.items():
+            print(f"{name:22s}{about}")
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check the set-up."""
+    return check(Path(args.out) if args.out else default_out())
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """Run a grid of trainings, each in a folder of its own, and compare them."""
+    grid = sweeps.read_grid(Path(args.grid))
+    out = Path(args.out).absolute()
+    failed = sweeps.run(grid, out, args.jobs, args.scheduler)
+    if sweeps.collect(grid, out).empty:
+        raise NotebookFailed(f"none of the {len(grid)} cells has a result; see {out / 'failed'}")
+    with executed(SWEEP, {"folder": str(out)}) as notebook:
+        report = export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
+    print(f"results: {out / 'results.parquet'}\nreport:  {report}")
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def summarise(folder: Path) -> None:
+    """Print where everything lies and the headline numbers."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    print(f"\n{headline(metrics)}\n")
+    print(f"report:  {folder / 'report.html'}\nfigures: {folder / 'figures'}")
+
+
+def _histories(args: argparse.Namespace, run: Run) -> Dataset:
+    data = run.config.data
+    columns = data.columns | columns_of(args.column)
+    key = run.provenance.get("pseudonyms", "")
+    names = pseudonyms() if key or args.pseudonymise else None
+    if key:
+        same_key(key, names.fingerprint, args.run)
+    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills, names)
+    return Dataset(Path(args.data).stem, table, notes)
+
+
+def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise KTError("a run is named twice; to compare, name different ones")
+    _finished(folders)
+    if as_pdf:
+        pdf.browser()
+    parameters = {"runs": [str(f.absolute()) for f in folders], "split": split}
+    several = len(folders) > 1
+    with locked(folders[0]), executed(REPORT, parameters) as notebook:
+        title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
+        target = folders[0] / ("comparison.html" if several else "report.html")
+        keep(notebook, folders[0], "comparison" if several else REPORT)
+        export_html(notebook, target, title)
+    if as_pdf:
+        print(f"PDF: {pdf.export_pdf(target, target.with_suffix('.pdf'))}")
+    return target
+
+
+def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
+    _finished([folder])
+    given = {name: value for name, value in chosen.items() if value}
+    parameters = {"run": str(folder.absolute()), "split": split} | given
+    with locked(folder), executed(SHOW, parameters) as notebook:
+        keep(notebook, folder)
+        export_html(notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}")
+
+
+def _finished(folders: list[Path]) -> None:
+    for folder in folders:
+        Run.load(folder)
+        if not os.access(folder, os.W_OK):
+            raise KTError(f"{folder}: cannot be written")
+
+
+ACTIONS = {
+    action.__name__: action
+    for action in (
+        run,
+        train,
+        validate,
+        visualise,
+        predict,
+        classroom,
+        convert,
+        audit,
+        benchmark,
+        sweep,
+        datasets,
+        presets,
+        doctor,
+    )
+}

@@ -1,0 +1,100 @@
+"""Trainings from the command line: new or resumed, in a notebook or in several processes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from kt_core.base import processes
+from kt_core.base.errors import KTError
+from kt_core.base.locks import in_use
+from kt_core.cli.arguments import overrides_of, settings_given
+from kt_core.config import RunConfig
+from kt_core.data.registry import read_splits
+from kt_core.notebook.headless import executed, keep
+from kt_core.presets import USUAL, configure
+from kt_core.runs.find import run_folder
+from kt_core.runs.read import read_configuration
+from kt_core.runs.resume import discard_unstarted, half_run
+from kt_core.runs.run import free_folder, way_on
+
+TRAIN = "01_train"
+
+
+def train(args: argparse.Namespace) -> Path:
+    """Train what `run` and `train` were given, or go on with a half-run; gives the run folder.
+
+    Raises
+    ------
+    KTError
+        For settings that cannot be, a folder that is there, or a half-run that cannot go on.
+    NotebookFailed
+        When the notebook stops with another error.
+    KeyboardInterrupt
+        With the way on, where something is left of the training.
+    """
+    if args.resume:
+        return _resume(args)
+    if args.end:
+        raise KTError("--end goes with --resume: name the training that is to end")
+    if args.dataset and args.data:
+        raise KTError(f"--dataset {args.dataset} and --data {args.data}: name one of them")
+    overrides, preset = overrides_of(args), args.preset or USUAL
+    config = configure(preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides)
+    folder = run_folder(config, args.name, args.out).absolute()
+    if not processes.rank():  # the others may come when the first has made it
+        free_folder(folder)
+    if processes.world() > 1:
+        return _train_together(config, folder)
+    parameters = {
+        "preset": preset,
+        "dataset": args.dataset,
+        "data_path": str(Path(args.data).absolute()) if args.data else "",
+        "mode": args.mode,
+        "seed": config.train.seed,
+        "fold": config.data.fold,
+        "name": folder.name,
+        "out": str(folder.parent),
+        "overrides": overrides,
+    }
+    return _in_notebook(folder, parameters)
+
+
+def _resume(args: argparse.Namespace) -> Path:
+    folder = Path(args.resume).absolute()
+    config = read_configuration(folder)[0] if processes.rank() else half_run(folder)
+    if given := settings_given(args):
+        raise KTError(f"--resume goes on with the run's own settings: leave out {', '.join(given)}")
+    if processes.world() > 1:
+        return _train_together(config, folder, resume=True, end=args.end)
+    return _in_notebook(folder, {"resume": str(folder), "end": args.end})
+
+
+def _in_notebook(folder: Path, parameters: dict[str, Any]) -> Path:
+    try:
+        with executed(TRAIN, parameters) as notebook:
+            keep(notebook, folder)
+    except KeyboardInterrupt:
+        if discarded(folder):
+            raise
+        raise KeyboardInterrupt(way_on(folder)) from None
+    finally:
+        discarded(folder)
+    return folder
+
+
+def discarded(folder: Path) -> bool:
+    """Whether nothing is left of a training; what a kernel left that died at once is removed."""
+    there = folder.is_dir() and not in_use(folder)
+    return discard_unstarted(folder) if there else not folder.is_dir()
+
+
+def _train_together(
+    config: RunConfig, folder: Path, resume: bool = False, end: bool = False
+) -> Path:
+    """Without a notebook: one of several processes that torchrun or SLURM has started."""
+    from kt_core.training.train import train  # takes seconds to load
+
+    train(config, read_splits(config), folder, resume=resume, end=end)
+    return folder

@@ -1,0 +1,308 @@
+"""Text files line by line, plain or gzip, and no further than the limits of `kt_core.data.formats.limits`.
+
+Whatever is wrong with a file ends in a `KTError` that names the line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from sys import intern
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from kt_core.base.errors import KTError
+from kt_core.data.formats import limits
+
+GZIP = b"\x1f\x8b"
+PACKED = {  # first bytes -> what it is; none of these is ever unpacked here
+    b"PK\x03\x04": "a zip archive (or a spreadsheet)",
+    b"PK\x05\x06": "an empty zip archive",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\x00": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
+}
+TAR = b"ustar"  # at byte 257 of an archive
+HEAD = 512  # bytes by which a file is known
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
+
+
+class Lines:
+    """The lines of a text file in order, with their line ends (any of the three).
+
+    Attributes
+    ----------
+    number : of the line that was given last, from 1.
+    ended : whether the end has been met.
+    into_memory : whether what is read is kept; then all of it together has a limit too.
+    """
+
+    def __init__(self, path: Path, into_memory: bool = True):
+        self.path, self.number, self.ended, self.into_memory = path, 0, False, into_memory
+        self._chars = 0
+        self._text = io.TextIOWrapper(opened(path), "utf-8-sig", "surrogateescape", newline="")
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.close()
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = self._text.readline(limits.LINE_CHARS + 1)
+        except (EOFError, zlib.error, OSError) as error:
+            raise KTError(
+                f"{self.path}, after line {self.number}: cannot be read ({error}); it is cut short "
+                "or damaged: fetch or copy it again"
+            ) from None
+        if not line:
+            self.ended = True
+            raise StopIteration
+        self.number += 1
+        self._chars += len(line)
+        self._check(line)
+        return line
+
+    @property
+    def _at(self) -> str:
+        return f"{self.path}, line {self.number}"
+
+    def _check(self, line: str) -> None:
+        if len(line) > limits.LINE_CHARS:
+            raise KTError(
+                f"{self._at}: longer than {limits.LINE_CHARS:,} characters; write the table with "
+                "a line for each row"
+            )
+        too_many = self._chars > limits.TEXT_CHARS or self.number > limits.MOST_ROWS + 1
+        if self.into_memory and too_many:
+            raise KTError(
+                f"{self._at}: more than {limits.TEXT_CHARS:,} characters of text or "
+                f"{limits.MOST_ROWS:,} lines are not read into memory; {limits.BY_CONVERT} (other "
+                "formats: split the file)"
+            )
+        if "\0" in line:
+            raise KTError(
+                f"{self._at}: a NUL byte; this is no UTF-8 text: export it again as UTF-8"
+            )
+        if not line.isascii() and (bad := NOT_UTF8.search(line)):
+            raise KTError(
+                f"{self._at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); save it as UTF-8, "
+                "for instance with: iconv -f latin1 -t utf-8"
+            )
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file of text as bytes, decompressed where its first bytes are gzip's.
+
+    Raises
+    ------
+    KTError
+        For an archive, UTF-16, or a file that cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise KTError(f"{path}: cannot be opened ({error.strerror})") from None
+    if not head.startswith(GZIP):
+        _refuse(path, head)
+        return path.open("rb")
+    try:
+        with gzip.open(path) as file:
+            head = file.read(HEAD)
+    except (EOFError, zlib.error, OSError):
+        head = b""  # said with its line when it is read
+    if head.startswith(GZIP):
+        raise KTError(f"{path}: compressed twice; decompress it once: gunzip")
+    _refuse(path, head)
+    return gzip.open(path)
+
+
+def _refuse(path: Path, head: bytes) -> None:
+    if head[:2] in UTF16:
+        raise KTError(f"{path}: UTF-16; save it as UTF-8, or use: iconv -f utf-16 -t utf-8")
+    kind = next((kind for magic, kind in PACKED.items() if head.startswith(magic)), None)
+    if kind is None and head[257:262] == TAR:
+        kind = "a tar archive"
+    if kind is not None:
+        raise KTError(
+            f"{path}: {kind}; archives are not unpacked here: unpack it, and name the table in it "
+            "(gzip alone is read as it is: .csv.gz)"
+        )
+
+
+class Watched(io.RawIOBase):
+    """The bytes of a text file for a reader that is fast and does not look at everything.
+
+    Attributes
+    ----------
+    quotes : how many have gone by; an odd number may mean that one is not closed.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.quotes, self.read_so_far = path, 0, 0
+        self._file = opened(path)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    @property
+    def position(self) -> int:
+        """How much of the file has been read, in bytes as they lie on disk."""
+        packed = isinstance(self._file, gzip.GzipFile)
+        return self._file.fileobj.tell() if packed else self.read_so_far
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as of a file."""
+        block = self._file.read(size)
+        try:
+            self._decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            check_rows(self.path)
+            raise KTError(f"{self.path}: not UTF-8 ({error}); save it as UTF-8") from None
+        self.quotes += block.count(b'"')
+        self.read_so_far += len(block)
+        if b"\0" in block:
+            raise KTError(f"{self.path}: a NUL byte; this is no UTF-8 text. Export it as UTF-8")
+        enough = self.read_so_far > limits.RATIO_FROM
+        if enough and self.read_so_far > limits.MOST_RATIO * self.position:
+            raise KTError(
+                f"{self.path}: more than {limits.MOST_RATIO} times as large when decompressed, "
+                "which no table is; if it is to be so, decompress it, and convert the result"
+            )
+        return block
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._file.close()
+        super().close()
+
+
+def first_line(path: Path) -> str:
+    """The first line that is not blank, without its end.
+
+    Raises
+    ------
+    KTError
+        Where there is none, or it cannot be read.
+    """
+    with Lines(path) as lines:
+        for line in lines:
+            if line.strip():
+                return line.rstrip("\r\n")
+    raise KTError(f"{path}: the file is empty")
+
+
+def delimiter(line: str) -> str:
+    """What separates the fields of a header."""
+    return max("\t,;", key=line.count)
+
+
+def split_header(line: str, path: Path) -> list[str]:
+    """The names in a header.
+
+    Raises
+    ------
+    KTError
+        For more columns than a table has.
+    """
+    separator = delimiter(line)
+    check_width(path, line.count(separator) + 1)
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:
+        raise KTError(f"{path}, line 1: {error}") from None
+
+
+def check_width(path: Path, width: int) -> None:
+    """Raise a KTError for more columns than a table has."""
+    if width > limits.MOST_COLUMNS:
+        raise KTError(
+            f"{path}: {width:,} columns; no more than {limits.MOST_COLUMNS:,} are read. Keep those "
+            "of learner, skill, response, item and time"
+        )
+
+
+def read_delimited(
+    path: Path, wanted: Callable[[list[str]], dict[str, int]]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Some columns of a table as text, and the line in which each row begins.
+
+    Parameters
+    ----------
+    wanted : from the header, the new name and the position of each column to keep.
+
+    Raises
+    ------
+    KTError
+        For a row that has not as many fields as the header, or a quote that is not closed.
+    """
+    separator = delimiter(first_line(path))
+    csv.field_size_limit(limits.LINE_CHARS)
+    at: list[int] = []
+    with Lines(path) as lines:
+        rows = _rows(lines, separator)
+        _, header = next(rows)
+        columns = [(name, place, []) for name, place in wanted(header).items()]
+        for number, row in rows:
+            _check_fields(path, number, row, header)
+            at.append(number)
+            for _, place, cells in columns:
+                cells.append(intern(row[place]))
+    table = {name: np.array(cells, object) for name, _, cells in columns}
+    return pd.DataFrame(table).astype(str), np.array(at, int)
+
+
+def check_rows(path: Path) -> None:
+    """Raise a KTError for the first row of a table that cannot be read, with its line."""
+    csv.field_size_limit(limits.LINE_CHARS)
+    with Lines(path, into_memory=False) as lines:
+        rows = _rows(lines, delimiter(first_line(path)))
+        _, header = next(rows)
+        for number, row in rows:
+            _check_fields(path, number, row, header)
+
+
+def _check_fields(path: Path, number: int, row: list[str], header: list[str]) -> None:
+    if len(row) != len(header):
+        raise KTError(f"{path}, line {number}: {len(row)} fields, but the header has {len(header)}")
+
+
+def _rows(lines: Lines, separator: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(lines, delimiter=separator)
+    while True:
+        number = lines.number + 1
+        try:
+            row = next(rows, None)
+        except csv.Error:  # the reader is not strict: fields that are too long are all it minds
+            raise KTError(
+                f"{lines.path}, line {number}: a field of more than {limits.LINE_CHARS:,} "
+                "characters; is a quote not closed?"
+            ) from None
+        if row is None:
+            return
+        if lines.ended:  # the last row ends before the end is looked for, an open quote does not
+            raise KTError(
+                f"{lines.path}, line {number}: a quote that opens in this row is never closed; "
+                "close it, or write a quote in a field as two"
+            )
+        if "".join(row).strip() or (len(row) > 1 and separator != "\t"):
+            yield number, row

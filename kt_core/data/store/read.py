@@ -1,0 +1,276 @@
+"""Stored data sets: interactions on disk, mapped and not loaded, for data larger than memory.
+
+`python -m kt_core convert` makes one from a long table (`kt_core.data.store.convert`). It is a folder:
+
+interactions.arrow  skill (number), item (number), response: learners one after the other, each in
+                    order
+learners.parquet    user, first (row), steps and, where the data has folds, fold
+names.parquet       skills by number; items.parquet: items from number 1, and the skill of each
+store.json          counts, what reading changed, the source's checksum
+splits/             made when first asked for: the same interactions by split, one file each
+
+Everything after `stored_splits` is as for data in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from kt_core.base.errors import KTError
+from kt_core.config import DataConfig
+from kt_core.data.sequences import (
+    PIECE,
+    SPLITS,
+    Sequences,
+    Splits,
+    Vocabulary,
+    drawn_folds,
+    given_folds,
+    rows_of,
+    split_masks,
+)
+from kt_core.data.store.columns import ColumnWriter, mapped
+from kt_core.data.table import Dataset
+
+VERSION = 1
+INTERACTIONS, FACTS = "interactions.arrow", "store.json"
+TYPES = {"skill": "int32", "item": "int32", "response": "int8"}
+FACT_TYPES = {
+    "name": str,
+    "options": dict,
+    "rows": int,
+    "items": int,
+    "notes": dict,
+    "inflated": bool,
+    "sources": dict,
+}
+
+
+def is_stored(path: str | Path) -> bool:
+    """Whether a path is the folder of a stored data set."""
+    return bool(path) and (Path(path) / FACTS).is_file()
+
+
+def write_facts(
+    folder: Path, learners: pd.DataFrame, names: Vocabulary, facts: dict[str, Any]
+) -> None:
+    """All but the interactions; `store.json` comes last and makes the folder a data set."""
+    learners.to_parquet(folder / "learners.parquet")
+    pd.DataFrame({"skill": names.skills}).to_parquet(folder / "names.parquet")
+    if names.items:
+        items = pd.DataFrame({"item": names.items, "skill": names.item_skill})
+        items.to_parquet(folder / "items.parquet")
+    facts = {"version": VERSION, **facts, "learners": len(learners), "items": len(names.items)}
+    text = json.dumps(facts, indent=2)
+    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+
+
+def stored_splits(config: DataConfig) -> Splits:
+    """Training, validation and test sequences of the stored data set `config.path`.
+
+    Learners are in the same splits as if the source had been read whole. The split files are
+    written into the data set's folder when first asked for.
+
+    Raises
+    ------
+    KTError
+        When the folder is of another version, damaged, or cannot be written.
+    """
+    folder = Path(config.path)
+    try:
+        facts = _facts(folder)
+        _check_options(folder, facts, config)
+        learners = pd.read_parquet(folder / "learners.parquet")
+        _whole(folder / "learners.parquet", _one_after_the_other(learners, facts["rows"]))
+        names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
+        there = folder / "splits" / _key(config, facts)
+        if not there.is_dir():
+            limits = {"skill": len(names.skills) - 1, "item": facts["items"], "response": 1}
+            _check_interactions(folder / INTERACTIONS, facts["rows"], limits)
+            _divide(folder, there, learners, config, facts["name"])
+        if facts["items"]:
+            known = np.load(there / "items.npy")
+            kept = pd.read_parquet(folder / "items.parquet").iloc[known - 1]
+            names = dataclasses.replace(
+                names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
+            )
+        sequences = [_read(there, name, learners) for name in SPLITS]
+    except KTError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        raise KTError(
+            f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
+            "again where it can be written"
+        ) from None
+    facts["sources"] = facts["sources"] | {"conversion": _digest(facts["options"])}
+    dataset = Dataset(
+        facts["name"],
+        pd.DataFrame(),
+        facts["notes"],
+        facts["inflated"],
+        facts["sources"],
+        pseudonyms=facts["options"].get("pseudonyms", ""),
+    )
+    return Splits(dataset, names, *sequences)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    _whole(folder / FACTS, isinstance(facts, dict))
+    if facts.get("version") != VERSION:
+        found = facts.get("version")
+        raise KTError(f"{folder}: of version {found!r}, not {VERSION}; convert the data again")
+    for name, kind in FACT_TYPES.items():
+        _whole(folder / FACTS, isinstance(facts.get(name), kind), f": {name}")
+    return facts
+
+
+def _one_after_the_other(learners: pd.DataFrame, rows: int) -> bool:
+    ends = learners["steps"].cumsum()
+    begins = ends - learners["steps"]
+    there = (learners["first"] == begins).all() and (learners["steps"] > 0).all()
+    return bool(there and ends.iloc[-1] == rows and learners["user"].is_unique)
+
+
+def _check_interactions(path: Path, rows: int, limits: dict[str, int]) -> None:
+    """Every number in its range, a piece at a time."""
+    columns = mapped(path)
+    _whole(path, {n: str(c.dtype) for n, c in columns.items()} == TYPES)
+    for name, most in limits.items():
+        _whole(path, len(columns[name]) == rows)
+        for begin in range(0, rows, PIECE):
+            part = columns[name][begin : begin + PIECE]
+            _whole(path, part.min() >= 0 and part.max() <= most, f": {name}")
+
+
+def _whole(path: Path, good: bool, where: str = "") -> None:
+    if not good:
+        raise KTError(f"{path}{where}: damaged or changed by hand; convert the data again")
+
+
+def _check_options(folder: Path, facts: dict[str, Any], config: DataConfig) -> None:
+    """How the source was read was said when it was converted, and stays so."""
+    if config.pseudonymise and "pseudonyms" not in facts["options"]:
+        raise KTError(f"{folder} has the learners' ids; convert the source with --pseudonymise")
+    for name, asked in (("expand_skills", config.expand_skills), ("columns", config.columns)):
+        if asked and asked != facts["options"][name]:
+            raise KTError(
+                f"{folder} was converted with {name} = {facts['options'][name]!r}, not {asked!r}; "
+                "convert the source again for that"
+            )
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _key(config: DataConfig, facts: dict[str, Any]) -> str:
+    """Of all that decides who and what is in a split."""
+    settings = [VERSION, facts["sources"], facts["options"], facts["rows"], config.fold]
+    settings += [config.folds, config.test_fraction, config.split_seed, config.chunk]
+    return _digest([*settings, config.min_length])[:12]
+
+
+def _divide(
+    folder: Path, there: Path, learners: pd.DataFrame, config: DataConfig, name: str
+) -> None:
+    """Write the splits; of two processes that do so at once, the first one's are taken."""
+    there.parent.mkdir(exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=there.parent))
+    try:
+        _write_splits(folder, scratch, learners, config, name)
+        try:
+            scratch.rename(there)
+        except OSError:
+            if not there.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_splits(
+    folder: Path, target: Path, learners: pd.DataFrame, config: DataConfig, name: str
+) -> None:
+    if "fold" in learners:
+        fold = given_folds(learners.set_index("user")["fold"], name, config.fold)
+    else:
+        fold = drawn_folds(learners["user"].to_numpy(), config)
+    fold = fold.reindex(learners["user"]).to_numpy()
+    masks = split_masks(fold, config)
+    source = folder / INTERACTIONS
+    number, known = _known_items(mapped(source)["item"], learners[masks["train"]])
+    np.save(target / "items.npy", known)
+    for split in SPLITS:
+        chunks = _chunks(learners, masks[split], config)
+        if len(chunks) == 0:
+            raise KTError(
+                f"{name}: no sequence of at least {config.min_length} steps for the {split} split; "
+                "it needs more learners, or other data.fold / data.test_fraction"
+            )
+        _pack(target / f"{split}.arrow", source, chunks, number)
+        chunks.drop(columns="first").to_parquet(target / f"{split}.parquet")
+
+
+def _known_items(item: np.ndarray, training: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The new number of each item, 0 for those that no training learner met, and who they are."""
+    met = np.zeros(int(item.max(initial=0)) + 1, bool)
+    for first, steps in zip(training["first"], training["steps"], strict=True):
+        met[item[first : first + steps]] = True
+    met[0] = False
+    number = np.where(met, np.cumsum(met), 0).astype(np.int32)
+    return number, np.flatnonzero(met)
+
+
+def _chunks(learners: pd.DataFrame, mask: np.ndarray, config: DataConfig) -> pd.DataFrame:
+    """One row a chunk: first row, steps, number of the learner, number of the chunk."""
+    who = np.flatnonzero(mask)
+    steps = learners["steps"].to_numpy()[who]
+    count = -(-steps // config.chunk)
+    learner = np.repeat(who, count)
+    chunk = np.arange(len(learner)) - np.repeat(np.cumsum(count) - count, count)
+    first = learners["first"].to_numpy()[learner] + chunk * config.chunk
+    length = np.minimum(config.chunk, np.repeat(steps, count) - chunk * config.chunk)
+    table = pd.DataFrame({"first": first, "steps": length, "learner": learner, "chunk": chunk})
+    return table[table["steps"] >= config.min_length].reset_index(drop=True)
+
+
+def _pack(path: Path, source: Path, chunks: pd.DataFrame, number: np.ndarray) -> None:
+    """The interactions of these chunks, one after the other."""
+    ends = chunks["steps"].cumsum().to_numpy()
+    with ColumnWriter(path, int(ends[-1]), TYPES) as writer:
+        piece = (ends - 1) // PIECE
+        for _, part in chunks.groupby(piece, sort=True):
+            rows = rows_of(part["first"].to_numpy(), part["steps"].to_numpy())
+            columns = mapped(source)  # anew: what the last piece has read leaves memory
+            writer.append(
+                skill=columns["skill"][rows],
+                item=number[columns["item"][rows]],
+                response=columns["response"][rows],
+            )
+
+
+def _read(folder: Path, split: str, learners: pd.DataFrame) -> Sequences:
+    chunks = pd.read_parquet(folder / f"{split}.parquet")
+    lengths = chunks["steps"].to_numpy()
+    present, learner = np.unique(chunks["learner"], return_inverse=True)
+    columns = mapped(folder / f"{split}.arrow")
+    _whole(folder / f"{split}.arrow", lengths.sum() == len(columns["skill"]) and lengths.min() > 0)
+    return Sequences(
+        **{name: columns[name] for name in TYPES},
+        starts=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        learner=learner,
+        chunk=chunks["chunk"].to_numpy(),
+        learners=learners["user"].to_numpy()[present],
+        truth={},
+    )

@@ -1,0 +1,7 @@
+"""What a model believed about a split, and what that is worth: beliefs in, measures out."""
+
+from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.measures import Measures, measure
+from kt_core.evaluation.tracer import Trace, Tracer
+
+__all__ = ["Beliefs", "Measures", "Trace", "Tracer", "evaluate", "measure"]

@@ -1,0 +1,191 @@
+"""What goes beside the verdicts: the table of skills, signs of collapse, recovery of the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+from sklearn.metrics import roc_auc_score
+
+from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.tracer import from_mastery
+from kt_core.metrics.association import rank_correlation
+from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate, tidy
+from kt_core.metrics.prediction import Prediction
+
+
+def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """Per skill: practice, correctness, AUC, and where known mastery, gains and growth.
+
+    Growth is mastery after a learner's last opportunity minus that after the first, along the
+    trajectory as believed at the learner's last step.
+    """
+    frame, rows = beliefs.frame, beliefs.predicted
+
+    def auc(part: pd.DataFrame) -> float:
+        if part["correct"].nunique() < 2:
+            return np.nan
+        return roc_auc_score(part["correct"], part["predicted"])
+
+    per = frame.groupby("skill")
+    columns = {
+        "learners": per["learner"].nunique(),
+        "answers": per.size(),
+        "correct": per["correct"].mean(),
+        "correct_train": pd.Series(base).reindex(per.size().index),
+    }
+    if len(rows):
+        columns["auc"] = rows.groupby("skill")[["correct", "predicted"]].apply(auc)
+    final = believed_last(frame)
+    if final:
+        pairs = frame.groupby(["skill", "learner"])[final]
+        columns["mastery"] = per[final].mean()
+        if final != "mastery_pre":
+            columns["growth"] = (pairs.last() - pairs.first()).groupby("skill").mean()
+    if "gain" in frame:
+        columns["gain"] = per["gain"].mean()
+    table = pd.DataFrame(columns)
+    table.insert(0, "name", [names[i] for i in table.index])
+    return table.reset_index().sort_values("answers", ascending=False, ignore_index=True)
+
+
+def collapse_table(beliefs: Beliefs) -> pd.DataFrame:
+    """Signs that mastery or gains say nothing: no spread, everything at the bounds, no gains."""
+    counts, frame, values = beliefs.counts, beliefs.frame, {}
+    if "gain" in frame:
+        gains = frame.groupby("skill")["gain"].mean()
+        values["spread of mean own gain over skills (sd)"] = gains.std()
+        values["mean own gain"] = frame["gain"].mean()
+        values["share of own gains exactly zero"] = (frame["gain"] == 0).mean()
+    if beliefs.final is not None:
+        practised = frame.groupby(["sequence", "skill"]).size().index
+        sequence, skill = practised.get_level_values(0), practised.get_level_values(1)
+        final = pd.Series(beliefs.final[sequence, skill])
+        spread = final.groupby(skill).std().mean()
+        values["spread of final mastery over learners, mean over skills (sd)"] = spread
+        values["mean final mastery of practised skills"] = final.mean()
+    if counts is not None:
+        entries = counts["entries"].sum()
+        at_bounds, zero = counts["at_bounds"].sum(), counts["zero_gains"].sum()
+        values["share of mastery at the bounds, all skills"] = at_bounds / entries
+        values["share of gains exactly zero, all skills"] = zero / entries
+    return pd.DataFrame({"quantity": list(values), "value": [float(v) for v in values.values()]})
+
+
+def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
+    """What the prediction owes to mastery, what an answer does to it, how far beliefs move.
+
+    - AUC of predictions from mastery (and item difficulty) alone, and what that costs;
+    - share of steps at which a right answer would have left mastery lower than a wrong one;
+    - share of the variance of the predicted logit that past gains account for, net of what the
+      belief about the start leaves out for them (covariance with the logit; the rest is what the
+      belief has from the answers, and the item);
+    - mean size of the revision of the belief about the start by an answer on the skill.
+    """
+    rows, frame = beliefs.predicted, beliefs.frame
+    table = []
+
+    def add(quantity: str, sees: str, e: Estimate) -> None:
+        table.append({"quantity": quantity, "sees": sees, **dataclasses.asdict(e)})
+
+    if len(rows) and "mastery_pre" in rows:
+        answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
+        own = Prediction(rows["predicted"], *answers).auc()
+        path = from_mastery(rows["mastery_pre"].to_numpy(), rows.get("difficulty"))
+        path = Prediction(path, *answers).auc()
+        size = (len(rows), rows["learner"].nunique())
+        add("AUC of predictions from mastery alone", "pre", bootstrap.estimate(path, *size))
+        add("what that costs in AUC", "pre", bootstrap.estimate(own - path, *size))
+    if "flip" in frame:
+        flip, learner = frame["flip"], frame["learner"]
+        lowered = bootstrap.row_mean(flip < 0, learner, (0, 1))
+        add("a right answer would lower mastery (share)", "intervention", lowered)
+        effect = bootstrap.row_mean(flip, learner, (-1, 1))
+        add("mean effect of right against wrong", "intervention", effect)
+    if "gains_before" in rows:
+        moment = share_of_variance(rows, bootstrap)
+        add("gains' share of the logit's variance", "pre", moment)
+        seen = frame[frame["revision"].notna()]
+        size = bootstrap.row_mean(seen["revision"].abs(), seen["learner"], (0, np.inf))
+        add("mean revision of the belief about the start (logits)", "post", size)
+    return pd.DataFrame(table)
+
+
+def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
+    """Which share of the variance of the predicted logit the column `grown` accounts for."""
+    gains_before, level = (
+        rows["gains_before"].to_numpy(float),
+        logit(rows["predicted"].to_numpy(float)),
+    )
+    level = np.clip(level, -30, 30)
+    if len(rows):
+        level = level - level.mean()  # the sum of squares stays accurate
+    learner, n = rows["learner"].to_numpy(), bootstrap.n
+    terms = (np.ones_like(level), gains_before, level, gains_before * level, level * level)
+    parts = np.stack([np.bincount(learner, t, n) for t in terms])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        count, g, v, gv, vv = parts @ bootstrap.weights.T
+        g, v = g / count, v / count
+        varied = vv - count * v * v
+        varied = np.where(varied > TINY * vv, varied, np.nan)  # rounding is no variance
+        share = (gv - count * g * v) / varied
+        by_sums = (g - share * v) * v, -v, 2 * share * v - g, np.ones_like(share), -share
+        errors = bootstrap.errors(np.column_stack(by_sums) / varied[:, None], parts)
+    return bootstrap.estimate(share, len(rows), rows["learner"].nunique(), errors)
+
+
+def recovery_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Simulated learners only: mastery and growth against the truth; empty otherwise.
+
+    Filtered mastery stands beside the filter's ceiling and the trajectory beside the smoother's:
+    the posterior means under the simulator's true parameters (`kt_core.evaluation.ceiling`), where the
+    evidence has them. Growth is mastery after the last minus after the first opportunity on a
+    skill, along the trajectory.
+    """
+    frame = beliefs.frame
+    if "true_mastery" not in frame or "mastery_post" not in frame:
+        return pd.DataFrame()
+    looks = {"post": ("mastery_post", "ceiling_post")}
+    looks["retrospective"] = (believed_last(frame), "ceiling_last")
+    table = []
+    for sees, (own, ceiling) in looks.items():
+        found = [("model", own)] + ([("ceiling", ceiling)] if ceiling in frame else [])
+        for predictor, column in found:
+            e = {
+                "mastery, rank correlation": _rank_correlation(frame, column, bootstrap),
+                "mastery, RMSE": rmse(frame, column, bootstrap),
+            }
+            if sees == "retrospective":
+                e |= _growth(frame, column, bootstrap)
+            table.append(tidy(e, "quantity").assign(sees=sees, predictor=predictor))
+    return pd.concat(table, ignore_index=True)
+
+
+def rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+    """Root mean square error of a column of mastery against the truth."""
+    squared = (frame[column] - frame["true_mastery"]) ** 2
+    e = bootstrap.row_mean(squared, frame["learner"], (0, 1))
+    roots = {name: np.sqrt(getattr(e, name)) for name in ("value", "low", "high", "draws")}
+    return dataclasses.replace(e, **roots)
+
+
+def _growth(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> dict[str, Estimate]:
+    pairs = frame.groupby(["learner", "skill"])
+    both = pairs[[column, "true_mastery"]]
+    growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
+    learner, own, truth = growth["learner"], growth[column], growth["true_mastery"]
+    ratio = bootstrap.ratio(*(np.bincount(learner, g, bootstrap.n) for g in (own, truth)))
+    return {
+        "growth, rank correlation": _rank_correlation(growth, column, bootstrap),
+        "growth, mean": bootstrap.row_mean(own, learner, (-1, 1)),
+        "growth, mean of the truth": bootstrap.row_mean(truth, learner, (-1, 1)),
+        "growth, mean by the truth's": dataclasses.replace(ratio, entries=len(growth)),
+    }
+
+
+def _rank_correlation(table: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+    x, y = table[column].to_numpy(float), table["true_mastery"].to_numpy(float)
+    values = rank_correlation(x, y, table["learner"].to_numpy(), bootstrap)
+    return bootstrap.estimate(values, len(table), table["learner"].nunique())

@@ -1,0 +1,228 @@
+"""From a model and sequences to evidence: every interaction with what was believed around it.
+
+`evaluate` makes one pass over a split. What it keeps is all that the measures need: a row per
+interaction, and per sequence the states at its middle and end and the counts of broken constraints.
+
+Histories longer than a chunk: in `retrospective` a learner's whole history is the context, so the
+trajectory, its horizon and the counts know no seam. In the other modes chunks are read one after
+the other, and `cumulative` goes on from the mastery in which the last one ended; the step across
+the seam is counted. The first answer of every chunk stays unscored in all of them, so that all
+models are judged on the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kt_core.base.devices import for_reading
+from kt_core.base.errors import KTError
+from kt_core.data import Batch, SequenceDataset, Sequences
+from kt_core.data.batches import LengthBuckets, reading_tokens
+from kt_core.evaluation.tracer import Trace, from_mastery
+from kt_core.mastery import at_skill
+from kt_core.metrics.invariants import saturation, violations
+from kt_core.metrics.nulls import running_counts
+from kt_core.model import GainAKT2, States
+
+NOT_FINITE = (
+    "the model's predictions are not finite: training has diverged or the weights are damaged; "
+    "train again with a smaller train.learning_rate"
+)
+STATES_A_STEP = 128  # skills; with more of them a batch has fewer steps, as states are [B, T, C]
+
+
+@dataclass
+class Beliefs:
+    """What was believed about a split. N interactions, S sequences, C skills, L learners.
+
+    Attributes
+    ----------
+    frame : [N] rows, in order within a learner: `learner`, `sequence`, `chunk`, `step`, `skill`,
+        `correct`; the fields of `kt_core.evaluation.tracer.Trace` that are there; `opportunity` and
+        `successes` on the skill before the step; and the `true_` columns of simulated learners.
+    middle, final : [S, C], filtered mastery when half of the steps, and all, have been seen; NaN
+        where our models have seen no answer yet.
+    counts : rows with `learner`, counts of `kt_core.metrics.invariants`; None where the states
+        that they are counted on are not known.
+    """
+
+    frame: pd.DataFrame
+    learners: np.ndarray
+    middle: np.ndarray | None = None
+    final: np.ndarray | None = None
+    counts: pd.DataFrame | None = None
+
+    @property
+    def predicted(self) -> pd.DataFrame:
+        """The rows whose answer was predicted."""
+        return self.frame[self.frame["predicted"].notna()]
+
+    @classmethod
+    def of(cls, sequences: Sequences, trace: Trace, counts: pd.DataFrame | None = None) -> Beliefs:
+        """The table of a trace, beside the answers that it is about."""
+        s = sequences
+        number = np.repeat(np.arange(len(s)), s.lengths)
+        frame = pd.DataFrame(
+            {
+                "learner": s.learner[number],
+                "sequence": number,
+                "chunk": s.chunk[number],
+                "step": np.arange(s.interactions) - s.starts[number],
+                "skill": s.skill,
+                **({"item": s.item} if s.item.any() else {}),
+                "correct": s.response,
+                **trace.columns(),
+                **s.truth,
+            }
+        )
+        frame = pd.concat([frame, running_counts(frame)], axis=1)
+        return cls(frame, s.learners, trace.middle, trace.final, counts)
+
+
+@torch.no_grad()
+def evaluate(
+    model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
+) -> Beliefs:
+    """Run `model` over `sequences` without touching its weights or the random state; on a GPU where
+    there is one.
+
+    Parameters
+    ----------
+    flips : whether to ask what the other answer would have done, which doubles the work.
+    whole : whether `retrospective` reads whole histories; else each chunk starts cold, as in the
+        baselines and in the validation after each epoch.
+
+    Raises
+    ------
+    KTError
+        When a prediction is not finite, or the GPU's memory is too small.
+    """
+    if not all(weight.isfinite().all() for weight in model.parameters()):
+        raise KTError(NOT_FINITE)
+    C, steps = model.n_skills, sequences.whole() if model.on_path and whole else sequences
+    collected, counts = _Collected(sequences, C), []
+    with for_reading(model) as device:
+        kind = next(model.parameters()).dtype
+        ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=kind)
+        most = int(reading_tokens(device) / max(1, C / STATES_A_STEP))
+        for number, batch in _in_turn(steps, most):
+            index = batch.index.numpy()
+            batch = batch.to(device)
+            who = torch.from_numpy(steps.learner[index]).to(device)
+            start = ended_in[who] if number else None
+            states = model.forward_with_states(
+                batch.skills, batch.responses, batch.items, batch.valid, start
+            )
+            _check_finite(model, batch, states)
+            last = batch.valid.sum(1) - 1
+            ended_in[who] = states.filtered[torch.arange(len(last), device=device), last]
+            values = _values(model, batch, states)
+            if flips:
+                q, r = batch.skills, batch.responses
+                values["flip"] = model.flips(states, q, r, batch.items, start)
+            collected.add(steps.starts[index], batch, states.filtered, values)
+            counts.append(_count(batch, states, start).assign(learner=steps.learner[index]))
+    return Beliefs.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
+
+
+def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
+    logits = [states.logits]
+    if model.on_path:  # states are kept credible whatever the weights; plain predictions are not
+        logits.append(model.predict_next(states.context, states.value, batch.skills))
+    if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
+        raise KTError(NOT_FINITE)
+
+
+class _Collected:
+    """Arrays over the interactions and sequences of the protocol, filled batch by batch."""
+
+    def __init__(self, sequences: Sequences, C: int):
+        self.sequences = sequences
+        self.columns: dict[str, np.ndarray] = {}
+        self.middle = np.zeros((len(sequences), C), np.float32)
+        self.final = np.zeros_like(self.middle)
+
+    def add(
+        self, starts: np.ndarray, batch: Batch, filtered: Tensor, values: dict[str, Tensor]
+    ) -> None:
+        """Write a batch whose rows begin at interactions `starts` to its places."""
+        valid = batch.valid.cpu().numpy()
+        at = (starts[:, None] + np.arange(valid.shape[1]))[valid]
+        for name, value in values.items():
+            column = self.columns.setdefault(name, np.full(self.sequences.interactions, np.nan))
+            column[at] = value[batch.valid].double().cpu().numpy()
+        s = self.sequences
+        order = np.argsort(starts)
+        ends = starts + valid.sum(1)
+        row = order[np.searchsorted(starts[order], s.starts, side="right") - 1]
+        here = (s.starts >= starts[row]) & (s.starts < ends[row])
+        for target, seen in ((self.middle, s.lengths // 2), (self.final, s.lengths)):
+            step = (s.starts - starts[row] + seen - 1)[here]
+            states = filtered[row[here], step.clip(min=0)].float().cpu().numpy()
+            # Before the first answer there is no state (half of one step is none).
+            target[here] = np.where(step[:, None] >= 0, states, np.nan)
+
+    def trace(self, model: GainAKT2) -> Trace:
+        """The finished trace; a protocol sequence's first step has no pre-response fields."""
+        columns = self.columns
+        if model.on_path:  # to the last bit: a sigmoid's may differ from place to place
+            columns["predicted"] = from_mastery(columns["mastery_pre"], columns.get("difficulty"))
+        for name in ("predicted", "mastery_pre"):
+            columns[name][self.sequences.starts] = np.nan
+        return Trace(**columns, middle=self.middle, final=self.final)
+
+
+def _in_turn(sequences: Sequences, most: int) -> Iterator[tuple[int, Batch]]:
+    """First chunks, then second ones, ..., each with its number; those of similar length together,
+    `most` padded steps at once."""
+    data = SequenceDataset(sequences)
+    for number in range(int(sequences.chunk.max()) + 1):
+        chosen = np.flatnonzero(sequences.chunk == number)
+        for part in LengthBuckets(sequences.lengths[chosen], most, shuffle=False):
+            yield number, data[chosen[part]]
+
+
+def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
+    """Each field of a trace for a batch, [B, T], but for flips."""
+    q = batch.skills
+    unknown = states.filtered.new_full((len(q), 1), torch.nan)
+    before = states.filtered[:, :-1].gather(-1, q[:, 1:].unsqueeze(-1)).squeeze(-1)
+    values = {
+        "predicted": torch.cat([unknown, states.logits.sigmoid()], dim=1),
+        "mastery_pre": torch.cat([unknown, before], dim=1),
+        "mastery_post": at_skill(states.filtered, q),
+        "gain": at_skill(states.gains, q),
+    }
+    if not model.on_path:
+        return values
+    moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
+    values |= {
+        "mastery_last": at_skill(states.trajectory, q),
+        "gains_before": model.heads.net_growth(values["gain"], q),
+        "revision": torch.cat([unknown, moved], dim=1),
+    }
+    if model.difficulty is not None:
+        values["difficulty"] = model.difficulty(batch.items)
+    return values
+
+
+def _count(batch: Batch, states: States, start: Tensor | None) -> pd.DataFrame:
+    q, r, valid = batch.skills, batch.responses, batch.valid
+    found = violations(states.trajectory, states.gains, q, r, valid, start)
+    found |= saturation(states.trajectory, states.gains, valid)
+    live = violations(states.filtered, states.gains, q, r, valid, start)
+    names = ("monotonicity", "fall_after_correct")
+    found |= {f"filtered_{n}{end}": live[n + end] for n in names for end in ("", "_n")}
+    return pd.DataFrame({name: value.cpu().numpy() for name, value in found.items()})
+
+
+def believed_last(frame: pd.DataFrame) -> str:
+    """The column of mastery along the trajectory; empty where there is none."""
+    columns = ("mastery_last", "mastery_post", "mastery_pre")
+    return next((c for c in columns if c in frame), "")

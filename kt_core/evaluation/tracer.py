@@ -1,0 +1,74 @@
+"""What any tracer (our model, a baseline, somebody's export) believed, dated, as flat arrays.
+
+The measures of section 6 of the design are computed from a `Trace` beside the `Sequences` that it
+is about; they know nothing of the model that made it. N interactions, S sequences, C skills.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.special import expit, logit
+
+from kt_core.data.sequences import Sequences, Splits
+
+
+@dataclass
+class Trace:
+    """Belief around every interaction; what a tracer does not have is None.
+
+    Attributes
+    ----------
+    predicted : [N], P(correct) from the steps before; NaN at a sequence's first step.
+    mastery_pre, mastery_post : [N], mastery of the asked skill before and after the answer, on the
+        evidence up to then (the *filtered* state); `mastery_pre` is NaN at a first step.
+    mastery_last : [N], mastery of the asked skill after the step as believed at the learner's last
+        step; None where belief is not revised (it is `mastery_post` then).
+    gain : [N], the gain credited at the step on its skill.
+    grown : [N], gains on the asked skill before the step, on the scale of the logit, less what the
+        belief about the start leaves out for them: all that gains do to the prediction.
+    difficulty : [N], of the item on the logit scale; predictions are then
+        sigmoid(logit(mastery_pre) - difficulty).
+    revision : [N], by how many logits the answer moved the belief about the start of its skill.
+    flip : [N], `mastery_post` had the answer been right minus had it been wrong, all else equal.
+    middle, final : [S, C], filtered mastery of every skill after half of the steps (rounded down)
+        and after all.
+    """
+
+    predicted: np.ndarray
+    mastery_pre: np.ndarray | None = None
+    mastery_post: np.ndarray | None = None
+    mastery_last: np.ndarray | None = None
+    gain: np.ndarray | None = None
+    gains_before: np.ndarray | None = None
+    difficulty: np.ndarray | None = None
+    revision: np.ndarray | None = None
+    flip: np.ndarray | None = None
+    middle: np.ndarray | None = None
+    final: np.ndarray | None = None
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The fields that stand beside interactions and are there, by name."""
+        states = ("middle", "final")
+        return {k: v for k, v in vars(self).items() if v is not None and k not in states}
+
+
+def from_mastery(mastery: np.ndarray, difficulty: np.ndarray | None = None) -> np.ndarray:
+    """[N], predictions from pre-response mastery and, where there is one, item difficulty alone."""
+    if difficulty is None:
+        return mastery
+    return expit(logit(mastery) - np.asarray(difficulty))
+
+
+class Tracer(Protocol):
+    """The interface of every baseline."""
+
+    name: str
+
+    def fit(self, splits: Splits, seed: int = 0) -> None:
+        """Learn from `splits.train`; `splits.valid` may choose, `splits.test` is not touched."""
+
+    def trace(self, sequences: Sequences) -> Trace:
+        """What is believed about other learners; their answers never change the parameters."""

@@ -1,0 +1,150 @@
+"""The pages: Jinja templates over the tables of `kt_core.learners.classroom.tables`; nothing is computed.
+
+Every name is escaped by the template engine, and no page needs a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import new_folder
+from kt_core.data import Dataset
+from kt_core.learners.classroom import tables
+from kt_core.runs.run import Run, free_folder
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the class table; the page says what it leaves out
+SHOWN_PRACTISED = 20  # skills on a learner's page: it is one sheet of paper
+CURVES = 6
+RULES = {
+    "minimum": tables.MINIMUM,
+    "weak": tables.WEAK,
+    "still": tables.STILL,
+    "ready": tables.READY,
+    "sure": tables.SURE,
+    "practising": tables.PRACTISING,
+}
+
+
+def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
+    """Write ``class.html`` and ``learners/``, whole or not at all.
+
+    Parameters
+    ----------
+    dataset : histories of any length, of learners the run need not know, on skills it knows.
+
+    Returns
+    -------
+    The class page.
+
+    Raises
+    ------
+    KTError
+        For a run without intervals, a skill that it does not know, or a folder that is there.
+    """
+    if run.uncertainty is None:
+        raise KTError(
+            f"{run.path}: mode {run.config.model.mode!r} does not say how sure it is, and these "
+            "pages must; train mode 'retrospective'"
+        )
+    folder = Path(folder).absolute()
+    free_folder(folder)
+    table = tables.standing(run, dataset)
+    skills = list(table.groupby("skill")["answers"].sum().sort_values(ascending=False).index)
+    curves = tables.learning_curves(run, dataset, skills[:CURVES])
+    files = {learner: file_name(learner) for learner in table["learner"].unique()}
+    pages = _environment()
+    facts = {"rules": RULES, "made": date.today().isoformat(), "run": run.name}
+    with new_folder(folder) as partial:
+        (partial / "learners").mkdir()
+        page = pages.get_template("learner.html.j2")
+        for learner, part in table.groupby("learner", sort=False):
+            text = page.render(**facts, **learner_facts(str(learner), part))
+            (partial / "learners" / files[learner]).write_text(text, encoding="utf-8")
+        text = pages.get_template("class.html.j2").render(
+            **facts, name=dataset.name, **class_facts(table, skills, files), curves=_curves(curves)
+        )
+        (partial / "class.html").write_text(text, encoding="utf-8")
+    return folder / "class.html"
+
+
+def file_name(learner: Any) -> str:
+    """A safe name for a learner's page; different ids have different ones."""
+    text = str(learner)
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:40].strip("-")
+    return f"{readable or 'learner'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
+
+
+def learner_facts(learner: str, part: pd.DataFrame) -> dict[str, Any]:
+    """What the learner's page shows."""
+    return {
+        "learner": learner,
+        "answers": int(part["answers"].sum()),
+        "right": int(part["right"].sum()),
+        "rows": part[:SHOWN_PRACTISED].to_dict("records"),
+        "left_out": max(len(part) - SHOWN_PRACTISED, 0),
+        "next": tables.next_practice(part).to_dict("records"),
+        "counts": part["verdict"].value_counts().to_dict(),
+    }
+
+
+def class_facts(table: pd.DataFrame, skills: list[str], files: dict[Any, str]) -> dict[str, Any]:
+    """What the class page shows."""
+    shown = skills[:SHOWN_SKILLS]
+    cells = {
+        (row["learner"], row["skill"]): row
+        for row in table[table["skill"].isin(shown)].to_dict("records")
+    }
+    order = table.groupby("learner")["verdict"].agg(lambda v: (v == "stuck").sum())
+    learners = list(order.sort_values(ascending=False, kind="stable").index)
+    rows = [
+        {"name": who, "file": files[who], "cells": [cells.get((who, skill)) for skill in shown]}
+        for who in learners[:SHOWN_LEARNERS]
+    ]
+    stuck = table[table["verdict"] == "stuck"].sort_values("mastery")
+    return {
+        "skills": shown,
+        "rows": rows,
+        "n_learners": len(learners),
+        "n_skills": len(skills),
+        "answers": int(table["answers"].sum()),
+        "left_out_learners": max(len(learners) - SHOWN_LEARNERS, 0),
+        "left_out_skills": max(len(skills) - SHOWN_SKILLS, 0),
+        "stuck": [row | {"file": files[row["learner"]]} for row in stuck.to_dict("records")],
+        "next": tables.next_for_class(table).to_dict("records"),
+        "judged": int((table["answers"] >= tables.MINIMUM).sum()),
+        "pairs": len(table),
+    }
+
+
+def _curves(curves: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each skill's curve with the points of its polylines, on a 0 to 100 square."""
+    found = []
+    for skill, part in curves.groupby("skill", sort=False):
+        last = max(int(part["opportunity"].max()), 2)
+        x = (part["opportunity"] - 1) / (last - 1) * 100
+        lines = {
+            name: " ".join(
+                f"{a:.1f},{100 - 100 * b:.1f}" for a, b in zip(x, part[name], strict=True)
+            )
+            for name in ("observed", "expected")
+        }
+        counts = part["learners"]
+        ends = {"first": int(counts.iloc[0]), "remaining": int(counts.iloc[-1])}
+        found.append({"skill": skill, "last": last, **lines, **ends})
+    return found
+
+
+def _environment() -> Environment:
+    loader = FileSystemLoader(TEMPLATES)
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    pages.filters["percent"] = lambda x: f"{100 * x:.0f} %"
+    return pages

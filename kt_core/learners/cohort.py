@@ -1,0 +1,263 @@
+"""Learners and cohorts for the trajectory figures: who is shown, and the tidy frames of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kt_core.base.errors import KTError, brief
+from kt_core.base.values import convert, names_of
+from kt_core.data import Splits
+from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.model import GainAKT2
+from kt_core.uncertainty import Uncertainty
+
+RULES = ("growth quartiles", "steepest", "flattest", "stuck", "most revised", "longest")
+STUCK_ANSWERS = 8  # on one skill, before anybody is looked at as stuck
+
+
+def rank_learners(beliefs: Beliefs, rule: str, minimum: int = 20) -> list[int]:
+    """First sequences of learners in the order of a rule, not of luck.
+
+    Only sequences of at least `minimum` steps are ranked (of at least 3 where none is that long).
+    ``steepest`` and ``flattest`` go by mean growth of mastery on the skills practised, ``stuck`` by
+    the lowest mastery at the end on a skill with at least 8 answers (others are left out),
+    ``most revised`` by how far what was believed then was from what is believed at the end, and
+    ``longest`` by steps. Ties: the first in the data.
+
+    Raises
+    ------
+    KTError
+        For a rule that does not exist.
+    """
+    frame = beliefs.frame[beliefs.frame["chunk"] == 0]
+    size = frame.groupby("sequence").size()
+    long = size.index[size >= minimum] if (size >= minimum).any() else size.index
+    frame = frame[frame["sequence"].isin(long)]
+    last = believed_last(frame)
+    pairs = frame.groupby(["sequence", "skill"])[last]
+    by = "sequence"
+    if rule in ("steepest", "flattest", "growth quartiles"):
+        score = (pairs.last() - pairs.first()).groupby(by).mean()
+    elif rule == "stuck":
+        score = -pairs.last()[pairs.size() >= STUCK_ANSWERS].groupby(by).min()
+    elif rule == "most revised":
+        score = (frame["mastery_post"] - frame[last]).abs().groupby(frame[by]).mean()
+    elif rule == "longest":
+        score = size[long]
+    else:
+        raise KTError(f"rule {brief(rule)}: choose one of {', '.join(RULES)}")
+    ascending = rule in ("flattest", "growth quartiles")
+    return [int(i) for i in score.sort_values(ascending=ascending, kind="stable").index]
+
+
+def choose_learners(beliefs: Beliefs, rule: str = "growth quartiles", minimum: int = 20):
+    """Sequences of three learners to show: the first of `rank_learners`, or for
+    ``growth quartiles`` those at 25, 50 and 75 % of mean growth."""
+    ranked = rank_learners(beliefs, rule, minimum)
+    if not ranked:
+        raise KTError(
+            f"rule {rule!r}: no learner has {STUCK_ANSWERS} answers on one skill; choose another"
+        )
+    if rule != "growth quartiles":
+        return ranked[:3]
+    chosen = [ranked[round(q * (len(ranked) - 1))] for q in (0.25, 0.5, 0.75)]
+    return list(dict.fromkeys(chosen))
+
+
+def sequences_of(splits: Splits, split: str, learners: list[str]) -> list[int]:
+    """First sequences of named learners.
+
+    Raises
+    ------
+    KTError
+        For a learner who is not in the split.
+    """
+    sequences = getattr(splits, split)
+    number = {str(name): i for i, name in enumerate(sequences.learners)}
+    found = []
+    for name in names_of("learners", learners):
+        at = np.flatnonzero(sequences.learner == number.get(name, -1))
+        if len(at) == 0:
+            raise KTError(f"learner {name!r} has no sequence in the {split} split")
+        found.append(int(at[0]))
+    return found
+
+
+def learner_name(splits: Splits, split: str, sequence: int) -> str:
+    """The learner's id as it stands in the data."""
+    s = getattr(splits, split)
+    return str(s.learners[s.learner[sequence]])
+
+
+def learner_frame(
+    model: GainAKT2,
+    splits: Splits,
+    split: str,
+    sequence: int,
+    horizon: int = 0,
+    uncertainty: Uncertainty | None = None,
+) -> pd.DataFrame:
+    """Every practised skill at every step of one sequence, for the trajectory figures.
+
+    Parameters
+    ----------
+    horizon : step, from 1, after which the trajectory is believed; 0 for the last.
+    spread : of the run, for the intervals.
+
+    Returns
+    -------
+    Columns `step` (from 1), `skill` (name), `mastery` (as believed at the horizon, NaN after it),
+    `filtered` (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was
+    not asked), `low` and `high` (95 % around `filtered`; NaN without a spread).
+    In `retrospective` all of the learner's history is shown, in the other modes the sequence.
+
+    Raises
+    ------
+    KTError
+        For a horizon that the history does not have.
+    """
+    s = getattr(splits, split)
+    if model.on_path:
+        whole = s.whole()
+        sequence = int(np.searchsorted(whole.starts, s.starts[sequence], side="right")) - 1
+        s = whole
+    at = slice(s.starts[sequence], s.starts[sequence] + s.lengths[sequence])
+    skills, responses, items = s.skill[at], s.response[at], s.item[at]
+    T = len(skills)
+    horizon = convert("horizon", horizon, int)
+    if not 0 <= horizon <= T:
+        raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
+    horizon = horizon or T
+    asked_ids, *inputs = (
+        torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)
+    )
+    with torch.no_grad():
+        states = model.forward_with_states(asked_ids, *inputs)
+        believed = model.trajectory_at(states, asked_ids, torch.tensor([horizon - 1]))
+    practised = np.unique(skills)
+    asked = skills[:, None] == practised
+    step = np.arange(1, T + 1)
+    trajectory = believed[0][:, practised].numpy().copy()
+    trajectory[step > horizon] = np.nan
+    filtered = states.filtered[0][:, practised].numpy()
+    low = high = np.full(filtered.shape, np.nan)
+    if uncertainty is not None:
+        low, high = uncertainty.interval(filtered, asked.cumsum(axis=0), step[:, None])
+    return pd.DataFrame(
+        {
+            "step": np.repeat(step, len(practised)),
+            "skill": np.tile([splits.vocabulary.skills[k] for k in practised], T),
+            "mastery": trajectory.ravel(),
+            "filtered": filtered.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+            "gain": states.gains[0][:, practised].numpy().ravel(),
+            "asked": asked.ravel(),
+            "correct": np.where(asked, responses[:, None], np.nan).ravel(),
+        }
+    )
+
+
+def telling_step(learner: pd.DataFrame) -> int:
+    """The last answer on the skill with most answers: a prediction with most gains in it."""
+    asked = learner[learner["asked"]]
+    most = asked["skill"].value_counts(sort=True).index[0]
+    return max(int(asked.loc[asked["skill"] == most, "step"].max()), 2)
+
+
+def learning_curves(beliefs: Beliefs, most: int = 15, resamples: int = 200) -> pd.DataFrame:
+    """Observed and modelled by opportunity, over all skills, 95 % over learners.
+
+    Learners leave a skill when they have mastered it or given up, so later points are about those
+    who are still practising.
+    """
+    rows = beliefs.predicted
+    rows = rows[rows["opportunity"] < most]
+    bootstrap = Bootstrap(len(beliefs.learners), resamples)
+    table = []
+    for opportunity, part in rows.groupby("opportunity"):
+        e = bootstrap.row_mean(part["correct"], part["learner"], (0, 1))
+        table.append(
+            {
+                "opportunity": opportunity,
+                "observed": e.value,
+                "low": e.low,
+                "high": e.high,
+                "predicted": part["predicted"].mean(),
+                "mastery": part["mastery_pre"].mean(),
+                "answers": len(part),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def final_mastery(beliefs: Beliefs, names: tuple[str, ...], most: int = 20) -> pd.DataFrame:
+    """Mastery at the end of each sequence, for the `most` practised skills."""
+    frame = beliefs.frame
+    top = frame["skill"].value_counts().index[:most]
+    pairs = frame[frame["skill"].isin(top)][["sequence", "skill"]].drop_duplicates()
+    return pd.DataFrame(
+        {
+            "skill": [names[k] for k in pairs["skill"]],
+            "mastery": beliefs.final[pairs["sequence"], pairs["skill"]],
+        }
+    )
+
+
+def skill_growth(
+    beliefs: Beliefs, names: tuple[str, ...], most: int = 20, resamples: int = 500
+) -> pd.DataFrame:
+    """How far learners came on each of the `most` practised skills, 95 % over learners.
+
+    Growth is the trajectory's, from the first to the last answer on the skill, of learners with at
+    least two. A learner counts as stuck with at least 8 answers, mastery below 0.5 at the end and
+    growth below 0.1: a description of what the model believes, not a diagnosis.
+
+    Returns
+    -------
+    Columns `skill`, `growth`, `low`, `high`, `learners`, `stuck` (share of those with at least 8
+    answers; NaN where there are fewer than 10), `practised` (how many these are).
+    """
+    frame = beliefs.frame
+    last = believed_last(frame)
+    top = frame["skill"].value_counts().index[:most]
+    groups = frame[frame["skill"].isin(top)].groupby(["skill", "learner"])[last]
+    pairs = pd.DataFrame(
+        {"end": groups.last(), "growth": groups.last() - groups.first(), "answers": groups.size()}
+    ).reset_index()
+    rows = []
+    for skill, part in pairs[pairs["answers"] >= 2].groupby("skill"):
+        bootstrap = Bootstrap(len(part), resamples)
+        e = bootstrap.mean(part["growth"].to_numpy(), bounds=(-1, 1))
+        long = part[part["answers"] >= STUCK_ANSWERS]
+        stuck = ((long["end"] < 0.5) & (long["growth"] < 0.1)).mean()
+        rows.append(
+            {
+                "skill": names[skill],
+                "growth": e.value,
+                "low": e.low,
+                "high": e.high,
+                "learners": len(part),
+                "stuck": stuck if len(long) >= 10 else np.nan,
+                "practised": len(long),
+            }
+        )
+    columns = ["skill", "growth", "low", "high", "learners", "stuck", "practised"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("growth", ascending=False, ignore_index=True)
+
+
+def transfer_shares(
+    model: GainAKT2, beliefs: Beliefs, names: tuple[str, ...], most: int = 25
+) -> pd.DataFrame | None:
+    """What part of a gain on one skill (row) reaches another (column), for the `most` practised
+    skills; None where the model has no transfer."""
+    if not model.on_path or model.heads.transfer is None:
+        return None
+    top = beliefs.frame["skill"].value_counts().index[:most]
+    shares = model.heads.shares().detach().numpy()[np.ix_(top, top)]
+    labels = [names[k] for k in top]
+    return pd.DataFrame(shares, index=labels, columns=labels)

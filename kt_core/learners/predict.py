@@ -1,0 +1,129 @@
+"""Current mastery for use: a table of histories in, a table of mastery out; or step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kt_core.base.errors import KTError
+from kt_core.data import Sequences
+from kt_core.data.table import Dataset
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.runs.run import Run
+
+
+def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFrame:
+    """Mastery of every learner after all of their answers.
+
+    Parameters
+    ----------
+    dataset : histories of any length, of learners the run need not know, on skills it knows.
+    every_skill : also those that a learner never practised.
+
+    Returns
+    -------
+    One row per learner and skill, in the order of the data: `learner`, `skill`, `mastery` (the
+    filtered state: all answers seen, none to come), `low`, `high` (95 %, `kt_core.uncertainty`; only
+    `retrospective` has them), `opportunities` on the skill and `steps` in all.
+
+    Raises
+    ------
+    KTError
+        For a skill that the run does not know.
+    """
+    config, vocabulary = run.config.data, run.vocabulary
+    table = dataset.table
+    sequences = Sequences.of(table, vocabulary, config.chunk, min_length=1)
+    beliefs = evaluate(run.model, sequences, flips=False)
+    last = np.flatnonzero(np.append(sequences.learner[1:] != sequences.learner[:-1], True))
+    C, L = len(vocabulary.skills), len(sequences.learners)
+    pair = beliefs.frame["learner"].to_numpy() * C + beliefs.frame["skill"].to_numpy()
+    opportunities = np.bincount(pair, minlength=L * C).reshape(L, C)
+    learner, skill = np.nonzero(opportunities >= (0 if every_skill else 1))
+    result = pd.DataFrame(
+        {
+            "learner": sequences.learners[learner],
+            "skill": np.asarray(vocabulary.skills, object)[skill],
+            "mastery": beliefs.final[last][learner, skill].astype(float),
+            "opportunities": opportunities[learner, skill],
+            "steps": opportunities.sum(axis=1)[learner],
+        }
+    )
+    if run.uncertainty is not None:
+        counts = result["opportunities"].to_numpy(), result["steps"].to_numpy()
+        low, high = run.uncertainty.interval(result["mastery"].to_numpy(), *counts)
+        result.insert(3, "low", low)
+        result.insert(4, "high", high)
+    return result
+
+
+class LiveLearner:
+    """One learner, answer by answer.
+
+    >>> ada = LiveLearner(Run.load("runs/mine"))
+    >>> ada.answer("fractions", correct=True)
+    >>> ada.mastery("fractions")
+
+    Each question reads the whole history again: milliseconds for hundreds of answers.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.history: list[tuple[str, int, str]] = []
+
+    def answer(self, skill: str, correct: bool, item: str = "") -> None:
+        """Add an answer.
+
+        Raises
+        ------
+        KTError
+            For a skill that the run does not know.
+        """
+        self._skill(skill)
+        self.history.append((skill, int(correct), item))
+
+    def mastery(self, skill: str | None = None) -> float | pd.Series:
+        """Mastery of one skill, or of all by name, on the answers so far.
+
+        Raises
+        ------
+        KTError
+            Before the first answer: there is nothing to go by.
+        """
+        filtered = self._states().filtered[0, -1].double().numpy()
+        if skill is None:
+            return pd.Series(filtered, index=self.run.vocabulary.skills, name="mastery")
+        return float(filtered[self._skill(skill)])
+
+    def predict(self, skill: str, item: str = "") -> float:
+        """P(right) were this asked next."""
+        self._skill(skill)
+        self._states()  # says so where there is no history yet
+        size = self.run.config.data.chunk
+        begin = 0 if self.run.model.on_path else (len(self.history) - 1) // size * size
+        q, r, i = self._tensors([*self.history[begin:], (skill, 0, item)])
+        with torch.no_grad():
+            return float(self.run.model(q, r, i)[0, -1].sigmoid())
+
+    def _states(self):
+        if not self.history:
+            raise KTError("no answers yet: mastery is read from answers")
+        model, chunk = self.run.model, self.run.config.data.chunk
+        columns, start = self._tensors(self.history), None
+        size = len(self.history) if model.on_path else chunk  # as `evaluate` reads histories
+        for begin in range(0, len(self.history), size):
+            q, r, i = (x[:, begin : begin + size] for x in columns)
+            with torch.no_grad():
+                states = model.forward_with_states(q, r, i, start=start)
+            start = states.filtered[:, -1]
+        return states
+
+    def _skill(self, name: str) -> int:
+        return int(self.run.vocabulary.ids(pd.Series([name]))[0])
+
+    def _tensors(self, history: list[tuple[str, int, str]]) -> list[torch.Tensor]:
+        table = pd.DataFrame(history, columns=["skill", "correct", "item"])
+        v = self.run.vocabulary
+        columns = (v.ids(table["skill"]), table["correct"].to_numpy(), v.item_ids(table))
+        return [torch.tensor(c.tolist())[None] for c in columns]

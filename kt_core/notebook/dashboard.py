@@ -1,0 +1,163 @@
+"""A live dashboard for JupyterLab while a model trains, with a stop button that works meanwhile.
+
+One figure behind one display handle, drawn between two batches and so seldom that it costs little
+more than `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the
+kernel is free to hear the button (ipykernel 7.4 answers widgets while a cell awaits, 7.0 to 7.3 in
+a thread of their own).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import lightning as L
+import pandas as pd
+from IPython.display import DisplayHandle, Image, display
+from matplotlib.figure import Figure
+
+from kt_core.config import RunConfig
+from kt_core.monitor import Monitor
+from kt_core.plots.style import PAGE
+from kt_core.plots.training import draw_training
+from kt_core.training.train import History
+
+SHARE = 0.02  # of training time that drawing may take, but for the first picture and the last
+SECONDS = 1.0  # between two updates of the progress line, at least
+
+
+class Dashboard(L.Callback):
+    """Lightning callback that shows how training goes; it draws no random numbers.
+
+    Attributes
+    ----------
+    shows_training : in place of the progress bar and the printed lines.
+    stopping : whether somebody has asked training to end.
+    seconds_drawing : spent on the display so far.
+    """
+
+    shows_training = True
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        self.history: list[dict[str, float]] = []
+        self.monitor: list[dict[str, float]] = []
+        self.seconds_drawing = 0.0
+        self._stop = threading.Event()
+        self._started = self._told = self._drawn = 0.0
+        self._pause, self._shown = 2 * SECONDS, False
+        self._button = widgets.Button(
+            description="Stop and keep the best", icon="stop", button_style="warning"
+        )
+        self._button.layout.width = "17em"
+        self._button.on_click(lambda _: self.stop())
+        self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
+        self._line = widgets.Label("starting ...")
+        self._handle = DisplayHandle()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End training after the batch in hand and one last validation."""
+        self._stop.set()
+        self._button.disabled = True
+        self._button.description = "Stopping ..."
+
+    async def watch(self, work: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        """`work` with these arguments and this callback, in a thread; an interrupt of the cell
+        stops training as the button does, and the cell ends as interrupted."""
+        running = asyncio.ensure_future(asyncio.to_thread(work, *args, [self], **more))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self.stop()
+            await running
+            raise
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Find the rows that training appends to, one per epoch and one each time the monitor
+        looks, and show the controls; the figure comes when there is something to see."""
+        for callback in trainer.callbacks:
+            if isinstance(callback, History):
+                self.history = callback.rows
+            elif isinstance(callback, Monitor):
+                self.monitor = callback.rows
+        self._started = self._drawn = time.perf_counter()
+        self._first = trainer.global_step  # above 0 in a training that is resumed
+        display(widgets.HBox([self._button, self._bar, self._line]))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell the time left, draw where that is due, and obey the stop button."""
+        now = time.perf_counter()
+        if self.stopping:
+            trainer.should_stop = True
+        if now - self._told > SECONDS:
+            self._tell(trainer, now)
+        if self.monitor and now - self._drawn > self._pause:
+            self._draw()
+
+    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
+        """The last figure stays."""
+        self._draw()
+        self._bar.value = 1.0
+        self._button.layout.display = "none"
+        best = max(row["valid/auc"] for row in self.history)
+        ended = "stopped by hand" if self.stopping else "done"
+        minutes = (time.perf_counter() - self._started) / 60
+        self._line.value = (
+            f"{ended} after {len(self.history)} epochs, {minutes:.1f} min; "
+            f"best validation AUC {best:.4f}"
+        )
+
+    def _tell(self, trainer: L.Trainer, now: float) -> None:
+        total = max(int(trainer.estimated_stepping_batches), 1)
+        done = trainer.global_step
+        left = (now - self._started) * (total - done) / max(done - self._first, 1)
+        self._bar.value = done / total
+        best = max((row["valid/auc"] for row in self.history), default=float("nan"))
+        auc = f"best validation AUC {best:.4f}, " if self.history else ""
+        self._line.value = (
+            f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, {auc}"
+            f"at most {clock(left)} left"
+        )
+        self._told = time.perf_counter()
+        self.seconds_drawing += self._told - now
+
+    def _draw(self) -> None:
+        begun = time.perf_counter()
+        show = self._handle.update if self._shown else self._handle.display
+        show(Image(self._png()))
+        self._drawn = time.perf_counter()
+        cost = self._drawn - begun
+        # The first picture also loads fonts: what one costs is known from the second on.
+        self._pause = max(cost / SHARE, 2 * SECONDS) if self._shown else 6 * SECONDS
+        self._shown = True
+        self.seconds_drawing += cost
+
+    def _png(self) -> bytes:
+        figure = Figure(
+            figsize=(PAGE * 1.35, 6.4), layout="none"
+        )  # fixed places: drawn twice as fast
+        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.44, hspace=0.9)
+        history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
+        draw_training(history, monitor, self.config.targets, figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def clock(seconds: float) -> str:
+    """A duration for people: 50 s, 3 min, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

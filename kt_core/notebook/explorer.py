@@ -1,0 +1,151 @@
+"""The trajectory explorer for JupyterLab: choose a learner, skills and a moment, and look.
+
+Every picture comes from the functions that draw the static figures of `03_mastery_trajectories`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+from matplotlib.figure import Figure
+
+from kt_core.data import Splits
+from kt_core.evaluation.evaluate import Beliefs
+from kt_core.learners.cohort import RULES, learner_frame, learner_name, rank_learners, telling_step
+from kt_core.learners.explain import explain
+from kt_core.plots.explanation import plot_revision, plot_waterfall
+from kt_core.plots.style import PAGE, as_text
+from kt_core.runs.run import Run
+
+LISTED = 200  # learners in the list at most; searching narrows it
+
+
+class Explorer:
+    """Controls and two pictures: mastery over steps, and one prediction taken apart.
+
+    Attributes
+    ----------
+    widget : what to display.
+    frame : of `kt_core.learners.cohort.learner_frame`, of the learner and horizon that are chosen.
+    """
+
+    def __init__(self, run: Run, splits: Splits, split: str, beliefs: Beliefs):
+        self.run, self.splits, self.split, self.beliefs = run, splits, split, beliefs
+        self.frame = pd.DataFrame()
+        wide = {"layout": widgets.Layout(width="22em")}
+        slow = {"continuous_update": False, "layout": widgets.Layout(width="98%")}
+        self.rule = widgets.Dropdown(
+            options=RULES, value="steepest", description="ranked by", **wide
+        )
+        self.search = widgets.Text(description="search", placeholder="part of an id", **wide)
+        self.learner = widgets.Select(description="learner", rows=6, **wide)
+        self.skills = widgets.SelectMultiple(description="skills", rows=9, **wide)
+        self.horizon = widgets.IntSlider(1, 1, 1, description="after step", **slow)
+        self.step = widgets.IntSlider(2, 2, 2, description="explain step", **slow)
+        self.trajectory, self.waterfall = widgets.Image(), widgets.Image()
+        self.note = widgets.Label()
+        self._changing = False
+        self._on(self._list_learners, self.rule, self.search)
+        self._on(self._open_learner, self.learner)
+        self._on(self._look, self.skills, self.horizon)
+        self._on(self._explain, self.step)
+        chosen = [self.rule, self.search, self.learner, self.skills]
+        left = widgets.VBox(chosen, layout={"flex": "0 0 23em"})
+        pictures = [self.horizon, self.trajectory, self.note]
+        if run.model.on_path:
+            pictures += [self.step, self.waterfall]
+        right = widgets.VBox(pictures, layout={"flex": "1 1 0", "min_width": "0"})
+        self.widget = widgets.HBox([left, right])
+        self._ranked: dict[str, list[int]] = {}
+        self._list_learners()
+
+    def _on(self, action: Callable[[], None], *controls: Any) -> None:
+        def act(change: Any) -> None:
+            if not self._changing:
+                action()
+
+        for control in controls:
+            control.observe(act, "value")
+
+    def _list_learners(self) -> None:
+        rule = self.rule.value
+        if rule not in self._ranked:
+            self._ranked[rule] = rank_learners(self.beliefs, rule)
+        names = [(learner_name(self.splits, self.split, i), i) for i in self._ranked[rule]]
+        found = [pair for pair in names if self.search.value.strip() in pair[0]]
+
+        def fill() -> None:
+            self.learner.options = found[:LISTED]
+            self.learner.value = found[0][1] if found else None
+
+        self._quietly(fill)
+        more = f", the first {LISTED} listed" if len(found) > LISTED else ""
+        self.note.value = f"{len(found):,} learners{more}"
+        if found:
+            self._open_learner()
+
+    def _open_learner(self) -> None:
+        if self.learner.value is None:
+            return
+        self._read(horizon=0)
+        steps = int(self.frame["step"].max())
+        counts = self.frame[self.frame["asked"]]["skill"].value_counts(sort=True)
+        named = [(f"{skill} ({n} answers)", skill) for skill, n in counts.items()]
+
+        def fill() -> None:
+            self.skills.options = named
+            self.skills.value = tuple(counts.index[:3])
+            self.horizon.max = self.horizon.value = steps
+            self.step.max = steps
+            self.step.value = telling_step(self.frame)
+
+        self._quietly(fill)
+        self._draw()
+        self._explain()
+
+    def _look(self) -> None:
+        self._read(self.horizon.value)
+        self._draw()
+
+    def _read(self, horizon: int) -> None:
+        who = (self.splits, self.split, self.learner.value)
+        self.frame = learner_frame(self.run.model, *who, horizon, self.run.uncertainty)
+
+    def _draw(self) -> None:
+        figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
+        ax = plot_revision(self.frame, figure.subplots(), skills=self.skills.value)
+        ax.set_title(f"Learner {as_text(self._name)}")
+        self.trajectory.value = _png(figure)
+
+    def _explain(self) -> None:
+        if not self.run.model.on_path:
+            return
+        sequences = getattr(self.splits, self.split)
+        parts = explain(
+            self.run.model, sequences, self.splits.vocabulary, self._name, self.step.value
+        )
+        figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+        plot_waterfall(parts, figure.subplots())
+        self.waterfall.value = _png(figure)
+
+    @property
+    def _name(self) -> str:
+        return learner_name(self.splits, self.split, self.learner.value)
+
+    def _quietly(self, action: Callable[[], None]) -> None:
+        """Change controls without their reactions: one picture a change, not five."""
+        self._changing = True
+        try:
+            action()
+        finally:
+            self._changing = False
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,32 @@
+"""From a saved run to a report: examined, judged, and put into tables and words."""
+
+from kt_core.report.examine import Examined, examine
+from kt_core.report.tables import (
+    association_text,
+    comparison,
+    headline,
+    metrics_dict,
+    over_learners,
+    prediction_text,
+    provenance_table,
+    quantities_text,
+    recovery_text,
+    violation_text,
+)
+from kt_core.report.verdicts import verdicts
+
+__all__ = [
+    "Examined",
+    "association_text",
+    "comparison",
+    "examine",
+    "headline",
+    "metrics_dict",
+    "over_learners",
+    "prediction_text",
+    "provenance_table",
+    "quantities_text",
+    "recovery_text",
+    "verdicts",
+    "violation_text",
+]

@@ -1,0 +1,178 @@
+"""From measures to verdicts in words, `metrics.json` and a self-contained `report.html`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import plain
+from kt_core.evaluation.measures import Measures
+from kt_core.metrics.association import VARIANTS
+from kt_core.report.examine import Examined, paired_aucs
+from kt_core.report.text import interval, number, percent, with_interval
+from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
+
+FEW = 50  # learners; from here on, intervals hold the truth in 94 to 95 of 100 cases
+
+
+def association_text(m: Measures) -> pd.DataFrame:
+    """The associations as a table for people: model, nulls and references side by side."""
+    if m.associations.empty:
+        return m.associations
+    table = m.associations.copy()
+    table["variant"] = table["variant"].map(VARIANTS)
+    table["text"] = [
+        with_interval(row) if row["kind"] == "model" else number(row["value"])
+        for row in table.to_dict("records")
+    ]
+    keys = ["measure", "variant", "sees"]
+    wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
+    wide["entries"] = table[table.kind == "model"].set_index(keys)["entries"].map("{:,}".format)
+    return wide.fillna("").reset_index().rename_axis(columns=None)
+
+
+def over_learners(learners: int) -> str:
+    """What the intervals are over, and what is known to be wrong with those of few learners
+    (benchmarks/intervals.py)."""
+    few = "" if learners >= FEW else "; of so few they hold the truth in some 93 of 100 cases"
+    return f"95 % over {learners:,} learners{few}"
+
+
+def prediction_text(m: Measures) -> pd.DataFrame:
+    """Prediction quality with intervals, the model beside the nulls."""
+    if m.prediction.empty:
+        return m.prediction
+    p = m.prediction.copy()
+    p["text"] = [with_interval(row, 4) for row in p.to_dict("records")]
+    wide = p.pivot_table("text", "quality", "predictor", aggfunc="first", sort=False)
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def violation_text(m: Measures) -> pd.DataFrame:
+    """Broken constraints with intervals and counts."""
+    v = m.violations
+    if v.empty:
+        return v
+    return pd.DataFrame(
+        {
+            "constraint": v["constraint"].map(NAMES),
+            "sees": v["sees"],
+            "counted on": v["scope"],
+            "share": v["share"].map(percent),
+            "interval": [interval(r.low, r.high, 2, percent=True) for r in v.itertuples()],
+            "broken": v["broken"].map("{:,}".format),
+            "places": v["places"].map("{:,}".format),
+        }
+    )
+
+
+def quantities_text(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
+    """`Measures.conduct` or `necessity` for people."""
+    if table.empty:
+        return table
+    text = [with_interval(row, digits) for row in table.to_dict("records")]
+    return table[["quantity", "sees"]].assign(value=text)
+
+
+def recovery_text(m: Measures) -> pd.DataFrame:
+    """Recovery of the truth, the model beside its ceiling and its share of it."""
+    table = m.recovery.copy()
+    table["text"] = [with_interval(row) for row in table.to_dict("records")]
+    keys = ["quantity", "sees"]
+    wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
+    if "ceiling" in wide:
+        value = table.pivot_table("value", keys, "predictor", aggfunc="first", sort=False)
+        share = (value["model"] / value["ceiling"]).map(lambda x: percent(x, 1))
+        ranks = wide.index.get_level_values("quantity").str.contains("rank")
+        wide["share of the ceiling"] = share.where(ranks, "")
+    return wide.fillna("").reset_index().rename_axis(columns=None)
+
+
+def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Several runs on the same learners: a row each, and the tidy violations for the figure.
+
+    The difference in AUC to the first run is paired over learners.
+
+    Raises
+    ------
+    KTError
+        When the runs do not have the same learners in the split.
+    """
+    for e in examined[1:]:
+        _same_learners(examined[0], e)
+    rows, shares = [], []
+    for e, gap in zip(examined, paired_aucs(examined), strict=True):
+        config, v = e.run.config, e.measures.violations.set_index("constraint")
+        auc = e.measures.quality("AUC")
+        rows.append(
+            {
+                "run": e.run.name,
+                "mode": config.model.mode,
+                "auxiliary losses": ", ".join(config.loss.active) or "none (BCE alone)",
+                **{NAMES[key]: percent(v.loc[key, "share"]) for key in JUDGED},
+                "AUC, validation": with_interval(dataclasses.asdict(e.valid_auc), 4),
+                f"AUC, {e.split}": with_interval(auc, 4),
+                "AUC minus the first run's": with_interval(dataclasses.asdict(gap), 4),
+                **_correlations(e.measures),
+            }
+        )
+        table = v.reset_index().assign(run=e.run.name, mode=config.model.mode)
+        shares.append(table[table["constraint"].isin(JUDGED)])
+    return pd.DataFrame(rows), pd.concat(shares, ignore_index=True)
+
+
+def _same_learners(a: Examined, b: Examined) -> None:
+    columns = ["learner", "step", "skill", "correct"]
+    if not a.beliefs.frame[columns].equals(b.beliefs.frame[columns]):
+        raise KTError(
+            f"{a.run.path} and {b.run.path} are not about the same answers (data, fold, chunks): "
+            "only runs on the same learners can be compared"
+        )
+
+
+def _correlations(m: Measures) -> dict[str, str]:
+    wanted = {
+        "mastery-response (pre)": ("mastery-response", "pooled"),
+        "prospective validity (pre)": (PROSPECTIVE, "pooled"),
+        "gain-correctness (post)": ("gain-correctness", "pooled"),
+        "mastery-prediction (post)": ("mastery-prediction", "skill_average"),
+    }
+    return {name: with_interval(m.association(*key)) for name, key in wanted.items()}
+
+
+def metrics_dict(examined: Examined) -> dict[str, Any]:
+    """All numbers of one run as plain JSON; what is not defined is null."""
+    m = examined.measures
+    tables = ("prediction", "violations", "associations", "conduct", "necessity", "forgetting")
+    tables += ("collapse", "recovery", "skills")
+    content: dict[str, Any] = {
+        "split": examined.split,
+        "inflated": examined.inflated,
+        "valid_auc": dataclasses.asdict(examined.valid_auc),
+        "best_epoch": int(examined.best_epoch["epoch"]) + 1,
+        "miscalibration": m.miscalibration,
+        "verdicts": verdicts(examined).to_dict("records"),
+    }
+    content |= {name: getattr(m, name).to_dict("records") for name in tables}
+    return plain(content)
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """A few lines for the terminal."""
+    auc = next(row for row in metrics["prediction"] if row["quality"] == "AUC")  # the model's
+    lines = [f"AUC on {metrics['split']} learners\n    {with_interval(auc, 4)} [pre]"]
+    for row in metrics["verdicts"]:
+        value = f"{row['value']} {row['interval']}".strip()
+        lines.append(f"{row['measure']}\n    {value} [{row['sees']}]: {row['verdict']}")
+    if metrics["inflated"]:
+        lines.append("INFLATED: answers are repeated once per skill; do not compare these numbers")
+    return "\n".join(lines)
+
+
+def provenance_table(examined: Examined) -> pd.DataFrame:
+    """Where the run comes from, as two columns."""
+    flat = pd.json_normalize(examined.run.provenance, sep=" ").iloc[0]
+    return pd.DataFrame({"what": flat.index, "value": flat.astype(str).to_numpy()})

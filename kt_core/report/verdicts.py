@@ -1,0 +1,175 @@
+"""Verdicts in words: each target with what was measured, what it saw, its null, and the word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kt_core.config import TargetConfig
+from kt_core.data.registry import best_auc
+from kt_core.evaluation.measures import Measures
+from kt_core.metrics.association import VARIANTS
+from kt_core.report.examine import Examined
+from kt_core.report.text import interval, number, percent
+
+NAMES = {
+    "monotonicity": "Mastery falls between steps",
+    "negative_gains": "Negative gains",
+    "bounds": "Mastery outside [0, 1]",
+    "fall_after_correct": "Mastery falls at a right answer on its skill",
+    "filtered_monotonicity": "Filtered mastery (what a live user sees) falls between steps",
+    "filtered_fall_after_correct": "Filtered mastery falls at a right answer on its skill",
+}
+JUDGED = ("monotonicity", "negative_gains", "bounds")
+PROSPECTIVE = "prospective validity, learner x skill"
+UNDEFINED = "not defined on this data"
+
+
+def verdicts(examined: Examined) -> pd.DataFrame:
+    """One row per target: what was measured, what it saw, its interval, its best null, the word.
+
+    Post-response correlations are printed as what they are: gain-correctness has a target of its
+    own, mastery-prediction (the original monitor's number) has none.
+    """
+    m, targets = examined.measures, examined.run.config.targets
+    guaranteed = examined.run.model.guaranteed
+    wanted = targets.mastery_performance
+    gain = (targets.gain_correctness, targets.gain_correctness_minimum)
+    return pd.DataFrame(
+        [
+            *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
+            _auc(examined, targets),
+            _correlation(m, "mastery-response", "pooled", wanted),
+            _correlation(m, PROSPECTIVE, "pooled", wanted),
+            _correlation(m, "gain-correctness", "pooled", *gain),
+            _correlation(m, "mastery-prediction", "skill_average"),
+            *_necessity(m),
+            *_forgetting(m),
+        ]
+    )
+
+
+def _necessity(m: Measures) -> list[dict[str, Any]]:
+    if m.necessity.empty:
+        return []
+    flat = m.necessity.set_index("quantity").loc["flat at the same level, minus as they are"]
+    word = "gains are needed" if flat["low"] > 0 else "no evidence that gains are needed"
+    known = np.isfinite(flat["low"])
+    return [
+        {
+            "measure": "Loss of hidden answers if the trajectory were flat",
+            "sees": flat["sees"],
+            "value": f"{flat['value']:+.4f}" if known else number(np.nan),
+            "interval": interval(flat["low"], flat["high"], 4),
+            "target": "> 0",
+            "best null": "0 (gains say nothing)",
+            "verdict": word if known else UNDEFINED,
+        }
+    ]
+
+
+def _forgetting(m: Measures) -> list[dict[str, Any]]:
+    if m.necessity.empty:
+        return []
+    single = (m.forgetting["skill"] >= 0).astype(bool)
+    table = m.forgetting[single]
+    against = table[table["contradicted"]]
+    names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
+    if table.empty:
+        word = f"{UNDEFINED}: too few learners come back to a skill"
+    elif against.empty:
+        word = "not contradicted"
+    else:
+        word = f"contradicted for {names}"
+    return [
+        {
+            "measure": "No forgetting: skills whose hidden answers say otherwise",
+            "sees": "retrospective, answer hidden",
+            "value": f"{len(against)} of {len(table)} skills",
+            "interval": "",
+            "target": "none",
+            "best null": "5 % of them false, if any",
+            "verdict": word,
+        }
+    ]
+
+
+def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
+    v = m.violations.set_index("constraint").loc[name]
+    limit = 0.0 if guaranteed else limit
+    ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
+    word = "meets the target" if ok else f"misses the target by {v['share'] - limit:.2%}"
+    word = word if v["places"] else UNDEFINED
+    return {
+        "measure": NAMES[name],
+        "sees": v["sees"],
+        "value": f"{percent(v['share'])} ({v['broken']:,} of {v['places']:,})",
+        "interval": interval(v["low"], v["high"], 2, percent=True),
+        "target": "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}"),
+        "best null": "0.00% (constant mastery)",
+        "verdict": word,
+    }
+
+
+def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
+    e, null = examined.valid_auc, examined.valid_null_auc
+    word, best = (
+        _word(e.value, targets.auc, targets.auc_minimum),
+        best_auc(examined.splits.dataset.name),
+    )
+    reported = examined.measures.quality("AUC")["value"]
+    for split, value in (("valid", e.value), (examined.split, reported)):
+        if value > best:
+            word = f"WARNING: {value:.4f} on {split} is above {best:g}, the best ever published on "
+            word += "this data; look for a leak"
+    return {
+        "measure": "AUC on validation learners (on whom the epoch was chosen)",
+        "sees": "pre",
+        "value": number(e.value, 4),
+        "interval": interval(e.low, e.high, 4),
+        "target": f">= {targets.auc:g} (minimum {targets.auc_minimum:g})",
+        "best null": f"{number(null.value)} (success counter)",
+        "verdict": word,
+    }
+
+
+def _correlation(
+    m: Measures,
+    measure: str,
+    variant: str,
+    target: float | None = None,
+    minimum: float | None = None,
+) -> dict[str, Any]:
+    row, null = m.association(measure, variant), m.best_null(measure, variant)
+    word = "no target: compares two outputs of the model" if target is None else ""
+    word = word or _word(row["value"], target, minimum)
+    if null is not None and np.isfinite(null["gap_low"]):
+        word += "; " + _beside(null)
+    wanted = "none" if target is None else f"> {target:g}"
+    return {
+        "measure": f"{measure} r, {VARIANTS[variant]}",
+        "sees": row["sees"],
+        "value": number(row["value"]),
+        "interval": interval(row["low"], row["high"]),
+        "target": wanted + ("" if minimum is None else f" (minimum {minimum:g})"),
+        "best null": "none" if null is None else f"{null['value']:.3f} ({null['predictor']})",
+        "verdict": word,
+    }
+
+
+def _word(value: float, target: float, minimum: float | None) -> str:
+    if not np.isfinite(value):
+        return UNDEFINED
+    if value >= target:
+        return "meets the target"
+    if minimum is not None and value >= minimum:
+        return f"meets the minimum, misses the target by {target - value:.3f}"
+    return f"misses the target by {target - value:.3f}"
+
+
+def _beside(null: pd.Series) -> str:
+    if null["gap_low"] > 0:
+        return "better than the best null"
+    return "worse than the best null" if null["gap_high"] < 0 else "no better than the best null"

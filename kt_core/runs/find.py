@@ -1,0 +1,92 @@
+"""Where run folders are: a new one's place, the newest one, and one opened with its data."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import datetime
+from pathlib import Path
+
+from kt_core.base.errors import KTError, brief
+from kt_core.base.log import log
+from kt_core.base.values import names_of, path_of
+from kt_core.config import RunConfig
+from kt_core.data import Splits
+from kt_core.data.pseudonyms import same_key
+from kt_core.data.registry import read_splits
+from kt_core.data.sequences import MOST_LEARNERS
+from kt_core.runs.provenance import data_checksums
+from kt_core.runs.run import Run, unfinished
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")  # room for what is put around it
+
+
+def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
+    """Where a run goes: ``out/name``, with a dated name where none is given.
+
+    Raises
+    ------
+    KTError
+        For a name that is no plain file name.
+    """
+    data = Path(config.data.path).stem if config.data.path else config.data.dataset
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    auto = f"{data}-{config.model.mode}-{config.preset}-seed{config.train.seed}-{stamp}"
+    name = name or re.sub(r"[^A-Za-z0-9._-]", "_", auto)[-150:].lstrip("._-")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise KTError(
+            f"run name {brief(name)}: at most 150 letters, digits, '.', '_' and '-', a letter or "
+            "digit first"
+        )
+    return path_of("out", out or default_out()) / name
+
+
+def default_out() -> Path:
+    """``runs/`` beside the package."""
+    return Path(__file__).resolve().parents[2] / "runs"
+
+
+def find_runs(runs: list[str]) -> list[Path]:
+    """The named run folders, or the newest one under ``runs/`` where none is named."""
+    if named := names_of("runs", [runs] if isinstance(runs, str) else runs):
+        return [path_of("runs", run) for run in named]
+    finished = sorted(
+        (
+            path
+            for path in default_out().glob("[!.]*/model.safetensors")
+            if not unfinished(path.parent)
+        ),
+        key=lambda path: path.stat().st_mtime,
+    )
+    if not finished:
+        raise KTError(f"no finished run in {default_out()}: train one with 01_train, or name one")
+    return [finished[-1].parent]
+
+
+def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
+    """A saved run with its data; of a larger validation or test split, 20,000 learners drawn at
+    random.
+
+    Raises
+    ------
+    KTError
+        When the folder is no finished run, or the data is not what the run was trained on.
+    """
+    if split not in ("valid", "test"):
+        raise KTError(f"split {brief(split)}: choose valid or test")
+    run = Run.load(path)
+    splits = read_splits(run.config)
+    same_key(run.provenance.get("pseudonyms", ""), splits.dataset.pseudonyms, str(path))
+    was, now = run.provenance.get("data_sha256"), data_checksums(splits.dataset)
+    if was != now:
+        raise KTError(
+            f"{path}: the data {splits.dataset.name!r} is not what this run was trained on "
+            f"(checksums {was} then, {now} now); restore it, or train again"
+        )
+    parts = {name: getattr(splits, name).sample(MOST_LEARNERS) for name in ("valid", "test")}
+    for name, part in parts.items():
+        if len(part.learners) < len(all_of := getattr(splits, name).learners):
+            log.warning(
+                "%s: %s of %s learners, drawn at random", name, len(part.learners), len(all_of)
+            )
+    return run, dataclasses.replace(splits, **parts)

@@ -1,0 +1,80 @@
+"""Where a run comes from: versions, commit, data, seed, command and time."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from kt_core.base.devices import accelerator
+from kt_core.config import RunConfig
+from kt_core.data import Dataset, Splits
+
+PACKAGES = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
+
+
+def provenance(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """Where a run comes from: versions, commit, data, seed, command, time."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": os.environ.get("KT_COMMAND", " ".join(sys.argv)),
+        "seed": config.train.seed,
+        "data": dataset.name,
+        "data_sha256": data_checksums(dataset),
+        "data_notes": dataset.notes,
+        "pseudonyms": dataset.pseudonyms,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "machine": _machine(config),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _machine(config: RunConfig) -> str:
+    parts = [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores"]
+    if accelerator(config.train.accelerator) == "gpu":
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
+def git_commit() -> str:
+    """The commit of the code, with `+changes` where the tree differs; empty outside git."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=here, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    if shutil.which("git") is None:
+        return ""
+    commit = git("rev-parse", "HEAD")
+    return commit + ("+changes" if commit and git("status", "--porcelain") else "")
+
+
+def data_checksums(dataset: Dataset) -> dict[str, str]:
+    """SHA-256 of each file that was read, or of the table where it was simulated."""
+    return dataset.sources or {"table": table_sha256(dataset.table)}
+
+
+def table_sha256(table: pd.DataFrame) -> str:
+    """SHA-256 of a table's values."""
+    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    return hashlib.sha256(hashes.tobytes()).hexdigest()
+
+
+def data_facts(splits: Splits) -> dict[str, Any]:
+    """What config.json says beside the configuration."""
+    return {
+        "skills": list(splits.vocabulary.skills),
+        "inflated": splits.dataset.inflated,
+    }

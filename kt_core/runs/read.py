@@ -1,0 +1,179 @@
+"""Reading a run folder that may come from anywhere: all of it is data, and all of it is checked.
+
+Nothing in a run folder is code. The configuration goes through `kt_core.config` as if a user had
+typed it, names must be text, and the weights' header (names, shapes, kinds) is compared with the
+model that the configuration describes before a byte is allocated for either.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from kt_core.base.errors import KTError, brief, reason
+from kt_core.base.values import is_text
+from kt_core.config import ModelConfig, RunConfig, from_dict
+from kt_core.data.sequences import Vocabulary
+from kt_core.model import GainAKT2
+from kt_core.runs.shapes import shapes
+from kt_core.uncertainty import Uncertainty
+
+MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
+KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    KTError
+        When the file is missing, larger than 256 MiB, or anything else.
+    """
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise KTError(f"{path}: larger than any file of its name; is it from another program?")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except KTError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # JSON's and Unicode's are ValueErrors
+        raise KTError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise KTError(f"{path}: a JSON object is wanted, not {type(content).__name__}")
+    return content
+
+
+def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
+    """What `config.json` and `items.csv` say of a run.
+
+    Raises
+    ------
+    KTError
+        When a file is damaged, of another schema, or asks for what cannot be.
+    """
+    path = folder / "config.json"
+    saved = read_json(path)
+    try:
+        raw = saved["config"]
+        raw["model"].setdefault("evidence", False)  # runs older than the setting
+        config = from_dict(raw)
+        skills = _skills(saved["skills"])
+    except KTError as error:
+        raise KTError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KTError(f"{path}: {error} is missing or of the wrong type") from None
+    return config, Vocabulary(skills, *_items(folder / "items.csv", len(skills)))
+
+
+def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainAKT2:
+    """The model with the weights of a safetensors file, on the CPU, ready to evaluate.
+
+    Raises
+    ------
+    KTError
+        When the file is damaged, holds other tensors than the model has, or values that are not
+        finite.
+    """
+    shape = config, len(vocabulary.skills), vocabulary.item_skill
+    wanted = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()}
+        if differs := _difference(wanted, found):
+            raise KTError(f"{path}: of another model than config.json says ({differs})")
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise KTError(
+            f"{path}: damaged ({reason(error)}); train again, or restore the file"
+        ) from None
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise KTError(f"{path}: {name} holds values that are not finite; train again")
+    model = GainAKT2(*shape)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def read_uncertainty(folder: Path) -> Uncertainty | None:
+    """What `uncertainty.json` says; None where there is none.
+
+    Raises
+    ------
+    KTError
+        When it is there and does not hold three finite numbers.
+    """
+    file = folder / "uncertainty.json"
+    if not file.is_file():
+        return None
+    weights = read_json(file).get("log_concentration")
+    numbers = isinstance(weights, list) and all(type(w) in (int, float) for w in weights)
+    if not numbers or len(weights) != 3 or not all(abs(w) < math.inf for w in weights):
+        raise KTError(f"{file}: three finite numbers are wanted under log_concentration")
+    return Uncertainty(tuple(map(float, weights)))
+
+
+def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A CSV file of numbers with at least these columns.
+
+    Raises
+    ------
+    KTError
+        When it is anything else.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
+        raise KTError(f"{path}: cannot be read as a table ({error})") from None
+    for name in columns:
+        if name not in table:
+            raise KTError(f"{path}: no column {name}; restore the file, or train again")
+    for name in table:
+        if len(table) and table[name].dtype.kind not in "ifb":
+            raise KTError(f"{path}: column {brief(name)} holds other things than numbers")
+    return table
+
+
+def _skills(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        raise KTError(f"skills = {brief(names)}: a list of names is wanted")
+    skills = tuple(map(str, names))
+    if not skills or len(set(skills)) < len(skills):
+        raise KTError(f"skills = {brief(names)}: at least one, and each once")
+    for name in skills:
+        if not is_text(name):
+            raise KTError(f"skill {brief(name)}: not Unicode text")
+    return skills
+
+
+def _items(file: Path, n_skills: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    if not file.is_file():
+        return (), ()
+    try:
+        table = pd.read_csv(file, dtype={"item": str}, keep_default_na=False)
+        skills, items = table["skill"], tuple(table["item"])
+    except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
+        raise KTError(f"{file}: cannot be read as a table ({error})") from None
+    except KeyError as error:
+        raise KTError(f"{file}: no column {error}") from None
+    if len(items) and (skills.dtype.kind != "i" or not skills.between(0, n_skills - 1).all()):
+        raise KTError(f"{file}: skill must be numbers between 0 and {n_skills - 1}")
+    return items, tuple(skills.tolist())
+
+
+def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:
+    for name in wanted:
+        if name not in found:
+            return f"{name} is missing"
+        for what, should, has in zip(("kind", "shape"), wanted[name], found[name], strict=True):
+            if should != has:
+                return f"{name} has {what} {has}, and {should} is wanted"
+    extra = [name for name in found if name not in wanted]
+    return f"{brief(extra[0])} is no part of it" if extra else ""

@@ -1,0 +1,141 @@
+"""Runs that are being trained, and runs whose training has stopped half-way."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from kt_core.base.errors import KTError
+from kt_core.base.locks import in_use, locked
+from kt_core.base.log import log
+from kt_core.config import RunConfig
+from kt_core.data import Splits
+from kt_core.data.pseudonyms import same_key
+from kt_core.runs.provenance import data_facts, provenance
+from kt_core.runs.read import read_configuration, read_json
+from kt_core.runs.run import STATE, Run, free_folder, unfinished, way_on
+
+RESUME = "resume.ckpt"  # in the folder `checkpoints`
+
+
+@contextlib.contextmanager
+def training_run(
+    folder: str | Path, config: RunConfig, splits: Splits, resume: bool = False
+) -> Iterator[Run]:
+    """A run folder while it trains: one process writes to it, and it says what became of it.
+
+    A new folder is gone again when the block fails before there is a checkpoint; else it stays,
+    stopped, to be resumed.
+
+    Raises
+    ------
+    KTError
+        When a new `folder` exists already or cannot be written, or one to resume is no half-run,
+        in use, or of other data.
+    """
+    folder = Path(folder)
+    if resume:
+        half_run(folder)
+    else:
+        free_folder(folder)
+        try:
+            (folder / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise KTError(
+                f"{folder.parent}: cannot be written ({error.strerror}); choose --out"
+            ) from None
+    with locked(folder):
+        origin = provenance(config, splits.dataset)
+        if resume:
+            origin = _gone_on(folder, origin)
+        run = Run(folder, config, splits.vocabulary, origin)
+        try:
+            if not resume:
+                run.write_json("config.json", {"config": config.to_dict(), **data_facts(splits)})
+                v = splits.vocabulary
+                if v.items:
+                    table = pd.DataFrame({"skill": v.item_skill, "item": v.items})
+                    run.write_table("items.csv", table)
+            run.write_json("provenance.json", run.provenance)
+            run.write_state("training")
+            yield run
+        except BaseException as error:
+            if discard_unstarted(folder):
+                raise
+            _say_why(run, error)
+            if isinstance(error, KTError):
+                raise KTError(f"{error}\n{way_on(folder)}") from None
+            raise
+
+
+def half_run(folder: str | Path) -> RunConfig:
+    """The configuration of a run whose training can go on.
+
+    Raises
+    ------
+    KTError
+        When the folder is no run, a finished one, or has no checkpoint.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise KTError(f"{folder} is no run: it has no config.json")
+    if not unfinished(folder):
+        raise KTError(f"{folder} is a finished run: there is nothing to resume")
+    if in_use(folder):
+        raise KTError(f"{folder} is in use by another process")
+    if not (folder / "checkpoints" / RESUME).is_file():
+        raise KTError(f"{folder}: there is no checkpoint to go on from; remove it and train again")
+    _check(folder / "checkpoints" / RESUME)
+    return read_configuration(folder)[0]
+
+
+def _check(path: Path) -> None:
+    """Raise a KTError where a checkpoint holds anything but tensors and plain values, or is none:
+    one from elsewhere is data, and never run."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        fine = {"loops", "callbacks", "optimizer_states", "loss_sums"} <= set(content)
+        reason = "" if fine else "no checkpoint of this program"
+    except Exception as error:  # torch has no common class for what damaged files raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if reason:
+        raise KTError(f"{path}: there is nothing to go on from ({reason}); train again")
+
+
+def discard_unstarted(folder: Path) -> bool:
+    """Remove what is left of a training that never came to a checkpoint; gives whether it did."""
+    half = (folder / STATE).is_file() or (folder / "checkpoints").is_dir()
+    if not half or not unfinished(folder) or (folder / "checkpoints" / RESUME).is_file():
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
+def _say_why(run: Run, error: BaseException) -> None:
+    why = str(error) if isinstance(error, KTError) else type(error).__name__
+    try:
+        run.write_state("stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else why)
+    except KTError as full:  # a full disk may be what has stopped it; it will count as killed
+        log.warning("%s: its state cannot be written: %s", run.path, full)
+
+
+def _gone_on(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of a run that goes on today."""
+    before = read_json(folder / "provenance.json")
+    same_key(before.get("pseudonyms", ""), now["pseudonyms"], str(folder))
+    if (was := before.get("data_sha256")) != now["data_sha256"]:
+        raise KTError(
+            f"{folder}: its data has changed since (checksums {was} then, {now['data_sha256']} "
+            "now); restore it, or train again"
+        )
+    changed = {k: now[k] for k in ("git_commit", "packages", "machine") if before.get(k) != now[k]}
+    for name in changed:
+        log.warning("%s: %s is not what the run began with", folder, name.replace("_", " "))
+    resumed = [*before.get("resumed", []), {"created": now["created"], **changed}]
+    return before | {"resumed": resumed}

@@ -1,0 +1,162 @@
+"""Run folders: what a training leaves behind, and what state it is in.
+
+state.json          training, stopped (with the reason) or finished
+model.safetensors   weights of the best epoch
+config.json         configuration, skills, data set: enough to rebuild the model
+uncertainty.json         how sure a mastery value is (`retrospective`)
+items.csv           items and the skill (by number) of each, where the data has items
+history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
+provenance.json     versions, commit, checksums, seed, command, time
+metrics.json, report.html, figures/, notebooks/     added by the notebooks
+checkpoints/        what a training goes on from; gone when it has finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import save_file
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import whole, write_text
+from kt_core.base.locks import in_use
+from kt_core.config import RunConfig
+from kt_core.data import Vocabulary
+from kt_core.model import GainAKT2
+from kt_core.runs.read import (
+    read_configuration,
+    read_json,
+    read_model,
+    read_numbers,
+    read_uncertainty,
+)
+from kt_core.uncertainty import Uncertainty
+
+COLUMNS = {  # at least
+    "history.csv": ("epoch", "valid/auc", "valid/loss"),
+    "monitor.csv": ("step",),
+}
+STATE = "state.json"
+
+
+@dataclass
+class Run:
+    """A run folder. `model` is None until training has ended."""
+
+    path: Path
+    config: RunConfig
+    vocabulary: Vocabulary
+    provenance: dict[str, Any]
+    model: GainAKT2 | None = None
+    uncertainty: Uncertainty | None = None  # `retrospective` only
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def table(self, name: str) -> pd.DataFrame:
+        """`history.csv` or `monitor.csv`; empty where it does not exist.
+
+        Raises
+        ------
+        KTError
+            When it is no table of numbers with the columns that it should have.
+        """
+        path = self.path / name
+        if not path.is_file() or path.read_bytes() == b"\n":  # the monitor may not have looked yet
+            return pd.DataFrame()
+        return read_numbers(path, COLUMNS[name])
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a CSV file whole."""
+        write_text(self.path / name, table.to_csv(index=False))
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file whole."""
+        write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def write_uncertainty(self, uncertainty: Uncertainty) -> None:
+        """Keep what validation learners said about the spread of true mastery."""
+        self.uncertainty = uncertainty
+        self.write_json("uncertainty.json", {"log_concentration": list(uncertainty.weights)})
+
+    def finish(self, model: GainAKT2) -> None:
+        """Keep the weights; from here on the run is finished."""
+        weights = {name: w.contiguous() for name, w in model.state_dict().items()}
+        self.provenance["parameters"] = sum(w.numel() for w in weights.values())
+        self.write_json("provenance.json", self.provenance)
+        with whole(self.path / "model.safetensors") as temporary:
+            save_file(weights, temporary)
+        self.write_state("finished")
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def write_state(self, state: str, why: str = "") -> None:
+        """Write down the state of the run: training, stopped or finished."""
+        self.write_json(STATE, {"state": state, **({"why": why} if why else {})})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Read a finished run.
+
+        Raises
+        ------
+        KTError
+            When the folder is no run or half a run, or its configuration or weights are damaged.
+        """
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise KTError(f"{path} is not a finished run: it has no config.json")
+        if reason := unfinished(path):
+            raise KTError(f"{path} is not a finished run: {reason}")
+        config, vocabulary = read_configuration(path)
+        model = read_model(path / "model.safetensors", config.model, vocabulary)
+        provenance = read_json(path / "provenance.json")
+        return cls(path, config, vocabulary, provenance, model, read_uncertainty(path))
+
+
+def unfinished(folder: Path) -> str:
+    """Why a run folder is no finished run, and the way on; nothing where it is one."""
+    state = {"state": "finished"}  # of a run older than the file
+    if (folder / STATE).is_file():
+        state = read_json(folder / STATE)
+    if state.get("state") == "finished":
+        weights = (folder / "model.safetensors").is_file()
+        return "" if weights else "it has no model.safetensors"
+    if state.get("state") == "stopped":
+        return f"its training was stopped ({state.get('why', 'no reason given')}). {way_on(folder)}"
+    if in_use(folder):
+        return "it is being trained by another process"
+    return f"its training was killed. {way_on(folder)}"
+
+
+def way_on(folder: Path) -> str:
+    """How a training that stopped can go on."""
+    return (
+        f"Go on with: python -m kt_core train --resume {shlex.quote(str(folder))} "
+        "(with --end, it ends there with the best weights so far)"
+    )
+
+
+def free_folder(folder: Path) -> None:
+    """Raise a KTError when a run of that name is there, or nothing can be written there."""
+    try:
+        there = folder.exists()
+        parent = next(p for p in folder.absolute().parents if p.exists())
+    except OSError as error:
+        raise KTError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+    if there:
+        half = (folder / STATE).is_file() and unfinished(folder)
+        way_out = f": {half}" if half else "; choose another --name or remove it"
+        raise KTError(f"{folder} exists already{way_out}")
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise KTError(f"{parent}: cannot be written; choose another --out")

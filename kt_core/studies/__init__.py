@@ -1,0 +1,1 @@
+"""Many models side by side: sweeps, the benchmark, and audits of other tools' estimates."""

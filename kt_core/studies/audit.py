@@ -1,0 +1,215 @@
+"""Audit of anyone's model: the same measures on mastery estimates exported from any tool.
+
+A long table (learner, step, skill, mastery) is laid beside the responses that it is about. What the
+estimates may have seen decides what can be said of them, so it has to be stated:
+
+- *pre*: the mastery before the answer of that step. All *pre* measures, and no others.
+- *post*: the mastery after the answer of that step, on the answers so far. Constraints, falls and
+  what mastery does at an answer; nothing that predicts.
+- *retrospective*: mastery at that step as believed after the whole history. Constraints and spread.
+
+Rows for the skill asked at each step are enough. Where a learner's other skills are given too, they
+serve as the state in the middle of the history; where not, a skill's latest value up to there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kt_core.base.errors import KTError, brief, reason
+from kt_core.base.files import make_folder, plain, write_text
+from kt_core.base.values import path_of, whole_number
+from kt_core.config import RunConfig, with_overrides
+from kt_core.data import Sequences, Vocabulary
+from kt_core.data.formats.readers import read_table
+from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
+from kt_core.data.table import Dataset
+from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.measures import Measures, measure
+from kt_core.evaluation.tracer import Trace
+from kt_core.metrics.nulls import base_rates
+
+TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "skills")
+
+COLUMNS = ("learner", "step", "skill", "mastery")
+SEES = ("pre", "post", "retrospective")
+FIELD = {"pre": "mastery_pre", "post": "mastery_post", "retrospective": "mastery_last"}
+
+
+@dataclass
+class Audited:
+    """Estimates of a tool beside the answers, measured as far as they go."""
+
+    beliefs: Beliefs
+    measures: Measures
+    sees: str
+    covered: float  # share of answers for whose skill the table has a value at their step
+
+
+def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.DataFrame:
+    """The long table from CSV or Parquet, checked.
+
+    Parameters
+    ----------
+    pseudonyms : in place of the learners' ids.
+
+    Raises
+    ------
+    KTError
+        When it cannot be read, a column is missing, or a step or a mastery is no number.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            kinds = {"learner": str, "skill": str}
+            table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
+        raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
+    absent = [c for c in COLUMNS if c not in table]
+    if absent:
+        raise KTError(
+            f"{path}: no column {', '.join(absent)}; an audit wants {', '.join(COLUMNS)} "
+            f"and finds {', '.join(map(str, table.columns))}"
+        )
+    table = table[list(COLUMNS)].assign(
+        learner=table["learner"].astype(str), skill=table["skill"].astype(str)
+    )
+    if pseudonyms:
+        table["learner"] = pseudonyms.of(table["learner"])
+    for name in ("step", "mastery"):
+        number = pd.to_numeric(table[name], errors="coerce").astype(float)
+        wrong = ~np.isfinite(number)
+        if name == "step":
+            wrong |= (number % 1 != 0) | (number.abs() > 2**53)
+        if wrong.any():
+            row = int(np.argmax(wrong.to_numpy()))
+            kind = "whole number" if name == "step" and np.isfinite(number.iloc[row]) else "number"
+            raise KTError(
+                f"{path}, row {row + 1}: {name} {brief(table[name].iloc[row])} is no {kind}; "
+                "leave out the rows for which there is no estimate"
+            )
+        table[name] = number.astype(int) if name == "step" else number
+    twice = table.duplicated(["learner", "step", "skill"])
+    if twice.any():
+        learner, step, skill = table.loc[twice.idxmax(), ["learner", "step", "skill"]]
+        raise KTError(f"{path}: two values for learner {learner!r}, step {step}, skill {skill!r}")
+    return table
+
+
+def audit(
+    mastery: pd.DataFrame, responses: Dataset, sees: str, resamples: int = 1000, seed: int = 0
+) -> Audited:
+    """Measure estimates of mastery against responses.
+
+    Parameters
+    ----------
+    mastery : of `read_mastery`; `step` counts a learner's answers from 1, in the order of the
+        responses (by timestamp where there is one).
+    sees : pre, post or retrospective: see above.
+
+    Raises
+    ------
+    KTError
+        When no estimate meets an answer, or an estimate stands at a step that does not exist.
+    """
+    if sees not in SEES:
+        raise KTError(f"sees {brief(sees)}: choose {', '.join(SEES)}")
+    table = responses.table.reset_index(drop=True)
+    vocabulary = Vocabulary.of(table)
+    sequences = Sequences.of(table, vocabulary, chunk=max(len(table), 1), min_length=1)
+    step = table.groupby("user", sort=False).cumcount() + 1
+    given = _checked(mastery, table, step)
+    key = pd.MultiIndex.from_arrays([table["user"].astype(str), step, table["skill"].astype(str)])
+    own = given.reindex(key).to_numpy(float)
+    if np.isnan(own).all():
+        raise KTError(
+            "no estimate meets an answer: learner, step (from 1) and skill must be those of the "
+            f"responses, such as {key[0]}"
+        )
+    trace = Trace(predicted=np.full(len(table), np.nan), **{FIELD[sees]: own})
+    if sees == "pre":
+        inside = np.nanmin(own) >= 0 and np.nanmax(own) <= 1
+        trace.predicted = own if inside else np.clip(own, 0, 1)
+        trace.middle = _middle(given, sequences, vocabulary)
+    beliefs = Beliefs.of(sequences, trace)
+    base = base_rates(sequences.skill, sequences.response, len(vocabulary.skills))
+    measures = measure(beliefs, base, vocabulary.skills, resamples, seed)
+    return Audited(beliefs, measures, sees, float(np.isfinite(own).mean()))
+
+
+def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.Series:
+    """Estimates by (learner, step, skill), each at a step that the learner has."""
+    longest = step.groupby(table["user"].astype(str)).max()
+    limit = mastery["learner"].map(longest)
+    wrong = limit.isna() | (mastery["step"] < 1) | (mastery["step"] > limit)
+    if wrong.any():
+        learner, at = mastery.loc[wrong.idxmax(), ["learner", "step"]]
+        has = f"{int(longest[learner])} answers" if learner in longest else "no answers"
+        raise KTError(
+            f"an estimate for learner {learner!r} at step {at}, but the responses have {has} of "
+            "that learner; steps count answers from 1"
+        )
+    return mastery.set_index(["learner", "step", "skill"])["mastery"]
+
+
+def _middle(given: pd.Series, sequences: Sequences, vocabulary: Vocabulary) -> np.ndarray:
+    """[S, C], the state when half of the answers have been seen: the values *before* the next
+    answer, or a skill's latest value before that; NaN where the table has none."""
+    frame = given.reset_index()
+    number = {str(name): i for i, name in enumerate(sequences.learners)}
+    frame["sequence"] = frame["learner"].map(number)
+    skills = {str(name): i for i, name in enumerate(vocabulary.skills)}
+    frame["skill"] = frame["skill"].map(skills)
+    half = sequences.lengths // 2
+    frame = frame[frame["skill"].notna()]
+    frame = frame[frame["step"] <= half[frame["sequence"]] + 1].sort_values("step")
+    latest = frame.groupby(["sequence", "skill"]).tail(1)
+    state = np.full((len(sequences), len(vocabulary.skills)), np.nan, np.float32)
+    state[latest["sequence"], latest["skill"].astype(int)] = latest["mastery"]
+    return state
+
+
+def audit_files(
+    mastery: str | Path,
+    responses: str | Path,
+    sees: str,
+    format: str = "auto",
+    columns: dict[str, str] | None = None,
+    resamples: int = 1000,
+    pseudonymise: bool = False,
+) -> Audited:
+    """`audit` on a table of estimates and a file of responses.
+
+    Parameters
+    ----------
+    pseudonymise : learners by keyed hashes (`kt_core.data.pseudonyms`); both files have the ids.
+
+    Raises
+    ------
+    KTError
+        For a file that cannot be read or estimates that do not fit the responses.
+    """
+    resamples = whole_number("resamples", resamples, 20, 10**5)
+    names = pseudonyms() if pseudonymise else None
+    estimates = read_mastery(path_of("mastery", mastery), names)
+    path = path_of("responses", responses)
+    reading = {"data.format": format, "data.columns": columns or {}}
+    data = with_overrides(RunConfig(), reading).data  # checked as a run's would be
+    table, notes = read_table(path, data.format, data.columns, pseudonyms=names)
+    return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
+
+
+def write_audit(audited: Audited, folder: str | Path) -> Path:
+    """All numbers as `metrics.json`."""
+    folder = make_folder(folder)
+    content = {"sees": audited.sees, "covered": audited.covered}
+    content |= {name: getattr(audited.measures, name).to_dict("records") for name in TABLES}
+    write_text(folder / "metrics.json", json.dumps(plain(content), indent=2) + "\n")
+    return folder

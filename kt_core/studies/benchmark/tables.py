@@ -1,0 +1,248 @@
+"""The benchmark's tables, from finished cells alone: no data, no models.
+
+Intervals over learners are those of the mean over seeds; differences are paired, resample by
+resample. Fold 0 is the split that docs/results.md reports; other folds enter `fold_table` only.
+"""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kt_core.base.errors import KTError, brief
+from kt_core.base.files import write_text
+from kt_core.base.values import path_of
+from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.studies.benchmark.cells import MODELS, STORE, read_cell
+
+VALIDITY = "prospective validity, learner x skill"
+MASTERY = {  # column -> measure, variant
+    "prospective validity": (VALIDITY, "pooled"),
+    "within skill": (VALIDITY, "within_skill"),
+    "prospective, learner": ("prospective validity, learner", "pooled"),
+    "mastery-response": ("mastery-response", "pooled"),
+    "degree of agreement": ("degree of agreement", "same opportunity"),
+    "cost in AUC": ("what that costs in AUC", ""),
+    "flips": ("a right answer would lower mastery (share)", ""),
+    "falls": ("monotonicity", ""),
+    "negative gains": ("negative_gains", ""),
+    "out of bounds": ("bounds", ""),
+    "filtered falls": ("filtered_monotonicity", ""),
+    "flat trajectory costs": ("flat at the same level, minus as they are", ""),
+}
+RECOVERED = {
+    "mastery, filtered (rank r)": ("mastery, rank correlation", "post"),
+    "mastery, trajectory (rank r)": ("mastery, rank correlation", "retrospective"),
+    "trajectory RMSE": ("mastery, RMSE", "retrospective"),
+    "growth (rank r)": ("growth, rank correlation", "retrospective"),
+    "growth, mean": ("growth, mean", "retrospective"),
+    "growth by the truth's": ("growth, mean by the truth's", "retrospective"),
+}
+
+
+def load(store: str | Path = STORE) -> pd.DataFrame:
+    """All finished cells: `dataset`, `model`, `seed`, `fold`, `split`, `measure`, `variant`,
+    `sees`, `value`, `low`, `high`, `draws` (empty where nothing can be paired with it) and where
+    they come from.
+
+    Raises
+    ------
+    KTError
+        When the store is empty, or a file in it is no finished cell.
+    """
+    files = sorted(path_of("store", store).glob("*.parquet"))
+    if not files:
+        raise KTError(f"{store}: no finished cell; run python -m kt_core benchmark")
+    return pd.concat([read_cell(f) for f in files], ignore_index=True)
+
+
+def summary(results: pd.DataFrame, measure_name: str, variant: str = "", split: str = "test"):
+    """One measure by data set and model, over seeds (fold 0): `mean`, `spread` (largest minus
+    smallest over seeds; NaN with one), `low`, `high` (95 % over learners, of the mean over
+    seeds)."""
+    rows = _rows(results, measure_name, variant, split)
+    table = []
+    for (dataset, model), part in rows.groupby(["dataset", "model"], sort=False):
+        e = _of_draws(np.mean(np.stack(part["draws"]), axis=0))
+        values = part["value"]
+        spread = values.max() - values.min() if len(values) > 1 else np.nan
+        row = {"dataset": dataset, "model": model, "seeds": len(part), "mean": values.mean()}
+        table.append(row | {"spread": spread, "low": e.low, "high": e.high})
+    return pd.DataFrame(table)
+
+
+def paired(
+    results: pd.DataFrame, dataset: str, measure_name: str, a: str, b: str, variant: str = ""
+) -> Estimate:
+    """`a` minus `b` on the same test learners, each the mean over its seeds (fold 0)."""
+    rows = _rows(results, measure_name, variant, "test")
+    rows = rows[rows["dataset"] == dataset]
+    draws = [np.stack(rows.loc[rows["model"] == m, "draws"]).mean(axis=0) for m in (a, b)]
+    return _of_draws(draws[0] - draws[1])
+
+
+def _rows(results: pd.DataFrame, name: str, variant: str, split: str) -> pd.DataFrame:
+    rows = results[(results["measure"] == name) & (results["split"] == split)]
+    rows = rows[(rows["variant"] == variant) & (rows["fold"] == 0)]
+    return rows[rows["draws"].map(len) > 1]
+
+
+def _of_draws(draws: np.ndarray) -> Estimate:
+    return Bootstrap(0, len(draws) - 1).estimate(draws.astype(float), 0, 0)
+
+
+def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospective"):
+    """AUC of every model on one data set, and its paired difference to the reference.
+
+    Raises
+    ------
+    KTError
+        For a reference that is no model.
+    """
+    if reference not in MODELS:
+        raise KTError(f"reference {brief(reference)}: choose one of {', '.join(MODELS)}")
+    rows = results[(results["dataset"] == dataset) & (results["fold"] == 0)]
+    if rows.empty:
+        return pd.DataFrame()
+    test, valid = (summary(rows, "AUC", split=s).set_index("model") for s in ("test", "valid"))
+    cold = summary(rows, "AUC, chunks cold")
+    cold = cold.set_index("model") if len(cold) else cold
+    table = []
+    for model in _ordered(test.index):
+        row = test.loc[model]
+        line = {
+            "model": model,
+            "seeds": row["seeds"],
+            "validation": f"{valid.loc[model, 'mean']:.4f}",
+            "test": _with_interval(row["mean"], row["low"], row["high"], 4),
+            "spread over seeds": "" if np.isnan(row["spread"]) else f"{row['spread']:.4f}",
+        }
+        if len(cold) and model in cold.index:
+            line["test, chunks cold"] = f"{cold.loc[model, 'mean']:.4f}"
+        if reference in test.index and model != reference:
+            gap = paired(rows, dataset, "AUC", model, reference)
+            line[f"minus {reference}"] = _with_interval(gap.value, gap.low, gap.high, 4, sign="+")
+        own = rows[(rows["model"] == model) & (rows["fold"] == 0)]
+        line["minutes"] = f"{own.groupby('seed')['fit_seconds'].first().mean() / 60:.1f}"
+        table.append(line)
+    return pd.DataFrame(table).fillna("")
+
+
+def mastery_table(results: pd.DataFrame, dataset: str, reference: str = "retrospective"):
+    """Measures of mastery of every model on one data set, and the paired difference in
+    prospective validity to the reference."""
+    rows = results[results["dataset"] == dataset]
+    columns = {}
+    for name, (measure, variant) in MASTERY.items():
+        part = summary(rows, measure, variant)
+        if len(part):
+            share = name in ("flips", "falls", "negative gains", "out of bounds", "filtered falls")
+            columns[name] = {r["model"]: _cell(r, share) for r in part.to_dict("records")}
+    table = pd.DataFrame(columns)
+    if VALIDITY in set(rows["measure"]) and reference in table.index:
+        gaps = {}
+        for model in table["prospective validity"].dropna().index.drop(reference):
+            e = paired(rows, dataset, VALIDITY, model, reference, "pooled")
+            gaps[model] = _with_interval(e.value, e.low, e.high, 3, sign="+")
+        table.insert(1, f"minus {reference}", pd.Series(gaps))
+    return table.loc[_ordered(table.index)].fillna("").rename_axis("model").reset_index()
+
+
+def plane(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """AUC and prospective validity with intervals, for the figure."""
+    rows = results[results["dataset"] == dataset]
+    auc, validity = summary(rows, "AUC"), summary(rows, VALIDITY, "pooled")
+    if auc.empty or validity.empty:
+        return pd.DataFrame()
+    names = {"mean": "auc", "low": "auc_low", "high": "auc_high"}
+    auc = auc.set_index("model")[list(names)].rename(columns=names)
+    names = {"mean": "validity", "low": "validity_low", "high": "validity_high"}
+    validity = validity.set_index("model")[list(names)].rename(columns=names)
+    table = auc.join(validity, how="inner")
+    return table.loc[_ordered(table.index)].reset_index()
+
+
+def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
+    """Recovery on simulated learners, each model beside the ceiling's share."""
+    table = []
+    for dataset in [d for d in results["dataset"].unique() if d.startswith("simulated")]:
+        rows = results[results["dataset"] == dataset]
+        for model in _ordered(rows["model"].unique()):
+            line = {"learners": dataset, "model": model}
+            for name, (measure, sees) in RECOVERED.items():
+                own = summary(rows[rows["model"] == model], measure, f"{sees}, model")
+                best = summary(rows[rows["model"] == model], measure, f"{sees}, ceiling")
+                if own.empty or np.isnan(own["mean"].iloc[0]):
+                    continue
+                value = own.iloc[0]
+                line[name] = _with_interval(value["mean"], value["low"], value["high"], 3)
+                if "rank" in name and len(best) and best["mean"].iloc[0] > 0:
+                    line[name] += f", {value['mean'] / best['mean'].iloc[0]:.1%}"
+            if len(line) > 2:
+                table.append(line)
+    return pd.DataFrame(table).fillna("")
+
+
+def fold_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Validation AUC over the folds, where more than one is finished (seed 0)."""
+    rows = results[(results["measure"] == "AUC") & (results["seed"] == 0)]
+    table = []
+    for (dataset, model), part in rows.groupby(["dataset", "model"], sort=False):
+        if part["fold"].nunique() < 2:
+            continue
+        line = {"dataset": dataset, "model": model, "folds": part["fold"].nunique()}
+        for split in ("valid", "test"):
+            values = part.loc[part["split"] == split, "value"]
+            line[f"{split} AUC, mean"], line[f"{split} AUC, sd"] = values.mean(), values.std()
+        table.append(line)
+    return pd.DataFrame(table)
+
+
+def _ordered(models) -> list[str]:
+    return [m for m in MODELS if m in set(models)]
+
+
+def _cell(row: dict[str, float], share: bool) -> str:
+    if share:
+        return f"{row['mean']:.2%}"
+    return _with_interval(row["mean"], row["low"], row["high"], 3)
+
+
+def _with_interval(value: float, low: float, high: float, digits: int, sign: str = "") -> str:
+    text = f"{value:{sign}.{digits}f}"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return text
+    return f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retrospective") -> Path:
+    """`benchmark.md` in `folder`."""
+    parts = []
+    for dataset in results["dataset"].unique():
+        parts += [f"### {dataset}", markdown(auc_table(results, dataset, reference))]
+        parts += [markdown(mastery_table(results, dataset, reference))]
+    recovered, folds = recovery_summary(results), fold_table(results)
+    if not recovered.empty:
+        parts += ["### Recovery on simulated learners", markdown(recovered)]
+    if not folds.empty:
+        parts += ["### Folds", markdown(folds)]
+    path = Path(folder) / "benchmark.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def markdown(table: pd.DataFrame, digits: int = 4) -> str:
+    """A frame as a Markdown table."""
+    rows = [list(table.columns), ["---"] * len(table.columns)]
+    for row in table.itertuples(index=False):
+        rows.append([_cell(x, digits) for x in row])
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def _cell(value: object, digits: int) -> str:
+    if isinstance(value, float):
+        return f"{value:.{digits}f}" if np.isfinite(value) else ""
+    return html.escape(" ".join(str(value).split())).replace("|", r"\|")

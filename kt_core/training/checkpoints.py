@@ -1,0 +1,113 @@
+"""What a training can go on from after it was killed, to the bit.
+
+One file, replaced whole: weights, their average, optimiser, schedule, the place in the epoch, the
+weights of the best epoch so far, and what the other callbacks remember. The random numbers of a
+step depend on the seed and the step alone (`kt_core.training.fit.NextStep`), and so does the order of
+batches on the epoch: neither has a state.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import whole
+
+LOOK = 50  # steps between two looks at the clock: several processes have to agree on it
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then moves it there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None):
+        """Raises a KTError where it cannot be written; the file before it stays."""
+        with whole(path) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # what torch's writer makes of a full disk
+                raise OSError(str(error)) from None
+
+
+class Checkpoints(Checkpoint):
+    """Saves after every epoch and, where epochs are long, every `minutes` within one.
+
+    As a checkpoint callback it runs after all others: validation has the averaged weights then,
+    and the end of an epoch has its row of history and the decision whether there is another.
+
+    Parameters
+    ----------
+    path : of the file; None keeps the best weights alone.
+    end : train no more than the checkpoint that is resumed.
+
+    Attributes
+    ----------
+    auc : best validation AUC so far.
+    weights : of the model in that epoch, by name; None before the first validation.
+    """
+
+    def __init__(self, path: Path | None, minutes: float = 0.0, end: bool = False):
+        self.path, self.seconds, self.ending = path, 60 * minutes, end
+        self.auc = float("-inf")
+        self.weights: dict[str, Tensor] | None = None
+        self._validated: dict[str, Tensor] = {}
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Start the clock; stop at once where training had been told to stop."""
+        self._saved = time.monotonic()
+        trainer.should_stop |= self.ending
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Within an epoch, save when the last time is long ago.
+
+        Not after its last batch: Lightning would take the epoch for validated when it goes on.
+        """
+        if trainer.is_last_batch:
+            return
+        late = time.monotonic() - self._saved >= self.seconds
+        if trainer.global_step % LOOK == 0 and trainer.strategy.broadcast(late):
+            self._save(trainer, module)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Copy the weights that are about to be judged."""
+        weights = module.model.state_dict().items()
+        self._validated = {name: w.detach().to("cpu", copy=True) for name, w in weights}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Keep a better epoch; save."""
+        auc = float(trainer.callback_metrics["valid/auc"])
+        if auc > self.auc:
+            self.auc, self.weights = auc, self._validated
+        self.ending = bool(trainer.should_stop)
+        self._save(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"auc": self.auc, "weights": self.weights, "ending": self.ending}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.auc, self.weights = state_dict["auc"], state_dict["weights"]
+        self.ending |= state_dict["ending"]
+
+    def _save(self, trainer: L.Trainer, module: Any) -> None:
+        if self.path is None:
+            return
+        for name, weight in module.named_parameters():
+            if not weight.isfinite().all():
+                raise KTError(
+                    f"training has diverged: weights {name} are not finite after step "
+                    f"{trainer.global_step}; choose a smaller train.learning_rate"
+                )
+        trainer.save_checkpoint(self.path)
+        self._saved = time.monotonic()

@@ -1,0 +1,259 @@
+"""Training of GainAKT2: its losses, what is written down meanwhile, and one function, `train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor
+
+from kt_core import losses
+from kt_core.base import processes
+from kt_core.base.errors import KTError
+from kt_core.config import ModelConfig, RunConfig
+from kt_core.data import Batch, Splits
+from kt_core.data.sequences import MOST_LEARNERS, tally
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.model import HIDDEN, GainAKT2
+from kt_core.monitor import Monitor
+from kt_core.runs.resume import RESUME, training_run
+from kt_core.runs.run import Run
+from kt_core.runs.shapes import shapes
+from kt_core.training.checkpoints import Checkpoints
+from kt_core.training.fit import NextStep, fit
+from kt_core.training.tracking import tracker
+from kt_core.uncertainty import fit_uncertainty
+
+COPIES = 5  # of the weights in training: themselves, gradients, Adam's two moments, their average
+
+
+@dataclass
+class LastStep:
+    """Detached states of the last training step, for the monitor; None where not computed."""
+
+    logits: Tensor
+    context: Tensor
+    value: Tensor
+    states: tuple[Tensor, Tensor, Tensor] | None = None  # filtered, trajectory, gains
+
+
+class KTModule(NextStep):
+    """GainAKT2: next-step BCE plus the weighted auxiliary losses."""
+
+    def __init__(self, model: GainAKT2, config: RunConfig):
+        super().__init__(model, config.train)
+        self.config = config
+        self.last_step: LastStep | None = None
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """BCE plus each auxiliary term by its weight."""
+        weights = self.config.loss.active
+        return terms["bce"] + sum(w * terms[name] for name, w in weights.items() if name in terms)
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """All terms; keeps the detached states for the monitor."""
+        weights, model = self.config.loss, self.model
+        q, r, valid = batch.skills, batch.responses, batch.valid
+        if model.on_path:
+            return self._path_terms(batch)
+        if not weights.active:
+            context, value, _ = model.encode(q, r)
+            logits = model.predict_next(context, value, q)
+            self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
+            return {"bce": losses.next_step(logits, r, valid)}
+        s = model.forward_with_states(q, r)
+        states = tuple(x.detach() for x in (s.filtered, s.trajectory, s.gains))
+        self.last_step = LastStep(*(x.detach() for x in (s.logits, s.context, s.value)), states)
+        return {
+            "bce": losses.next_step(s.logits, r, valid),
+            **losses.auxiliary(weights, s, q, r, valid),
+        }
+
+    def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
+        model, t = self.model, self.config.train
+        q, r, valid = batch.skills, batch.responses, batch.valid
+        hidden = hide(valid, t.hide, t.hide_in)
+        context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        path = model.path(context, value, q, d)
+        logits = path.next_step()
+        self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
+        horizon = valid.sum(1) - 1
+        if t.horizon == "random":
+            horizon = (torch.rand(len(q), device=q.device) * valid.sum(1)).long()
+        return {
+            "bce": losses.next_step(logits, r, valid),
+            **losses.path_terms(self.config.loss, model, path, batch, hidden, horizon),
+        }
+
+
+def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
+    """[B, T], which answers the encoder may not see: a random `share` of them, in a random share
+    of the `sequences`; the others stay whole."""
+    if share == 0 or sequences == 0:
+        return torch.zeros_like(valid)
+    chosen = torch.rand(len(valid), 1, device=valid.device) < sequences
+    return valid & chosen & (torch.rand(valid.shape, device=valid.device) < share)
+
+
+class History(L.Callback):
+    """One row per epoch; printed as a line, except in a terminal that shows the bar."""
+
+    def __init__(self, run: Run, monitor: Monitor | None, verbose: bool):
+        self.run, self.monitor, self.verbose = run, monitor, verbose
+        self.rows: list[dict[str, float]] = []
+        self._since, self._before, self._rate = 0.0, 0.0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, and the seconds and rate of the epoch that has not ended."""
+        return {"rows": self.rows, "seconds": self._seconds(), "rate": self._rate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them; the list stays the one that the dashboard looks at."""
+        self.rows[:] = state_dict["rows"]
+        self._before, self._rate = state_dict["seconds"], state_dict["rate"]
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Start the clock of an epoch that goes on in its middle."""
+        self._since = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Start the epoch's clock, and note the learning rate with which it starts."""
+        self._since, self._before = time.perf_counter(), 0.0
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Write the epoch down."""
+        values = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        row = {
+            "epoch": trainer.current_epoch,
+            "learning_rate": self._rate,
+            "seconds": self._seconds(),
+            **values,
+        }
+        self.rows.append(row)
+        self.write()
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+        if self.verbose:
+            print(
+                f"epoch {row['epoch'] + 1:3d}/{trainer.max_epochs}  "
+                f"loss {values['loss/total']:.4f}  bce {values['loss/bce']:.4f}  "
+                f"valid AUC {values['valid/auc']:.4f}  lr {row['learning_rate']:.1e}  "
+                f"{row['seconds']:.1f} s",
+                flush=True,
+            )
+
+    def write(self) -> None:
+        """Both tables, as far as training has come."""
+        self.run.write_table("history.csv", pd.DataFrame(self.rows))
+        if self.monitor is not None:
+            self.run.write_table("monitor.csv", pd.DataFrame(self.monitor.rows))
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._since
+
+
+def train(
+    config: RunConfig,
+    splits: Splits,
+    folder: str | Path,
+    callbacks: Sequence[L.Callback] = (),
+    resume: bool = False,
+    end: bool = False,
+) -> Run | None:
+    """Train a model and write its run folder, which says in ``state.json`` how far it is.
+
+    Where several processes train together (`kt_core.base.processes`), each calls this; only the
+    first writes, and the others return None.
+
+    Parameters
+    ----------
+    callbacks : of Lightning, in addition to the training's own. One whose attribute
+        ``shows_training`` is true takes the place of the progress bar and the printed lines.
+    resume : continue the half-run in `folder`. On the same machine and with the same number of
+        threads, weights and metrics are to the bit those of a training that was never stopped.
+    end : resume, but train no more: the run ends with the best weights so far.
+
+    Returns
+    -------
+    The finished run, holding the weights of the epoch with the best validation AUC.
+
+    Raises
+    ------
+    KTError
+        When the folder exists, cannot be written or (`resume`) holds no half-run; when the
+        requested accelerator is missing; when training diverges.
+    """
+    t, resume, first = config.train, resume or end, not processes.rank()
+    track = tracker(config) if first else False  # a missing extra is an error before training
+    L.seed_everything(t.seed, workers=True, verbose=False)
+    module = KTModule(new_model(config.model, splits), config)
+    checkpoint = Path(folder) / "checkpoints" / RESUME
+    keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
+    early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
+    monitor = Monitor(t.monitor_every) if t.monitor else None
+    shown = any(getattr(callback, "shows_training", False) for callback in callbacks)
+    settings = dataclasses.replace(t, progress=t.progress and first and not shown)
+    everyone = [c for c in (keep, early, monitor) if c is not None]
+    start = checkpoint if resume else None
+    if not first:
+        fit(module, splits, settings, everyone, checkpoint=start)
+        return None
+    with training_run(folder, config, splits, resume) as run:
+        history = History(run, monitor, verbose=not shown and not sys.stderr.isatty())
+        fit(module, splits, settings, [*everyone, history, *callbacks], track, start)
+        if keep.weights is None:
+            raise KTError(f"{folder}: no epoch has been validated yet: it cannot end here")
+        history.write()  # no more rows than the weights have seen
+        module.model.load_state_dict(keep.weights)
+        run.provenance["ended"] = _why(end, early, len(history.rows), t.epochs)
+        run.provenance["processes"] = processes.world()
+        seconds = sum(row["seconds"] for row in history.rows)
+        run.provenance["training_seconds"] = round(seconds, 1)
+        if module.model.on_path:
+            some = splits.valid.sample(MOST_LEARNERS)
+            uncertainty = fit_uncertainty(evaluate(module.model, some, flips=False).frame)
+            if uncertainty is not None:
+                run.write_uncertainty(uncertainty)
+        run.finish(module.model)
+    return Run.load(folder)
+
+
+def _why(end: bool, early: EarlyStopping, epochs: int, most: int) -> str:
+    if early.stopped_epoch and not end:
+        return f"early stopping after epoch {epochs}"
+    return "all epochs" if epochs == most and not end else f"stopped by hand in epoch {epochs}"
+
+
+def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
+    """A model for the skills and items of `splits`.
+
+    Raises
+    ------
+    KTError
+        When this machine's memory cannot hold its training.
+    """
+    v = splits.vocabulary
+    weights = sum(w.numel() for w in shapes(config, len(v.skills), v.item_skill).values())
+    needed, there = COPIES * 4 * weights, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise KTError(
+            f"a model of {weights:,} weights: training takes {needed / 2**30:,.0f} GiB for them "
+            f"alone, and this machine has {there / 2**30:,.0f}; choose a smaller model.d_model, "
+            "model.d_ff or model.blocks"
+        )
+    model = GainAKT2(config, len(v.skills), v.item_skill)
+    if model.difficulty is not None:
+        counts = tally(splits.train.item, splits.train.response, len(v.items) + 1)
+        model.difficulty.start_from(*map(torch.from_numpy, counts))
+    return model

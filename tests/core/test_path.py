@@ -1,0 +1,355 @@
+"""Mode `retrospective`: the prediction is the mastery, part by part, against slow references."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_batch, stir
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kt_core import losses
+from kt_core.config import PATH_TERMS, LossConfig, ModelConfig
+from kt_core.data import Batch
+from kt_core.mastery import at_skill, retrospective_mastery
+from kt_core.metrics.invariants import violations
+from kt_core.model import HIDDEN, GainAKT2
+from kt_core.training.train import hide
+
+C, ITEM_SKILL = 7, (0, 0, 0, 2, 2, 5, 6)
+MODES = ("retrospective", "cumulative", "projection")
+
+
+def make(seed=0, items=False, **kwargs):
+    torch.manual_seed(seed)
+    config = ModelConfig(d_model=16, heads=2, blocks=2, d_ff=24, dropout=0.0)
+    model = GainAKT2(dataclasses.replace(config, **kwargs), C, ITEM_SKILL if items else ())
+    return stir(model)
+
+
+def items_for(skills, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    known = torch.randint(0, len(ITEM_SKILL) + 1, skills.shape, generator=g)
+    fits = torch.tensor((-1, *ITEM_SKILL))[known] == skills
+    return torch.where(fits, known, 0)
+
+
+def slow_belief(heads, context, q, s, k, gain):
+    """Belief after step s of one learner about the start on skill k: a read-out, and the evidence
+    of the steps on k, one step at a time. `gain` holds each step's gains on all skills."""
+    belief = heads.belief.weight[k] @ context[s] + heads.belief.bias[k]
+    if heads.evidence is None:
+        return belief
+    said = [
+        heads.evidence(context[u])[k] - heads.raw_discount.sigmoid() * sum(g[k] for g in gain[:u])
+        for u in range(s + 1)
+        if q[u] == k
+    ]
+    return belief + sum(said) / (len(said) + torch.nn.functional.softplus(heads.raw_prior_strength))
+
+
+def slow_path(model, q, r, items):
+    """The equations of section 3, mode 3, one learner, step and earlier step at a time."""
+    context, value, d = model.encode(q, r, items)
+    heads, shares = model.heads, model.heads.shares()
+    B, T = q.shape
+    logits, trajectory = torch.zeros(B, T - 1), torch.zeros(B, T, C)
+    for b in range(B):
+        level, gain = torch.zeros(C), []
+        for u in range(T):
+            own = torch.nn.functional.softplus(
+                heads.gain.weight[q[b, u]] @ value[b, u] + heads.gain.bias[q[b, u]]
+            )
+            gain.append(own * shares[q[b, u]])
+        for t in range(T):
+            level = level + gain[t]
+            if t + 1 < T:
+                k = q[b, t + 1]
+                belief = slow_belief(heads, context[b], q[b], t, k, gain)
+                logits[b, t] = belief + level[k] - (0 if d is None else d[b, t + 1])
+        whole = [slow_belief(heads, context[b], q[b], T - 1, k, gain) for k in range(C)]
+        belief = torch.stack(whole)
+        level = torch.zeros(C)
+        for t in range(T):
+            level = level + gain[t]
+            trajectory[b, t] = (belief + level).sigmoid()
+    return logits, trajectory
+
+
+@pytest.mark.parametrize("evidence", [False, True])
+@pytest.mark.parametrize(("items", "transfer"), [(False, False), (True, False), (True, True)])
+def test_predictions_and_trajectory_are_the_equations(items, transfer, evidence):
+    model = make(items=items, transfer=transfer, evidence=evidence)
+    q, r, _ = random_batch(B=3, T=9, pad=False)
+    asked = items_for(q) if items else None
+    with torch.no_grad():
+        states = model.forward_with_states(q, r, asked)
+        logits, trajectory = slow_path(model, q, r, asked)
+        torch.testing.assert_close(model(q, r, asked), logits)
+    torch.testing.assert_close(states.logits, logits)
+    torch.testing.assert_close(states.trajectory, trajectory)
+    d = 0 if asked is None else model.difficulty(asked)[:, 1:]
+    from_mastery = at_skill(states.filtered[:, :-1].logit(), q[:, 1:]) - d
+    torch.testing.assert_close(states.logits, from_mastery, rtol=1e-4, atol=1e-4)
+    at_end = at_skill(states.filtered, q)[:, -1], at_skill(states.trajectory, q)[:, -1]
+    torch.testing.assert_close(*at_end)  # at its own horizon the trajectory is the filtered state
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_trajectory_at_a_horizon_is_that_of_a_history_that_ends_there(mode):
+    model = make(mode=mode)
+    q, r, _ = random_batch(B=4, T=11, pad=False)
+    states = model.forward_with_states(q, r)
+    horizon = torch.tensor([0, 3, 7, 10])
+    at = model.trajectory_at(states, q, horizon)
+    for b, h in enumerate(horizon.tolist()):
+        short = model.forward_with_states(q[b : b + 1, : h + 1], r[b : b + 1, : h + 1])
+        torch.testing.assert_close(at[b, : h + 1], short.trajectory[0])
+        assert torch.equal(at[b, h:], at[b, h].expand(11 - h, C))  # nothing is known after it
+
+
+def test_the_horizon_is_the_last_real_step():
+    model = make()
+    q, r, valid = random_batch(B=5, T=12)
+    states = model.forward_with_states(q, r, valid=valid)
+    for b, n in enumerate(valid.sum(1).tolist()):
+        short = model.forward_with_states(q[b : b + 1, :n], r[b : b + 1, :n])
+        torch.testing.assert_close(states.trajectory[b, :n], short.trajectory[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("items", [False, True])
+@pytest.mark.parametrize("position", ["decay", "absolute"])
+def test_flips_in_one_pass_are_flips_one_by_one(mode, items, position):
+    model = make(items=items, mode=mode, position=position)
+    q, r, _ = random_batch(B=3, T=8, pad=False)
+    asked = items_for(q)
+    flips = model.flips(model.forward_with_states(q, r, asked), q, r, asked)
+    for t in range(8):
+        after = []
+        for answer in (1, 0):
+            other = r.clone()
+            other[:, t] = answer
+            states = model.forward_with_states(q, other, asked)
+            after.append(at_skill(states.filtered, q)[:, t])
+        torch.testing.assert_close(flips[:, t], after[0] - after[1], rtol=1e-4, atol=1e-5)
+
+
+def test_difficulties_are_centred_within_skills_and_unknown_items_have_none():
+    model = make(items=True)
+    table = model.difficulty.table().detach()
+    assert table[0] == 0 and len(table) == len(ITEM_SKILL) + 1
+    for skill in set(ITEM_SKILL):
+        own = [d for d, k in zip(table[1:], ITEM_SKILL, strict=True) if k == skill]
+        assert sum(own).item() == pytest.approx(0, abs=1e-6)
+    q, r, _ = random_batch(B=2, T=6, pad=False)
+    nobody = torch.zeros_like(q)
+    torch.testing.assert_close(model(q, r, nobody), model(q, r))
+
+
+def test_difficulties_begin_where_training_answers_put_them():
+    model = make(items=True)
+    g = torch.Generator().manual_seed(0)
+    items = torch.randint(0, 8, (4000,), generator=g)
+    true = torch.tensor([0.0, 1.0, 0.0, -1.0, 0.5, -0.5, 2.0, 0.0])
+    p = torch.sigmoid(0.5 - true[items])
+    responses = (torch.rand(4000, generator=g) < p).long()
+    answers, right = (
+        torch.bincount(items, minlength=8),
+        torch.bincount(items[responses == 1], minlength=8),
+    )
+    model.difficulty.start_from(answers, right)
+    table = model.difficulty.table().detach()
+    assert table[1] > table[2] > table[3] and table[4] > table[5]  # within their skills
+    assert table[0] == 0 and table[6] == table[7] == 0  # alone in a skill: nothing to compare
+    assert torch.equal(model.difficulty.answers[1:], torch.bincount(items, minlength=8)[1:])
+
+
+def test_the_prior_sums_to_that_of_a_standard_normal():
+    model = make(items=True)
+    answered = torch.tensor([3, 1, 2, 4, 1, 1, 5])
+    model.difficulty.answers[1:] = answered
+    items = torch.repeat_interleave(torch.arange(1, 8), answered).unsqueeze(0)
+    want = 0.5 * (model.difficulty.raw**2).sum()
+    torch.testing.assert_close(model.difficulty.prior(items).sum(), want)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    T=st.integers(1, 300),
+    scale=st.sampled_from([1e-6, 1e-2, 1.0, 50.0, 1e30]),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
+)
+def test_trajectories_never_fall(seed, T, scale, dtype):
+    g = torch.Generator().manual_seed(seed)
+    gains = (torch.rand(2, T, 3, generator=g) * scale).to(dtype)
+    belief = (torch.randn(2, 3, generator=g) * 5).to(dtype)
+    mastery = retrospective_mastery(belief, gains)
+    q = torch.zeros(2, T, dtype=torch.long)
+    counts = violations(mastery, gains.clamp(max=1e4), q, q, torch.ones(2, T, dtype=torch.bool))
+    assert mastery.dtype == dtype
+    assert counts["monotonicity"].sum() == counts["bounds"].sum() == 0
+
+
+def batch_of(q, r, valid, items=None):
+    items = torch.zeros_like(q) if items is None else items
+    return Batch(q, items, r, valid, torch.arange(len(q)))
+
+
+def path_of(model, batch, hidden, **kwargs):
+    seen = torch.where(hidden, HIDDEN, batch.responses)
+    context, value, d = model.encode(batch.skills, seen, batch.items)
+    return model.path(context, value, batch.skills, d, **kwargs)
+
+
+@given(seed=st.integers(0, 200), evidence=st.booleans())
+def test_single_readings_are_entries_of_all_beliefs(seed, evidence):
+    model = make(seed % 3, items=True, evidence=evidence)
+    q, r, valid = random_batch(B=4, T=9, seed=seed)
+    batch = batch_of(q, r, valid, items_for(q, seed))
+    nothing = torch.zeros_like(valid)
+    path, single = (path_of(model, batch, nothing, every_pair=every) for every in (True, False))
+    level = path.belief + (path.gains_before - path.difficulty).unsqueeze(1)
+    horizon = valid.sum(1) - 1
+    for some in (path, single):
+        torch.testing.assert_close(some.next_step(), level.diagonal(1, 1, 2))
+        torch.testing.assert_close(some.at(horizon), level[torch.arange(4), horizon])
+
+
+def bce(level, response):
+    return float(np.log1p(np.exp(float(level))) - float(response) * float(level))
+
+
+@given(seed=st.integers(0, 200), which=st.sampled_from(["none", "some"]))
+def test_path_terms_against_loops(seed, which):
+    model = make(seed % 3, items=True, transfer=True)
+    q, r, valid = random_batch(B=4, T=9, seed=seed)
+    batch = batch_of(q, r, valid, items_for(q, seed))
+    torch.manual_seed(seed)
+    hidden = hide(valid, 0.4, 0.9) if which == "some" else torch.zeros_like(valid)
+    horizon = (torch.rand(4) * valid.sum(1)).long()
+    weights = LossConfig(**dict.fromkeys(PATH_TERMS, 1.0))
+    with torch.no_grad():
+        path = path_of(model, batch, hidden)
+        terms = losses.path_terms(weights, model, path, batch, hidden, horizon)
+        context, value, _ = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        gain = model.heads.all_gains(value, q)
+        belief = [
+            [
+                [slow_belief(model.heads, context[b], q[b], s, k, gain[b]) for k in range(C)]
+                for s in range(9)
+            ]
+            for b in range(4)
+        ]
+        table = model.difficulty.table()
+    scored, moved, price, ahead = [], [], [], []
+    for b in range(4):
+        steps = int(valid[b].sum())
+        for s in range(steps - 1):
+            later = [
+                bce(
+                    belief[b][s][q[b, t]] + path.gains_before[b, t] - table[batch.items[b, t]],
+                    r[b, t],
+                )
+                for t in range(s + 1, steps)
+            ]
+            ahead.append(np.mean(later))
+        for t in range(steps):
+            k = q[b, t]
+            price.append(float(path.gains[b, t]))
+            if t <= horizon[b] and (hidden[b, t] or not hidden.any()):
+                level = (
+                    belief[b][horizon[b]][k] + path.gains_before[b, t] - table[batch.items[b, t]]
+                )
+                scored.append(bce(level, r[b, t]))
+            if t and not hidden[b, t]:
+                moved.append((float(belief[b][t - 1][k]), float(belief[b][t][k])))
+    before, after = np.array(moved or [(0.0, 0.0)]).T
+    expected = {
+        "retrospective": np.mean(scored) if scored else 0.0,
+        "forecast": np.mean(ahead) if ahead else 0.0,
+        "revision": np.mean((after - before) ** 2),
+        "drift": np.mean(1 / (1 + np.exp(-after)) - 1 / (1 + np.exp(-before))) ** 2,
+        "price": np.mean(price),
+    }
+    for name, value in expected.items():
+        assert float(terms[name]) == pytest.approx(value, rel=1e-3, abs=1e-6), name
+    assert terms["transfer"] >= 0 and set(terms) == set(PATH_TERMS)
+
+
+@pytest.mark.parametrize("name", PATH_TERMS)
+def test_each_path_term_is_there_alone(name):
+    model = make(items=True, transfer=True)
+    q, r, valid = random_batch(B=4, T=9)
+    batch, none = batch_of(q, r, valid, items_for(q)), torch.zeros_like(valid)
+    path = path_of(model, batch, none)
+    weights = LossConfig(**{name: 1})
+    assert {*losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)} == {name}
+
+
+def test_padding_enters_no_path_term():
+    model = make(items=True)
+    q, r, valid = random_batch(B=4, T=9)
+    none, last = torch.zeros_like(valid), valid.sum(1) - 1
+    weights = LossConfig(retrospective=1, forecast=1, revision=1, drift=1, price=1, difficulty=1)
+    batch = batch_of(q, r, valid, items_for(q))
+    noise = torch.where(valid, q, (q + 3) % C), torch.where(valid, r, 1 - r)
+    other = batch_of(*noise, valid, torch.where(valid, batch.items, 1))
+    results = []
+    for b in (batch, other):
+        path = path_of(model, b, none)
+        results.append(losses.path_terms(weights, model, path, b, none, last))
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], msg=name)
+
+
+def test_forecasts_teach_the_belief_and_not_the_gains():
+    model = make(items=True)
+    q, r, valid = random_batch(B=4, T=9)
+    batch, none = batch_of(q, r, valid, items_for(q)), torch.zeros_like(valid)
+    path = path_of(model, batch, none)
+    terms = losses.path_terms(LossConfig(forecast=1), model, path, batch, none, valid.sum(1) - 1)
+    model.zero_grad()
+    terms["forecast"].backward()
+    assert model.heads.belief.weight.grad.abs().sum() > 0
+    assert model.difficulty.raw.grad.abs().sum() > 0
+    assert model.heads.gain.weight.grad is None
+
+
+def test_hiding_hides_the_share_asked_for_and_no_padding():
+    torch.manual_seed(0)
+    valid = torch.arange(100) < torch.randint(20, 100, (400, 1))
+    hidden = hide(valid, 0.25, 0.5)
+    assert not (hidden & ~valid).any()
+    touched = hidden.any(1)
+    assert touched.float().mean() == pytest.approx(0.5, abs=0.08)
+    share = hidden[touched].sum() / valid[touched].sum()
+    assert float(share) == pytest.approx(0.25, abs=0.03)
+    assert not hide(valid, 0.0, 0.5).any()
+
+
+def test_terms_of_what_a_model_does_not_have_are_left_out():
+    q, r, valid = random_batch(B=2, T=5)
+    weights = LossConfig(difficulty=1.0, transfer=1.0)
+    for items, transfer in ((False, False), (True, False), (False, True)):
+        model = make(items=items, transfer=transfer)
+        batch, none = batch_of(q, r, valid), torch.zeros_like(valid)
+        path = path_of(model, batch, none)
+        terms = losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)
+        assert set(terms) == {n for n, on in (("difficulty", items), ("transfer", transfer)) if on}
+
+
+def test_shares_of_a_gain_are_whole_on_its_own_skill_and_never_below_zero():
+    model = make(transfer=True)
+    with torch.no_grad():
+        model.heads.transfer.copy_(torch.linspace(-1, 1, C * C).view(C, C))
+    shares, raw = model.heads.shares(), model.heads.transfer
+    own = torch.eye(C, dtype=torch.bool)
+    assert (shares[own] == 1).all() and torch.equal(shares[~own], raw[~own].relu())
+    q, r, valid = random_batch(B=2, T=5)
+    batch, none = batch_of(q, r, valid), torch.zeros_like(valid)
+    path = path_of(model, batch, none)
+    weights = LossConfig(transfer=1.0)
+    term = losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)["transfer"]
+    assert term.item() == pytest.approx(raw[~own].relu().sum().item() / C)

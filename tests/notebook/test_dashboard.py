@@ -1,0 +1,140 @@
+"""The live dashboard: it changes nothing, tells the truth, and its button ends training well."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from kt_core.config import TargetConfig, with_overrides
+from kt_core.notebook import dashboard as live
+from kt_core.notebook.dashboard import Dashboard, clock
+from kt_core.notebook.headless import in_jupyterlab
+from kt_core.plots.training import draw_training
+from kt_core.runs.run import Run
+from kt_core.training.train import train
+
+
+class Screen:
+    """Stands in for a notebook's output."""
+
+    def __init__(self, monkeypatch):
+        self.shown, self.pictures = [], []
+        monkeypatch.setattr(live, "display", self.shown.append)
+        monkeypatch.setattr(live, "DisplayHandle", lambda: self)
+
+    def display(self, image):
+        self.pictures.append(image.data)
+
+    update = display
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    return Screen(monkeypatch)
+
+
+def test_it_changes_no_weight(smoke, trained, screen, tmp_path):
+    config, splits = smoke
+    run = asyncio.run(Dashboard(config).watch(train, config, splits, tmp_path / "watched"))
+    weights = (run.path / "model.safetensors").read_bytes()
+    assert weights == (trained.path / "model.safetensors").read_bytes()
+    assert run.provenance["ended"] == "all epochs"
+    assert len(screen.pictures) >= 1
+    assert all(picture.startswith(b"\x89PNG") for picture in screen.pictures)
+
+
+def test_it_tells_how_far_training_is(smoke, screen, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "SECONDS", 0.0)
+    config, splits = smoke
+    board = Dashboard(config)
+    board._line.observe(lambda change: screen.shown.append(change["new"]), "value")
+    train(config, splits, tmp_path / "run", [board])
+    lines = [text for text in screen.shown if isinstance(text, str)]
+    assert any(line.startswith("epoch 2 of 2, best validation AUC 0.") for line in lines)
+    assert lines[-1].startswith("done after 2 epochs")
+    assert board._bar.value == 1.0
+
+
+@pytest.mark.parametrize("after", [1, 7])
+def test_stop_keeps_the_best_so_far(smoke, screen, tmp_path, after):
+    config, splits = smoke
+    config = with_overrides(config, {"train.epochs": 50, "train.tokens_per_batch": 256})
+
+    class Impatient(Dashboard):
+        def on_train_batch_end(self, trainer, *args):
+            if trainer.global_step == after:
+                self._button.click()
+            super().on_train_batch_end(trainer, *args)
+
+    run = train(config, splits, tmp_path / "run", [Impatient(config)])
+    assert run.model is not None
+    assert len(run.table("history.csv")) < 50
+    assert run.table("history.csv")["valid/auc"].notna().all()
+    assert run.provenance["ended"].startswith("stopped by hand in epoch")
+
+
+def test_an_interrupted_cell_stops_training_and_keeps_the_best(smoke, screen, tmp_path):
+    config, splits = smoke
+    config = with_overrides(config, {"train.epochs": 5000, "train.patience": 5000})
+    board = Dashboard(config)
+
+    async def cell():
+        task = asyncio.ensure_future(board.watch(train, config, splits, tmp_path / "run"))
+        while len(board.history) < 2:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cell())
+    assert Run.load(tmp_path / "run").provenance["ended"].startswith("stopped by hand")
+
+
+def test_drawing_takes_its_share_and_no_more(smoke, screen, tmp_path, monkeypatch):
+    now, drawn = [0.0], []
+    monkeypatch.setattr(live, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    board = Dashboard(smoke[0])
+    board.monitor = [{"step": 0}]
+
+    def slow(*args):
+        now[0] += 0.5
+        drawn.append(now[0])
+        return b"\x89PNG"
+
+    monkeypatch.setattr(Dashboard, "_png", slow)
+    monkeypatch.setattr(Dashboard, "_tell", lambda *args: None)
+    for _ in range(100_000):
+        now[0] += 0.01
+        board.on_train_batch_end(None, None, None, None, 0)
+    assert len(drawn) > 10
+    assert board.seconds_drawing / now[0] < 0.021
+
+
+def test_nobody_looks_here(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01_train.ipynb")
+    assert not in_jupyterlab()  # a session's name alone is no kernel
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 s"), (89, "89 s"), (180, "3 min"), (7500, "2 h 5 min")],
+)
+def test_clock(seconds, words):
+    assert clock(seconds) == words
+
+
+def test_the_figure_before_anything_is_known():
+    figure = draw_training(pd.DataFrame(), pd.DataFrame(), TargetConfig(), Figure())
+    assert len(figure.axes) == 6
+
+
+def test_the_figure_of_a_training(trained):
+    tables = (trained.table("history.csv"), trained.table("monitor.csv"))
+    figure = draw_training(*tables, TargetConfig(), Figure())
+    titles = {ax.get_title(loc="left") or ax.get_title() for ax in figure.axes}
+    wanted = {"Broken constraints", "Correlations", "The asked skill"}
+    assert wanted | {"Gradients and learning rate"} <= titles

@@ -1,0 +1,405 @@
+"""Run folders and notebooks' parameters that are not what they should be."""
+
+import json
+import os
+import pickle
+import re
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from safetensors.torch import load_file, save_file
+
+from kt_core import plots
+from kt_core.base.errors import KTError
+from kt_core.cli.commands import main
+from kt_core.config import with_overrides
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.learners import cohort
+from kt_core.learners.explain import explain
+from kt_core.presets import configure, preset
+from kt_core.report.examine import examine
+from kt_core.runs.find import find_runs, open_run, run_folder
+from kt_core.runs.read import read_model
+from kt_core.runs.run import Run
+from kt_core.studies import benchmark, sweeps
+from kt_core.studies.audit import audit_files
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A finished run to damage."""
+    return Path(shutil.copytree(trained.path, tmp_path / "run"))
+
+
+def config(change):
+    """Damage to config.json, as JSON."""
+
+    def damage(folder):
+        saved = json.loads((folder / "config.json").read_text())
+        change(saved)
+        (folder / "config.json").write_text(json.dumps(saved))
+
+    return damage
+
+
+def setting(section, **values):
+    return config(lambda saved: saved["config"][section].update(values))
+
+
+def skills(names):
+    return config(lambda saved: saved.update(skills=names))
+
+
+def tensors(change):
+    """Damage to the weights, as a valid file."""
+
+    def damage(folder):
+        weights = load_file(folder / "model.safetensors")
+        change(weights, next(iter(weights)))
+        save_file(weights, folder / "model.safetensors")
+
+    return damage
+
+
+def content(name, data):
+    def damage(folder):
+        (folder / name).write_bytes(data)
+
+    return damage
+
+
+def instead(name, make):
+    def damage(folder):
+        (folder / name).unlink()
+        make(folder / name)
+
+    return damage
+
+
+def huge(file):
+    with file.open("wb") as f:
+        f.truncate(300 << 20)  # sparse: takes no room
+
+
+def trap(file):
+    file.write_bytes(pickle.dumps(Trap(file.parent / "sprung")))
+
+
+LYING = (2**62).to_bytes(8, "little") + b"{}"  # a header longer than any file
+DEEP = b'{"config": ' + b"[" * 10**5
+LONG = b'{"config": ' + b"1" * 5000 + b"}"
+NUMBERS = b'{"log_concentration": [1, NaN, 0]}'
+
+DAMAGED = {
+    "config missing": (instead("config.json", lambda file: None), "it has no config.json"),
+    "config emptied": (content("config.json", b""), "config.json: cannot be read as JSON"),
+    "config cut short": (content("config.json", b'{"config": {"mo'), "cannot be read as JSON"),
+    "config in UTF-16": (content("config.json", "{}".encode("utf-16")), "cannot be read as JSON"),
+    "config nested without end": (content("config.json", DEEP), "cannot be read as JSON"),
+    "config with an endless number": (content("config.json", LONG), "cannot be read as JSON"),
+    "config is a list": (content("config.json", b"[1]"), "a JSON object is wanted, not list"),
+    "config far too large": (instead("config.json", huge), "larger than any file of its name"),
+    "config of another program": (content("config.json", b'{"layers": 3}'), "'config' is missing"),
+    "config with a folder in its place": (instead("config.json", Path.mkdir), "no config.json"),
+    "a section that is a list": (
+        config(lambda saved: saved["config"].update(model=[1])),
+        "config.json: .*wrong type",
+    ),
+    "an unknown setting": (setting("model", colour=1), "unknown parameter 'model.colour'"),
+    "a setting of the wrong type": (setting("train", epochs="many"), "train.epochs = 'many': int"),
+    "a setting that is no number": (setting("model", dropout=float("nan")), "model.dropout = nan"),
+    "a model of absurd size": (setting("model", d_model=10**9), "must be at most 16,384"),
+    "another model's configuration": (
+        setting("model", d_model=32),
+        r"of another model than config.json says \(.* has shape .*16.*, and .*32.* is wanted\)",
+    ),
+    "skills missing": (config(lambda saved: saved.pop("skills")), "'skills' is missing"),
+    "skills as one text": (skills("algebra"), "skills = 'algebra': a list of names"),
+    "skills that are no names": (skills([["a"]]), "a list of names is wanted"),
+    "no skills": (skills([]), "at least one, and each once"),
+    "a skill twice": (skills(["a", "a"]), "at least one, and each once"),
+    "a skill that is no text": (skills(["\ud800"]), "not Unicode text"),
+    "fewer skills than weights": (skills(["a", "b"]), "items.csv: skill must be numbers between 0"),
+    "weights missing": (instead("model.safetensors", lambda file: None), "no model.safetensors"),
+    "weights emptied": (content("model.safetensors", b""), "model.safetensors: damaged"),
+    "weights with a lying header": (content("model.safetensors", LYING), "damaged"),
+    "a pickle for weights": (instead("model.safetensors", trap), "model.safetensors: damaged"),
+    "weights linked to themselves": (
+        instead("model.safetensors", lambda file: file.symlink_to(file.name)),
+        "no model.safetensors",
+    ),
+    "a tensor missing": (tensors(lambda w, name: w.pop(name)), "is missing"),
+    "a tensor too many": (
+        tensors(lambda w, name: w.update(extra=torch.zeros(1))),
+        "'extra' is no part of it",
+    ),
+    "a tensor of another shape": (
+        tensors(lambda w, name: w.update({name: w[name][:1].clone()})),
+        "has shape",
+    ),
+    "weights in half precision": (
+        tensors(lambda w, name: w.update({name: w[name].half()})),
+        "has kind F16, and F32 is wanted",
+    ),
+    "weights that are no numbers": (
+        tensors(lambda w, name: w[name].fill_(float("nan"))),
+        "holds values that are not finite",
+    ),
+    "items emptied": (content("items.csv", b""), "items.csv: cannot be read as a table"),
+    "items of another table": (content("items.csv", b"a,b\n1,2\n"), "items.csv: no column 'skill'"),
+    "items of no skill": (content("items.csv", b"skill,item\nx,1\n"), "must be numbers between 0"),
+    "spread of words": (
+        content("uncertainty.json", b'{"log_concentration": ["a", "b", "c"]}'),
+        "uncertainty.json: three finite numbers",
+    ),
+    "spread not a number": (
+        content("uncertainty.json", NUMBERS),
+        "three finite numbers are wanted",
+    ),
+    "provenance missing": (
+        instead("provenance.json", lambda file: None),
+        "provenance.json: ",
+    ),
+    "provenance is a list": (content("provenance.json", b"[]"), "a JSON object is wanted"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_run_is_refused_with_one_message(folder, name, capsys):
+    damage, words = DAMAGED[name]
+    damage(folder)
+    before = sorted(p.name for p in folder.rglob("*"))
+    assert main(["validate", str(folder)]) == 2
+    errors = capsys.readouterr().err
+    assert re.search(words, errors), errors
+    assert errors.startswith("error: ") and str(folder) in errors and "Traceback" not in errors
+    assert errors.count("\n") == 1 and len(errors) < 1000
+    assert sorted(p.name for p in folder.rglob("*")) == before  # and no trap has sprung
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (content("history.csv", b"\n"), "history.csv is missing or has no epochs"),
+        (content("history.csv", b""), "history.csv: cannot be read as a table"),
+        (content("history.csv", b"epoch,loss\n1,2\n"), "history.csv: no column valid/auc"),
+        (
+            content("history.csv", b"epoch,valid/auc,valid/loss\n0,good,1\n"),
+            "column 'valid/auc' holds other things than numbers",
+        ),
+        (instead("history.csv", trap), "history.csv: "),
+    ],
+    ids=["no epochs", "emptied", "other columns", "words", "a pickle"],
+)
+def test_a_run_without_its_history_is_not_reported_on(folder, damage, words):
+    damage(folder)
+    with pytest.raises(KTError, match=words):
+        examine(folder)
+    assert not (folder / "sprung").exists()
+
+
+def test_a_monitor_that_never_looked_is_none(folder):
+    (folder / "monitor.csv").write_bytes(b"\n")
+    assert Run.load(folder).table("monitor.csv").empty
+    (folder / "monitor.csv").write_text("loss\n1\n")
+    with pytest.raises(KTError, match=r"monitor\.csv: no column step"):
+        Run.load(folder).table("monitor.csv")
+
+
+def test_an_absurd_model_is_refused_before_memory_is_taken(folder, trained):
+    largest = with_overrides(
+        preset("smoke"),
+        {"model.d_model": 2**14, "model.d_ff": 2**16, "model.blocks": 20, "model.heads": 1},
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(KTError, match="of another model than config.json says"):
+        read_model(folder / "model.safetensors", largest.model, trained.vocabulary)
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    )  # KiB; not 300 GB
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"{", "metrics.json: cannot be read as JSON"),
+        (b'{"valid_auc": {"value": 1}}', "metrics.json: not the measures of a run"),
+        (b'{"valid_auc": 3}', "metrics.json: not the measures of a run"),
+    ],
+)
+def test_a_cell_with_foreign_measures(tmp_path, data, words):
+    (tmp_path / "grid.yaml").write_text("preset: smoke\n")
+    cells = sweeps.read_grid(tmp_path / "grid.yaml")
+    (tmp_path / cells[0].name).mkdir()
+    for name, text in (("model.safetensors", b""), ("metrics.json", data)):
+        (tmp_path / cells[0].name / name).write_bytes(text)
+    with pytest.raises(KTError, match=words):
+        sweeps.collect(cells, tmp_path)
+    assert not (tmp_path / "results.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def shown(trained, smoke):
+    """What 03_mastery_trajectories draws from."""
+    splits = smoke[1]
+    return trained.model, splits, cohort.learner_frame(trained.model, splits, "test", 0)
+
+
+TRAJECTORIES = {
+    "learners as one text": (
+        lambda m, s, f: cohort.sequences_of(s, "test", "L00002"),
+        "learners = 'L00002': a list of names is wanted",
+    ),
+    "a learner who is not there": (
+        lambda m, s, f: cohort.sequences_of(s, "test", ["nobody"]),
+        "learner 'nobody' has no sequence in the test split",
+    ),
+    "a rule that does not exist": (
+        lambda m, s, f: cohort.choose_learners(evaluate(m, s.test), 3),
+        "rule 3: choose one of growth quartiles",
+    ),
+    "a horizon in words": (
+        lambda m, s, f: cohort.learner_frame(m, s, "test", 0, "end"),
+        "horizon = 'end': int is wanted",
+    ),
+    "a horizon after the end": (
+        lambda m, s, f: cohort.learner_frame(m, s, "test", 0, 10**6),
+        "horizon 1000000: this history has steps 1 to",
+    ),
+    "an explained step in words": (
+        lambda m, s, f: explain(m, s.test, s.vocabulary, s.test.learners[0], "last"),
+        "step = 'last': int is wanted",
+    ),
+    "skills that were not practised": (
+        lambda m, s, f: plots.plot_revision(f, Figure().subplots(), skills=["knitting"]),
+        "skill 'knitting': this learner practised",
+    ),
+    "skills as one text": (
+        lambda m, s, f: plots.plot_revision(f, Figure().subplots(), skills="algebra"),
+        "skills = 'algebra': a list of names is wanted",
+    ),
+    "no skills shown": (
+        lambda m, s, f: plots.plot_learner(f, Figure().subplots(), 0),
+        "skills shown = 0: must be at least 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_parameters_of_the_trajectories(shown, name):
+    call, words = TRAJECTORIES[name]
+    with pytest.raises(KTError, match=words):
+        call(*shown)
+
+
+def test_nobody_is_stuck_where_nobody_has_answered_enough(trained, smoke):
+    beliefs = evaluate(trained.model, smoke[1].test)
+    beliefs.frame = beliefs.frame.groupby(["sequence", "skill"]).head(1)
+    with pytest.raises(KTError, match="rule 'stuck': no learner has 8 answers on one skill"):
+        cohort.choose_learners(beliefs, "stuck")
+    growth = cohort.skill_growth(beliefs, smoke[1].vocabulary.skills)
+    assert growth.empty
+    plots.plot_skill_growth(growth, Figure().subplots(1, 2))
+
+
+PARAMETERS = {
+    "a seed in words": (lambda d: configure(seed="soon"), "train.seed = 'soon': int"),
+    "a preset in a list": (
+        lambda d: configure(["quick"]),
+        r"preset \['quick'\] does not exist",
+    ),
+    "two files of data": (
+        lambda d: configure(data_path=["a", "b"]),
+        r"data.path = \['a', 'b'\]: str is wanted",
+    ),
+    "overrides as text": (
+        lambda d: configure(overrides="train.epochs=3"),
+        "overrides = 'train.epochs=3': a mapping is wanted",
+    ),
+    "a number for a name": (lambda d: run_folder(preset("quick"), 5), "run name 5: at"),
+    "a number for a folder": (
+        lambda d: run_folder(preset("quick"), "a", 5),
+        "out = 5: str is wanted",
+    ),
+    "a number for runs": (lambda d: find_runs(5), "runs = 5: a list of names is wanted"),
+    "runs that are no names": (lambda d: find_runs([None]), "runs = .*list of names"),
+    "a run without a name": (lambda d: find_runs([""]), "runs = '': the name of a file"),
+    "a split that does not exist": (lambda d: open_run(d, ["test"]), "split .*choose"),
+    "a number for a store": (lambda d: benchmark.load(5), "store = 5: str is wanted"),
+    "an empty store": (lambda d: benchmark.load(d), "no finished cell"),
+    "a reference that is no model": (
+        lambda d: benchmark.auc_table(pd.DataFrame(), "simulated", "GPT"),
+        "reference 'GPT': choose one of retrospective",
+    ),
+    "no estimates named": (lambda d: audit_files("", "r", "pre"), "mastery = '': the name of a"),
+    "resamples in words": (
+        lambda d: audit_files("m", "r", "pre", resamples="many"),
+        "resamples = 'many': int is wanted",
+    ),
+    "too few resamples": (
+        lambda d: audit_files("m", "r", "pre", resamples=1),
+        "resamples = 1: must be between 20 and 100,000",
+    ),
+    "columns as text": (
+        lambda d: audit_files(d / "m.csv", "r", "pre", columns="user"),
+        "data.columns = 'user': a mapping is wanted",
+    ),
+    "a format that does not exist": (
+        lambda d: audit_files(d / "m.csv", "r", "pre", format="xlsx"),
+        "data.format = 'xlsx': choose one of: auto, long",
+    ),
+    "estimates at half a step": (
+        lambda d: audit_files(d / "half.csv", "r", "pre"),
+        "half.csv, row 1: step .*1.5.* is no whole number",
+    ),
+    "estimates without bounds": (
+        lambda d: audit_files(d / "inf.csv", "r", "pre"),
+        "inf.csv, row 1: mastery .*inf.* is no number",
+    ),
+    "no sweep there": (lambda d: sweeps.load(d), "results.parquet: no results of a sweep"),
+    "another table for results": (
+        lambda d: sweeps.load(d / "other"),
+        "no results of a sweep: no column cell",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_the_other_notebooks(name, tmp_path):
+    head = "learner,step,skill,mastery\n"
+    for file, row in (("m", "a,1,x,0.5"), ("half", "a,1.5,x,0.5"), ("inf", "a,1,x,inf")):
+        (tmp_path / f"{file}.csv").write_text(f"{head}{row}\n")
+    (tmp_path / "other").mkdir()
+    pd.DataFrame({"a": np.arange(3)}).to_parquet(tmp_path / "other" / "results.parquet")
+    call, words = PARAMETERS[name]
+    with pytest.raises(KTError, match=words):
+        call(tmp_path)
+
+
+def test_the_newest_finished_run_is_found(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("kt_core.runs.find.default_out", lambda: tmp_path)
+    with pytest.raises(KTError, match=f"no finished run in {tmp_path}"):
+        find_runs([])
+    for age, name in enumerate(("newest", "older", "half")):
+        shutil.copytree(trained.path, tmp_path / name)
+        weights = tmp_path / name / "model.safetensors"
+        os.utime(weights, (10**9 - age, 10**9 - age))
+    (tmp_path / "half" / "state.json").write_text('{"state": "training"}')
+    os.utime(tmp_path / "half" / "model.safetensors")
+    assert find_runs([]) == [tmp_path / "newest"]

@@ -1,0 +1,156 @@
+"""Audits of exported mastery: the same numbers as the report's, and nothing that was not asked."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kt_core.base.errors import KTError
+from kt_core.cli.commands import main
+from kt_core.data import Dataset
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.evaluation.measures import measure
+from kt_core.studies.audit import audit, audit_files, read_mastery, write_audit
+
+
+@pytest.fixture(scope="module")
+def exported(smoke, trained):
+    """The test learners' answers, and a smoke run's mastery of every skill before each answer."""
+    _, splits = smoke
+    s, names = splits.test, splits.vocabulary.skills
+    table = splits.dataset.table
+    table = table[table["user"].isin(s.learners)].reset_index(drop=True)
+    beliefs = evaluate(trained.model, s)
+    rows = []
+    for i in range(len(s)):
+        at = slice(s.starts[i], s.starts[i] + s.lengths[i])
+        states = trained.model.forward_with_states(
+            *(tensor(x[at]) for x in (s.skill, s.response, s.item))
+        )
+        before = states.filtered[0, :-1].detach().numpy()
+        T, C = before.shape
+        columns = {"learner": s.learners[s.learner[i]], "step": np.repeat(np.arange(2, T + 2), C)}
+        columns |= {"skill": np.tile(names, T), "mastery": before.ravel()}
+        rows.append(pd.DataFrame(columns))
+    return pd.concat(rows, ignore_index=True), table, beliefs
+
+
+def tensor(x):
+    return torch.from_numpy(x)[None]
+
+
+def responses(table):
+    return Dataset("r", table[["user", "skill", "correct"]])
+
+
+def test_an_audit_of_our_own_model_says_what_the_report_says(exported, smoke):
+    mastery, table, beliefs = exported
+    _, splits = smoke
+    audited = audit(mastery, responses(table), "pre", resamples=50)
+    names = splits.vocabulary.skills
+    base = np.array([table.loc[table["skill"] == n, "correct"].mean() for n in names])
+    own = measure(beliefs, base, splits.vocabulary.skills, 50)
+    keys = ["measure", "variant", "predictor"]
+    got = audited.measures.associations.set_index(keys)["value"]
+    want = own.associations.set_index(keys)["value"]
+    for key in [k for k in got.index if k[2] == "model"]:
+        if "item" not in key[1]:  # the audit's table has no items
+            assert got[key] == pytest.approx(want[key], abs=1e-5), key
+    assert ("prospective validity, learner x skill", "pooled", "model") in got.index
+    assert audited.covered == pytest.approx(1 - len(splits.test) / len(table))
+
+
+@pytest.mark.parametrize("sees", ["post", "retrospective"])
+def test_only_pre_estimates_have_pre_measures(exported, sees):
+    mastery, table, _ = exported
+    m = audit(mastery, responses(table), sees, resamples=30).measures
+    for frame in (m.prediction, m.associations, m.conduct):
+        assert frame.empty or "pre" not in set(frame["sees"])
+    assert not m.violations.empty and np.isnan(m.miscalibration)
+
+
+def test_rows_of_the_asked_skill_are_enough(exported):
+    mastery, table, _ = exported
+    step = table.groupby("user").cumcount() + 1
+    asked = mastery.merge(
+        pd.DataFrame({"learner": table["user"], "step": step, "skill": table["skill"]})
+    )
+    a, b = (audit(m, responses(table), "pre", 30).measures for m in (mastery, asked))
+    for measure_name in ("mastery-response", "prospective validity, learner x skill"):
+        values = [m.association(measure_name)["value"] for m in (a, b)]
+        if measure_name == "mastery-response":
+            assert values[0] == pytest.approx(values[1])
+        else:  # the state in the middle is then the latest known, and some skills have none
+            assert np.isfinite(values).all()
+            entries = [m.association(measure_name)["entries"] for m in (a, b)]
+            assert entries[1] < entries[0]
+
+
+def test_falls_and_bounds_are_counted_on_what_is_there():
+    table = pd.DataFrame(
+        {"user": ["a"] * 4, "skill": ["x", "x", "y", "x"], "correct": [1, 0, 1, 1]}
+    )
+    mastery = pd.DataFrame(
+        {"learner": "a", "step": [1, 2, 3, 4], "skill": ["x", "x", "y", "x"]}
+    ).assign(mastery=[0.5, 0.4, 1.2, 0.6])
+    v = audit(mastery, responses(table), "retrospective", 30).measures.violations
+    v = v.set_index("constraint")
+    assert v.loc["monotonicity", ["broken", "places"]].tolist() == [1, 2]
+    assert v.loc["bounds", ["broken", "places"]].tolist() == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.drop(columns="mastery"), "no column mastery"),
+        (lambda m: m.assign(mastery="high"), "row 1: mastery 'high' is no number"),
+        (lambda m: m.assign(step=m["step"] - 2), "at step 0, but the responses have"),
+        (
+            lambda m: m.assign(learner=m["learner"] + "x"),
+            "have no answers of that learner",
+        ),
+        (lambda m: pd.concat([m, m]), "two values for learner"),
+        (lambda m: m.assign(skill=m["skill"] + "x"), "no estimate meets an answer"),
+    ],
+)
+def test_estimates_that_do_not_fit_are_named(exported, tmp_path, change, words):
+    mastery, table, _ = exported
+    change(mastery).to_csv(tmp_path / "m.csv", index=False)
+    with pytest.raises(KTError, match=words):
+        audit(read_mastery(tmp_path / "m.csv"), responses(table), "pre")
+
+
+def test_from_files_to_a_report(exported, tmp_path, capsys):
+    mastery, table, _ = exported
+    mastery.to_parquet(tmp_path / "m.parquet")
+    table[["user", "skill", "correct"]].to_csv(tmp_path / "r.csv", index=False)
+    files = ["--mastery", str(tmp_path / "m.parquet"), "--responses", str(tmp_path / "r.csv")]
+    out = tmp_path / "out"
+    assert main(["audit", *files, "--sees", "pre", "--out", str(out)]) == 0
+    content = json.loads((out / "metrics.json").read_text())
+    assert content["sees"] == "pre" and content["associations"]
+    assert "Audit of mastery estimates" in (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "figures" / "associations.png").is_file()
+    with pytest.raises(SystemExit):
+        main(["audit", *files])  # what it sees has to be said
+    assert main(["audit", *files, "--sees", "pre", "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_from_files_without_the_report(exported, tmp_path):
+    mastery, table, _ = exported
+    mastery.to_parquet(tmp_path / "m.parquet")
+    table[["user", "skill", "correct"]].to_csv(tmp_path / "r.csv", index=False)
+    audited = audit_files(tmp_path / "m.parquet", tmp_path / "r.csv", "pre", resamples=30)
+    content = json.loads((write_audit(audited, tmp_path / "out") / "metrics.json").read_text())
+    own = audit(mastery, responses(table), "pre", 30)
+    assert content["covered"] == own.covered and content["sees"] == "pre"
+    auc = next(row for row in content["prediction"] if row["quality"] == "AUC")
+    assert auc["value"] == own.measures.quality("AUC")["value"]
+    (tmp_path / "m.parquet").write_bytes(b"no table")
+    with pytest.raises(KTError, match=r"m\.parquet: cannot be read as a table"):
+        read_mastery(tmp_path / "m.parquet")
+    with pytest.raises(KTError, match="sees 'all': choose pre, post, retrospective"):
+        audit(mastery, responses(table), "all")

@@ -1,0 +1,198 @@
+"""Sweeps: every cell checked before the first runs, resumable, and nothing lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from kt_core import plots
+from kt_core.base.errors import KTError
+from kt_core.cli.commands import main
+from kt_core.studies import sweeps
+
+TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}
+
+
+def grid(tmp_path, text):
+    file = tmp_path / "grid.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def cells(modes=("retrospective",), seeds=(0,), **overrides):
+    extra = tuple((TINY | overrides).items())
+    axes = {"preset": "smoke", "dataset": "simulated", "fold": 0}
+    return [
+        sweeps.Cell(tuple({**axes, "mode": mode, "seed": seed}.items()), extra)
+        for mode in modes
+        for seed in seeds
+    ]
+
+
+def test_a_grid_is_a_product(tmp_path):
+    text = "preset: smoke\nmode: [retrospective, cumulative]\nseed: [0, 1, 2]\n"
+    text += "set:\n  model.d_model: [16, 32]\n  train.monitor: false\n"
+    found = sweeps.read_grid(grid(tmp_path, text))
+    assert len(found) == 12
+    assert len({cell.name for cell in found}) == 12
+    assert [cell.name for cell in found] == [
+        cell.name for cell in sweeps.read_grid(tmp_path / "grid.yaml")
+    ]
+    assert {cell.config.model.d_model for cell in found} == {16, 32}
+    assert not any(cell.config.train.monitor for cell in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", "a mapping is wanted"),
+        ("mode: [", "cannot be read as YAML"),
+        ("model: retrospective\n", "unknown key 'model'; known are"),
+        ("mode: [retrospective, retrospective]\n", "mode: the same value stands there twice"),
+        ("mode: []\n", "mode: the list is empty"),
+        ("mode: monotone\n", "model.mode = 'monotone'"),
+        ("preset: enormous\n", "preset 'enormous' does not exist"),
+        ("seed: one\n", "seed: 'one' is no whole number"),
+        ("seed: [{a: 1}]\n", "is no single value"),
+        ("set: 3\n", "set: a mapping is wanted"),
+        ("set:\n  model.size: 3\n", "unknown parameter 'model.size'"),
+        ("set:\n  model.d_model: [16, -1]\n", "d_model"),
+    ],
+)
+def test_a_bad_grid_is_refused_before_anything_runs(tmp_path, text, words, capsys):
+    file = grid(tmp_path, text)
+    assert main(["sweep", "--grid", str(file), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and str(file) in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
+    text = "preset: smoke\nmode: [retrospective, cumulative]\nset:\n"
+    text += "".join(f"  {key}: {value}\n" for key, value in TINY.items())
+    call = ["sweep", "--grid", str(grid(tmp_path, text)), "--out", str(tmp_path / "out")]
+    assert main([*call, "--jobs", "2"]) == 0
+    out = tmp_path / "out"
+    results = pd.read_parquet(out / "results.parquet")
+    assert results["cell"].nunique() == 2
+    assert set(results["mode"]) == {"retrospective", "cumulative"}
+    assert {"AUC", "AUC, validation"} <= set(results["measure"])
+    assert (out / "sweep.html").is_file() and (out / "figures" / "sweep.png").is_file()
+    weights = sorted(out.glob("*/model.safetensors"))
+    before = [file.stat().st_mtime_ns for file in weights]
+    (weights[0].parent / "metrics.json").unlink()  # as if stopped between training and report
+    capsys.readouterr()
+    assert main(call) == 0
+    assert "2 cells, 1 of them finished before" in capsys.readouterr().out
+    assert [file.stat().st_mtime_ns for file in weights] == before
+    assert (weights[0].parent / "metrics.json").is_file()
+
+
+def test_a_cell_that_fails_is_reported_and_stops_no_other(tmp_path):
+    first, second = (
+        dataclasses.replace(cell, overrides=(("data.path", str(tmp_path / name)),))
+        for cell, name in zip(cells(seeds=(0, 1)), ("gone.csv", "lost.csv"), strict=True)
+    )
+    failed = sweeps.run([first, second], tmp_path / "out")
+    assert "gone.csv" in failed[first.name] and "lost.csv" in failed[second.name]
+    kept = tmp_path / "out" / "failed" / first.name
+    assert (kept / "01_train.ipynb").is_file() and (kept / "output.txt").is_file()
+    assert sweeps.collect([first, second], tmp_path / "out").empty
+
+
+def synthetic(seeds=3):
+    rows = []
+    for mode, level in (("retrospective", 0.73), ("cumulative", 0.72)):
+        for seed in range(seeds):
+            settings = {"cell": f"{mode}{seed}", "dataset": "d", "mode": mode, "seed": seed}
+            for name, (table, measure, variant) in sweeps.HEADLINES.items():
+                rows.append(
+                    settings
+                    | {"table": table, "measure": measure, "variant": variant}
+                    | {"predictor": "" if table == "violations" or "valid" in name else "model"}
+                    | {"sees": "pre", "value": level + 0.001 * seed}
+                )
+                rows.append(rows[-1] | {"predictor": "skill base rate", "value": 0.5})
+    return pd.DataFrame(rows)
+
+
+def test_headlines_are_the_models_own():
+    table = sweeps.headlines(synthetic())
+    assert len(table) == 6 and sweeps.varied(table) == ["mode", "seed"]
+    np.testing.assert_allclose(table["AUC"][:3], [0.73, 0.731, 0.732])
+    wide = sweeps.over_seeds(table)
+    assert wide["AUC"].tolist() == ["0.7310 (0.0020)", "0.7210 (0.0020)"]
+    axes = Figure().subplots(2, 2)
+    plots.plot_sweep(table, ["mode", "seed"], ["AUC", "AUC, validation"], axes)
+    assert axes[0, 0].get_ylabel() == "AUC" and axes[1, 1].get_xlabel() == "seed"
+
+
+def test_one_setting_alone_is_still_a_table():
+    table = sweeps.headlines(synthetic(seeds=1).query("mode == 'cumulative'"))
+    assert sweeps.varied(table) == []
+    assert sweeps.over_seeds(table)["AUC"].tolist() == ["0.7200"]
+
+
+def test_no_scheduler_there(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(sweeps, "PATIENCE", "1s")
+    with pytest.raises(KTError, match="no answer"):
+        sweeps.run(cells(), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.fixture
+def cluster():
+    """A scheduler and two workers, each a process of its own."""
+    Client = pytest.importorskip("distributed").Client
+    run = [sys.executable, "-m"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    processes = [
+        subprocess.Popen(
+            [*run, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    ]
+    try:
+        address = next(line.split()[-1] for line in processes[0].stderr if "Scheduler at:" in line)
+        worker = [*run, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+        processes += [subprocess.Popen([*worker, "--no-dashboard"], **quiet) for _ in range(2)]
+        with Client(address) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address, processes[1:]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()  # waits, and closes the pipe
+
+
+def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
+    address, workers = cluster
+    grid_cells, out = cells(seeds=(0, 1)), tmp_path / "out"
+
+    def kill_once_busy():
+        while not list(out.glob("*/state.json")):
+            time.sleep(0.1)
+        os.killpg(workers[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_once_busy, daemon=True)
+    killer.start()
+    failed = sweeps.run(grid_cells, out, scheduler=address)
+    killer.join(5)
+    assert workers[0].poll() is not None and failed == {}
+    assert sweeps.collect(grid_cells, out)["cell"].nunique() == 2
+    assert all(sweeps.finished(Path(out) / cell.name) for cell in grid_cells)
