@@ -43,19 +43,18 @@ from kt_core.training.train import KTModule, new_model
 
 SETTING = {"float32": "float32", "TF32": "float32", "bfloat16": "bfloat16"}  # of each precision
 PLAIN = {"train.hide": 0.0, "model.dropout": 0.0, "train.epochs": 2}
-ROWS = [  # preset, device, precision, padded steps a batch, compiled
-    ("standard", "cpu", "float32", 2048, False),
-    ("standard", "gpu", "float32", 2048, False),
-    ("standard", "gpu", "float32", 16384, False),
-    ("standard", "gpu", "TF32", 16384, False),
-    ("standard", "gpu", "bfloat16", 16384, False),
-    ("standard", "gpu", "bfloat16", 65536, False),
-    ("intensive", "cpu", "float32", 16384, False),
-    ("intensive", "gpu", "float32", 16384, False),
-    ("intensive", "gpu", "TF32", 16384, False),
-    ("intensive", "gpu", "bfloat16", 16384, False),
-    ("intensive", "gpu", "bfloat16", 65536, False),
-    ("intensive", "gpu", "bfloat16", 16384, True),
+ROWS = [  # preset, device, precision, padded steps a batch
+    ("standard", "cpu", "float32", 2048),
+    ("standard", "gpu", "float32", 2048),
+    ("standard", "gpu", "float32", 16384),
+    ("standard", "gpu", "TF32", 16384),
+    ("standard", "gpu", "bfloat16", 16384),
+    ("standard", "gpu", "bfloat16", 65536),
+    ("intensive", "cpu", "float32", 16384),
+    ("intensive", "gpu", "float32", 16384),
+    ("intensive", "gpu", "TF32", 16384),
+    ("intensive", "gpu", "bfloat16", 16384),
+    ("intensive", "gpu", "bfloat16", 65536),
 ]
 
 
@@ -168,7 +167,7 @@ class Last(L.Callback):
 
 
 def speed(
-    splits: Splits, config: RunConfig, device: str, precision: str, tokens: int, compiled: bool
+    splits: Splits, config: RunConfig, device: str, precision: str, tokens: int
 ) -> dict[str, Any]:
     """One row: rates in interactions a second, memory in MiB."""
     products(precision)
@@ -177,7 +176,6 @@ def speed(
         accelerator=device,
         precision=SETTING[precision],
         tokens_per_batch=tokens,
-        compile=compiled,
     )
     module = module_for("retrospective", dataclasses.replace(config, train=t), splits)
     some = sample(splits, 1000 if device == "cpu" else 10**6)
@@ -191,7 +189,7 @@ def speed(
     memory = torch.cuda.max_memory_allocated() / 2**20
     row = {
         "preset": config.preset,
-        "device": device + (", compiled" if compiled else ""),
+        "device": device,
         "precision": precision,
         "padded steps a batch": tokens,
         "training, 1/s": training,
@@ -200,7 +198,7 @@ def speed(
         fresh = module_for("retrospective", settings(config.preset, config.data.dataset), splits)
         flops = matrix_flops(fresh, sample(splits, 300), t, 2)
         with products(precision):
-            reading = read_rate(module, some) if not compiled else np.nan
+            reading = read_rate(module, some)
         row |= {
             "reading, 1/s": reading,
             "memory, MiB": memory,

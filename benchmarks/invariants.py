@@ -123,7 +123,7 @@ def checked(case: Case) -> dict[str, tuple[int, int]]:
         count("trajectory", ("monotonicity", "negative_gains", "bounds"), s.trajectory, *rest)
         count("live", ("bounds",), s.filtered, *rest)
         horizon = torch.randint(0, case.steps, (len(q),), generator=g).to(case.device)
-        at = model.trajectory_at(s, q, horizon)
+        at = model.heads.trajectory_at(s, q, horizon)
         count("random horizon", ("monotonicity", "bounds"), at, *rest)
         if case.mode == "cumulative":
             end = s.filtered[:, -1]

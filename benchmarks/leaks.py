@@ -30,8 +30,9 @@ from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import preset
-from kt_core.studies.benchmark import MODELS, markdown
-from kt_core.studies.benchmark.cells import BASELINES, OURS
+from kt_core.studies.benchmark import markdown
+from kt_core.studies.cells import MODELS, OURS
+from kt_core.studies.results import BASELINES
 from kt_core.training.train import train
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")

@@ -35,14 +35,11 @@ BASE = {"data.dataset": "assist2015", "train.epochs": EPOCHS, "train.progress": 
 VARIANTS = {
     "as shipped": {},
     "retrospective term on answers seen": {"train.hide": 0},
-    "price on gains 0.1": {"loss.price": 0.1},
-    "horizon at random": {"train.horizon": "random"},
     "no evidence kept by skill": {"model.evidence": False},
     "no forecast term": {"loss.forecast": 0},
     "forecast term 0.5": {"loss.forecast": 0.5},
     "no retrospective term, nothing hidden": {"train.hide": 0, "loss.retrospective": 0},
     "hidden in half of the sequences": {"train.hide_in": 0.5},
-    "penalty on revisions 0.1": {"loss.revision": 0.1},
     "transfer between skills": {"model.transfer": True, "loss.transfer": 0.1},
     "no fading sums": {"model.fading": 0},
 }

@@ -8,127 +8,134 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.values import convert
 
 
-def _check(section: Any, name: str, ok: bool, wanted: str) -> None:
+@dataclass(frozen=True)
+class Range:
+    """Which numbers a setting may have, both ends included unless `above` or `below`.
+
+    Upper ends are far beyond any use: past them a slip of the keyboard, or a checkpoint from
+    elsewhere, would ask for more memory than there is.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def refuses(self, value: float) -> str:
+        """What a number must be, where it is not; empty where it is."""
+        enough = value > self.low if self.above else value >= self.low
+        most = value < self.high if self.below or self.high == math.inf else value <= self.high
+        low = f"{'above' if self.above else 'at least'} {self.low:,}"
+        high = f"{'below' if self.below else 'at most'} {self.high:,}"
+        if self.high == math.inf and not math.isfinite(value):
+            return f"a finite number, {low}"
+        return "" if enough and most else low if most else high if enough else f"{low} and {high}"
+
+
+SHARE = Range(0, 1, below=True)
+WEIGHT = Range(0)
+
+
+class Section:
+    """A part of the configuration: each field's range, or choices, stand in its annotation."""
+
+    def __post_init__(self) -> None:
+        for name, limits in _ranges(type(self)).items():
+            wrong = limits.refuses(getattr(self, name))
+            _check(self, name, not wrong, wrong)
+
+
+@functools.cache
+def _ranges(kind: type) -> dict[str, Range]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return {name: extras[0] for name, extras in found.items() if extras}
+
+
+def _check(section: Section, name: str, ok: bool, expected: str) -> None:
     if not ok:
         prefix = next(n for n, kind in _section_types().items() if kind is type(section))
-        raise KTError(f"{prefix}.{name} = {brief(getattr(section, name))}: must be {wanted}")
-
-
-def _between(section: Any, limits: dict[str, tuple[int, int]]) -> None:
-    for name, (low, high) in limits.items():
-        value = getattr(section, name)
-        wanted = f"at least {low}" if value < low else f"at most {high:,}"
-        _check(section, name, low <= value <= high, wanted)
+        raise KTError(f"{prefix}.{name} = {brief(getattr(section, name))}: must be {expected}")
 
 
 Mode = Literal["retrospective", "cumulative", "projection"]
 
 
-# Upper ends are far above any use; beyond them a slip of the keyboard, or a checkpoint from
-# elsewhere, would ask for more memory than there is.
-DATA_LIMITS = {"learners": (10, 10**7), "folds": (2, 1000), "min_length": (2, 10**6)}
-MODEL_LIMITS = {
-    "d_model": (1, 2**14),
-    "heads": (1, 2**14),
-    "blocks": (1, 200),
-    "d_ff": (1, 2**16),
-    "max_steps": (1, 10**6),
-    "recent": (0, 1000),
-    "fading": (0, 2**14),
-}
-TRAIN_LIMITS = {
-    "epochs": (1, 10**6),
-    "patience": (1, 10**6),
-    "monitor_every": (1, 10**9),
-    "tokens_per_batch": (1, 10**8),
-    "scheduler_step": (1, 10**6),
-    "scheduler_patience": (1, 10**6),
-    "seed": (0, 2**32 - 1),
-}
-
-
 @dataclass(frozen=True)
-class DataConfig:
-    """Which interactions are read, and how they are split and cut (design, section 7)."""
+class DataConfig(Section):
+    """Which interactions are read, and how they are split and cut (docs/method.md, "The data")."""
 
     dataset: str = "simulated"
     path: str = ""  # a file of one's own; overrides `dataset`
     format: Literal["auto", "long", "pykt", "akt", "triple"] = "auto"
     columns: dict[str, str] = field(default_factory=dict)  # canonical name -> name in the file
-    learners: int = 2000  # simulated data only
-    fold: int = 0  # the validation fold
-    folds: int = 5  # used where the data brings no folds
-    test_fraction: float = 0.2  # used where the data brings no test split
-    split_seed: int = 0
+    learners: Annotated[int, Range(10, 10**7)] = 2000  # simulated data only
+    fold: Annotated[int, Range(0)] = 0  # the validation fold
+    folds: Annotated[int, Range(2, 1000)] = 5  # used where the data brings no folds
+    test_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = (
+        0.2  # without a test split
+    )
+    split_seed: Annotated[int, Range(0)] = 0
     chunk: int = 200
-    min_length: int = 3
+    min_length: Annotated[int, Range(2, 10**6)] = 3
     expand_skills: bool = False  # one answer repeated per skill: inflates every number
     pseudonymise: bool = False  # learner ids become keyed hashes (kt_core.data.pseudonyms)
 
     def __post_init__(self) -> None:
-        _between(self, DATA_LIMITS)
-        _check(self, "split_seed", self.split_seed >= 0, "at least 0")
-        _check(self, "fold", 0 <= self.fold < self.folds, f"between 0 and {self.folds - 1}")
-        _check(self, "test_fraction", 0 < self.test_fraction < 1, "between 0 and 1")
+        super().__post_init__()
+        _check(self, "fold", self.fold < self.folds, f"between 0 and {self.folds - 1}")
         _check(self, "chunk", self.chunk >= self.min_length, "at least data.min_length")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Shape of GainAKT2 (design, section 3)."""
+class ModelConfig(Section):
+    """Shape of GainAKT2 (docs/method.md, "The encoder")."""
 
     mode: Mode = "retrospective"
-    d_model: int = 128
-    heads: int = 8
-    blocks: int = 2
-    d_ff: int = 256
-    dropout: float = 0.2
+    d_model: Annotated[int, Range(1, 2**14)] = 128
+    heads: Annotated[int, Range(1, 2**14)] = 8
+    blocks: Annotated[int, Range(1, 200)] = 2
+    d_ff: Annotated[int, Range(1, 2**16)] = 256
+    dropout: Annotated[float, SHARE] = 0.2
     position: Literal["decay", "absolute"] = "decay"
-    recent: int = 3  # how many steps back each stream also sees directly; 0 for none
-    fading: int = 8  # groups of features with a fading sum of all earlier steps; 0 for none
+    recent: Annotated[int, Range(0, 1000)] = 3  # steps back that each stream also sees directly
+    fading: Annotated[int, Range(0, 2**14)] = 8  # groups of features with a fading sum of the past
     start_token: bool = True  # a learnable step before the first: lets attention count
-    max_steps: int = 512  # only for absolute positions
+    max_steps: Annotated[int, Range(1, 10**6)] = 512  # only for absolute positions
     evidence: bool = True  # retrospective: the belief on a skill recalls all answers given on it
     transfer: bool = False  # retrospective: gains may also reach skills that were not asked
 
     def __post_init__(self) -> None:
-        _between(self, MODEL_LIMITS)
+        super().__post_init__()
         fits = self.fading == 0 or self.d_model % self.fading == 0
         _check(self, "fading", fits, "0 or a divisor of model.d_model")
         _check(self, "heads", self.d_model % self.heads == 0, "a divisor of model.d_model")
-        _check(self, "dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """Weight of each auxiliary loss beside the next-step BCE (design, section 4)."""
+class LossConfig(Section):
+    """Weight of each auxiliary loss, added to the next-step BCE (docs/method.md, "The losses")."""
 
-    non_negative: float = 0.0
-    monotonicity: float = 0.0
-    mastery_performance: float = 0.0
-    gain_performance: float = 0.0
-    sparsity: float = 0.0
-    consistency: float = 0.0
-    retrospective: float = 0.0
-    forecast: float = 0.0
-    revision: float = 0.0
-    drift: float = 0.0
-    price: float = 0.0
-    difficulty: float = 0.0
-    transfer: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, weight in dataclasses.asdict(self).items():
-            _check(self, name, 0 <= weight < math.inf, "a finite number, at least 0")
+    non_negative: Annotated[float, WEIGHT] = 0.0
+    monotonicity: Annotated[float, WEIGHT] = 0.0
+    mastery_performance: Annotated[float, WEIGHT] = 0.0
+    gain_performance: Annotated[float, WEIGHT] = 0.0
+    sparsity: Annotated[float, WEIGHT] = 0.0
+    consistency: Annotated[float, WEIGHT] = 0.0
+    retrospective: Annotated[float, WEIGHT] = 0.0
+    forecast: Annotated[float, WEIGHT] = 0.0
+    difficulty: Annotated[float, WEIGHT] = 0.0
+    transfer: Annotated[float, WEIGHT] = 0.0
 
     @property
     def active(self) -> dict[str, float]:
@@ -145,71 +152,56 @@ ENHANCED = LossConfig(
     sparsity=0.2,
     consistency=0.3,
 )
-
-
 MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.15, difficulty=1.0)
-PATH_TERMS = ("retrospective", "forecast", "revision", "drift", "price", "difficulty", "transfer")
+PATH_TERMS = ("retrospective", "forecast", "difficulty", "transfer")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Section):
     """Optimisation, stopping, and what is logged."""
 
-    epochs: int = 50
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
+    epochs: Annotated[int, Range(1, 10**6)] = 50
+    learning_rate: Annotated[float, Range(0, 10, above=True, below=True)] = 1e-3
+    weight_decay: Annotated[float, WEIGHT] = 1e-4
     optimizer: Literal["adam", "adamw"] = "adamw"
     scheduler: Literal["plateau", "step", "onecycle", "constant"] = "plateau"
-    scheduler_patience: int = 1  # plateau: epochs without a better validation AUC
-    scheduler_step: int = 5  # step: epochs between two cuts
-    scheduler_factor: float = 0.5
-    patience: int = 10  # early stopping, in epochs
-    clip: float = 1.0
-    tokens_per_batch: int = 2048
-    average: float = 0.999  # decay of the moving average of the weights; 0 for none
-    hide: float = 0.2  # retrospective: share of answers hidden from the encoder ...
-    hide_in: float = 0.25  # ... in this share of the sequences, and predicted from the others
-    horizon: Literal["last", "random"] = "last"  # at which hidden answers are predicted
-    seed: int = 0
+    scheduler_patience: Annotated[int, Range(1, 10**6)] = 1  # plateau: epochs without a better AUC
+    scheduler_step: Annotated[int, Range(1, 10**6)] = 5  # step: epochs between two cuts
+    scheduler_factor: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5
+    patience: Annotated[int, Range(1, 10**6)] = 10  # early stopping, in epochs
+    clip: Annotated[float, Range(0, above=True)] = 1.0
+    tokens_per_batch: Annotated[int, Range(1, 10**8)] = 2048
+    average: Annotated[float, SHARE] = 0.999  # decay of the moving average of the weights; 0: none
+    hide: Annotated[float, SHARE] = 0.2  # retrospective: share of answers the encoder may not see
+    hide_in: Annotated[float, SHARE] = 0.25  # ... in this share of the sequences
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     monitor: bool = True
-    monitor_every: int = 25  # training steps
+    monitor_every: Annotated[int, Range(1, 10**9)] = 25  # training steps
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"  # of products; for a GPU
-    compile: bool = False  # the encoder, with torch.compile: a minute or two before the first step
-    checkpoint_minutes: float = 10.0  # within an epoch; one more is written at its end
+    checkpoint_minutes: Annotated[float, Range(0)] = 10.0  # within an epoch; also at its end
     progress: bool = True
     wandb: bool = False
 
-    def __post_init__(self) -> None:
-        _between(self, TRAIN_LIMITS)
-        _check(self, "learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10")
-        _check(
-            self, "weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"
-        )
-        for name in ("hide", "hide_in", "average"):
-            _check(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        minutes = self.checkpoint_minutes
-        _check(self, "checkpoint_minutes", 0 <= minutes < math.inf, "a finite number, at least 0")
-        _check(self, "clip", 0 < self.clip < math.inf, "a finite number above 0")
-        _check(self, "scheduler_factor", 0 < self.scheduler_factor < 1, "between 0 and 1")
+
+Target = Annotated[float, Range(-1, 1)]
 
 
 @dataclass(frozen=True)
-class TargetConfig:
+class TargetConfig(Section):
     """What the verdict table judges against: shares in [0, 1] and correlations in [-1, 1]."""
 
-    auc: float = 0.72
-    auc_minimum: float = 0.70
-    mastery_performance: float = 0.4
-    gain_correctness: float = 0.4
-    gain_correctness_minimum: float = 0.3
-    negative_gains: float = 0.10  # where only encouraged; 0 where guaranteed
-    monotonicity: float = 0.20  # where only encouraged; 0 where guaranteed
-    bounds: float = 0.0
+    auc: Target = 0.72
+    auc_minimum: Target = 0.70
+    mastery_performance: Target = 0.4
+    gain_correctness: Target = 0.4
+    gain_correctness_minimum: Target = 0.3
+    negative_gains: Target = 0.10  # where only encouraged; 0 where guaranteed
+    monotonicity: Target = 0.20  # where only encouraged; 0 where guaranteed
+    bounds: Target = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            _check(self, name, -1 <= value <= 1, "between -1 and 1")
+        super().__post_init__()
         for name in ("auc", "gain_correctness"):
             minimum = f"{name}_minimum"
             enough = getattr(self, name) >= getattr(self, minimum)
@@ -217,15 +209,11 @@ class TargetConfig:
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(Section):
     """Size of the evidence in the report."""
 
-    bootstrap: int = 1000  # resamples of learners
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _check(self, "seed", self.seed >= 0, "at least 0")
-        _between(self, {"bootstrap": (20, 10**5)})
+    bootstrap: Annotated[int, Range(20, 10**5)] = 1000  # resamples of learners
+    seed: Annotated[int, Range(0)] = 0
 
 
 @dataclass(frozen=True)
@@ -287,7 +275,7 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
         For a name that does not exist or a value that cannot be.
     """
     if not isinstance(overrides, dict):
-        raise KTError(f"overrides = {brief(overrides)}: a mapping is wanted, name -> value")
+        raise KTError(f"overrides = {brief(overrides)}: expected a mapping of names to values")
     changes: dict[str, dict[str, Any]] = {}
     loss = _loss_for(config, overrides.get("model.mode", config.model.mode))
     for name, value in overrides.items():
@@ -319,7 +307,7 @@ def from_dict(raw: dict[str, Any]) -> RunConfig:
         if section not in sections:
             raise KTError(f"unknown configuration section {brief(section)}")
         if not isinstance(values, dict):
-            raise KTError(f"{section} = {brief(values)}: a JSON object is wanted")
+            raise KTError(f"{section} = {brief(values)}: expected a JSON object")
         flat |= {f"{section}.{key}": value for key, value in values.items()}
     config = with_overrides(RunConfig(), flat)
     return dataclasses.replace(config, preset=convert("preset", raw.get("preset", ""), str))

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
-from kt_core.mastery import GAIN_STEP, at_skill
-from kt_core.model import GainAKT2, PathTerms, States
+from kt_core.mastery import PathTerms, States, at_skill
+from kt_core.model import GainAKT2
+from kt_core.side_heads import GAIN_STEP
 
 GAIN_MARGIN = 0.1  # by how much gains after correct answers should exceed the others
 
@@ -124,25 +125,6 @@ def forecast(
     return masked_mean(each, left > 0)
 
 
-def revision(
-    before: Float[Tensor, "B P"], after: Float[Tensor, "B P"], valid: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """How far an answer moves the belief about the start on its own skill: mean squared logits."""
-    return masked_mean((after - before) ** 2, valid[:, 1:])
-
-
-def drift(
-    before: Float[Tensor, "B P"], after: Float[Tensor, "B P"], valid: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """Squared mean movement, on the probability scale, of the belief about the start.
-
-    What is believed about a fixed quantity cannot be expected to move: P(right at the start) given
-    the answers so far is a martingale, whatever rule decides when practice stops. A belief that
-    drifts upwards books growth as ability; one that drifts downwards does the reverse.
-    """
-    return masked_mean(after.sigmoid() - before.sigmoid(), valid[:, 1:]) ** 2
-
-
 def path_terms(
     weights: LossConfig,
     model: GainAKT2,
@@ -160,20 +142,12 @@ def path_terms(
         terms["retrospective"] = retrospective(path.at(horizon), batch.responses, scored)
     if weights.forecast:
         terms["forecast"] = forecast(path.forecasts(), batch.responses, valid)
-    if weights.revision or weights.drift:
-        before, after = path.belief.diagonal(1, 1, 2), path.belief.diagonal(0, 1, 2)[:, 1:]
-        moved = valid.clone()
-        moved[:, 1:] &= ~hidden[:, 1:]
-        terms["revision"] = revision(before, after, moved)
-        terms["drift"] = drift(before, after, moved)
-    if weights.price:
-        terms["price"] = masked_mean(path.gains, valid)
     if weights.difficulty and model.difficulty is not None:
         terms["difficulty"] = masked_mean(model.difficulty.prior(batch.items), valid)
     if weights.transfer and model.heads.transfer is not None:
         shares = model.heads.shares()
         terms["transfer"] = (shares.sum() - shares.diagonal().sum()) / len(shares)
-    return {name: value for name, value in terms.items() if name in weights.active}
+    return terms
 
 
 def auxiliary(

@@ -1,14 +1,15 @@
-"""Mastery: the mathematics of section 3 of the design, in one file.
+"""Mastery in mode `retrospective`, where the prediction *is* the mastery of the asked skill.
 
-- `MasteryPath` (mode `retrospective`): the prediction *is* the mastery of the asked skill.
-- `SideHeads` (modes `projection` and `cumulative`): a free prediction head, with mastery and gains
-  read off beside it.
-
+The other modes are in `side_heads.py`. Both kinds of heads have the same methods (`next_logits`,
+`states`, `trajectory_at`, `own_mastery`), so that the rest of the program does not ask for the mode.
 B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: c_t and v_t, the
-encoder's context and value states at step t, have seen the answers 0..t.
+encoder's context and value states at step t, have seen the answers 0..t. The mathematics in words:
+docs/method.md, "The default mode, exactly".
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,49 +17,92 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
-from kt_core.layers import SequenceDropout, entries, output, outputs
+from kt_core.layers import entries, output, outputs
 
-GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative` (design, section 3)
+Ids = Int[Tensor, "B T"]
+Steps = Float[Tensor, "B T"]
+Stream = Float[Tensor, "B T D"]
+Skills = Float[Tensor, "B T C"]
 
 
-def at_skill(states: Float[Tensor, "B T C"], skills: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+@dataclass
+class States:
+    """What one forward pass knows; every field is dated.
+
+    Attributes
+    ----------
+    logits : [B, P], P = T-1; ``logits[:, t]`` predicts the response of step t+1 from steps 0..t.
+    context, value : [B, T, D], the two streams; step t has seen answers 0..t.
+    filtered : [B, T, C], mastery at step t on the evidence up to t. Shifted by one step it is
+        pre-response: the only field that a *pre* measure may read.
+    trajectory : [B, T, C], mastery at step t as believed at the last step. In `projection` and
+        `cumulative` belief is not revised, so it is `filtered`.
+    gains : [B, T, C], the learning gain credited at step t; on the logit scale in `retrospective`.
+    belief : [B, T, C], belief at step t about the start, a logit; `retrospective` only.
+    """
+
+    logits: Float[Tensor, "B P"]
+    context: Stream
+    value: Stream
+    filtered: Skills
+    trajectory: Skills
+    gains: Skills
+    belief: Skills | None = None
+
+
+@dataclass
+class PathTerms:
+    """The pieces of predictions in mode `retrospective`, logits.
+
+    Attributes
+    ----------
+    heads, context, skills : what single beliefs about the start are read from.
+    gains : [B, T], gain of each step on the skill asked there, >= 0.
+    gains_before : [B, T], gains so far, before each step, on the skill asked there.
+    difficulty : [B, T], of the item asked at each step; 0 where it is unknown.
+    belief : [B, T, T], entry [s, t] is what is believed after step s about the start on the skill
+        asked at step t; None where single ones are enough.
+    """
+
+    heads: MasteryPath
+    context: Stream
+    skills: Ids
+    gains: Steps
+    gains_before: Steps
+    difficulty: Steps
+    belief: Float[Tensor, "B T T"] | None
+
+    def next_step(self) -> Float[Tensor, "B P"]:
+        """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
+        if self.belief is None:
+            belief = self.heads.beliefs_before(self.context, self.skills, self.gains_before)
+        else:
+            belief = self.belief.diagonal(1, 1, 2)
+        return belief + self.gains_before[:, 1:] - self.difficulty[:, 1:]
+
+    def at(self, horizon: Int[Tensor, "B"]) -> Steps:
+        """Logits of every response, that of step 0 included, as believed at step `horizon`."""
+        if self.belief is None:
+            belief = self.heads.beliefs_at(self.context, self.skills, self.gains_before, horizon)
+        else:
+            belief = self.belief[torch.arange(len(horizon), device=horizon.device), horizon]
+        return belief + self.gains_before - self.difficulty
+
+    def forecasts(self) -> Float[Tensor, "B T T"]:
+        """Logits of every response as believed at every step; entry [s, t] at step s of step t.
+
+        Gains enter as they are and take no gradient from here: they have seen the answers between.
+        """
+        return self.belief + (self.gains_before.detach() - self.difficulty).unsqueeze(1)
+
+
+def at_skill(states: Skills, skills: Ids) -> Steps:
     """The entry of the skill asked at each step."""
     return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
 
 
-def cumulative_mastery(
-    start: Float[Tensor, "B C"], gains: Float[Tensor, "B T C"], carried: bool = False
-) -> Float[Tensor, "B T C"]:
-    """Mastery as a bounded accumulation of non-negative gains (design, section 3, mode 2).
-
-    ``m_0 = start`` and ``m_t = min(1, m_{t-1} + 0.1 g_t)``: since gains are non-negative this is
-    ``min(1, start + 0.1 (g_1 + ... + g_t))``, one cumulative sum and no loop over time.
-
-    Parameters
-    ----------
-    start : mastery at the first step, in [0, 1].
-    gains : non-negative.
-    carried : whether `start` is the mastery in which an earlier chunk of the same learner ended;
-        the gain of step 0 then counts too.
-
-    Returns
-    -------
-    Mastery in [0, 1], in the dtype of `gains`, never falling along T: not by one rounding unit.
-    """
-    dtype = gains.dtype
-    if dtype in (torch.float16, torch.bfloat16):
-        start, gains = start.float(), gains.float()
-    if not carried:
-        gains = torch.cat([torch.zeros_like(gains[:, :1]), gains[:, 1:]], dim=1)
-    mastery = (start.unsqueeze(1) + GAIN_STEP * gains.cumsum(dim=1)).clamp(0.0, 1.0)
-    # A parallel cumulative sum may step down by a rounding unit; the running maximum may not.
-    return mastery.cummax(dim=1).values.to(dtype)
-
-
-def retrospective_mastery(
-    belief: Float[Tensor, "B C"], gains: Float[Tensor, "B T C"]
-) -> Float[Tensor, "B T C"]:
-    """Mastery as believed at one horizon: sigmoid(belief + gains so far) (section 3, mode 3).
+def retrospective_mastery(belief: Float[Tensor, "B C"], gains: Skills) -> Skills:
+    """Mastery as believed at one horizon: sigmoid(belief + gains so far).
 
     Parameters
     ----------
@@ -82,10 +126,19 @@ class MasteryPath(nn.Module):
     Gains are read at the skill asked, softplus(W[k] . v_u + b[k]), and so is the belief, W[k] . c_t
     + b[k]. As one state cannot hold the past of every skill, each step also leaves evidence on its
     own skill, e_u = E[k] . c_u + a[k] - discount * (gains on k before u), since an answer speaks of
-    the level then, and the belief of the start. The belief on k adds the shrunken mean: the sum of
-    e_u over the n steps on k so far, by n + doubt. With transfer, the gain of a step also reaches
-    other skills, by shares A[q_u, k] >= 0.
+    the level then, and the belief of the start. The belief on k adds the mean of the evidence,
+    shrunken: the sum of e_u over the n steps on k so far, divided by n + prior strength. With
+    transfer, the gain of a step also reaches other skills, by shares A[q_u, k] >= 0.
+
+    Attributes
+    ----------
+    answers : kinds of answers that the encoder tells apart: wrong, right and hidden.
+    on_path : whether predictions are mastery, so that answers can be hidden from the belief and
+        predictions taken apart.
+    whole_histories : whether a learner's whole history is read at once.
     """
+
+    answers, on_path, whole_histories = 3, True, True
 
     def __init__(self, config: ModelConfig, n_skills: int):
         super().__init__()
@@ -97,85 +150,133 @@ class MasteryPath(nn.Module):
         pairs = (n_skills, n_skills)
         self.transfer = nn.Parameter(torch.full(pairs, 0.01)) if config.transfer else None
 
-    def beliefs(
+    def start(self) -> None:
+        """Initial values: gains start small, about 0.05, and evidence as none."""
+        nn.init.constant_(self.gain.bias, -3.0)
+        if self.evidence is not None:
+            nn.init.zeros_(self.evidence.weight)
+            nn.init.zeros_(self.evidence.bias)
+
+    def terms(
         self,
-        context: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        gains_before: Float[Tensor, "B T"],
-    ) -> Float[Tensor, "B T T"]:
+        context: Stream,
+        value: Stream,
+        skills: Ids,
+        difficulty: Steps | None = None,
+        every_pair: bool = True,
+    ) -> PathTerms:
+        """The pieces of all predictions.
+
+        Parameters
+        ----------
+        every_pair : whether beliefs are read for every pair of steps, as the forecast term needs;
+            without, `PathTerms.next_step` and `PathTerms.at` read those that they need, which is
+            less work than all of them and more than picking from all of them.
+        """
+        gains = self.own_gains(value, skills)
+        gains_before = self.contributions(gains, skills).sum(-1)
+        d = torch.zeros_like(gains) if difficulty is None else difficulty
+        belief = self.beliefs(context, skills, gains_before) if every_pair else None
+        return PathTerms(self, context, skills, gains, gains_before, d, belief)
+
+    def next_logits(
+        self, context: Stream, value: Stream, skills: Ids, difficulty: Steps | None = None
+    ) -> Float[Tensor, "B P"]:
+        """Logits of the next responses, from the states of each step."""
+        return self.terms(context, value, skills, difficulty, every_pair=False).next_step()
+
+    def states(
+        self,
+        context: Stream,
+        value: Stream,
+        skills: Ids,
+        difficulty: Steps | None,
+        last: Int[Tensor, "B"],
+        start: Float[Tensor, "B C"] | None = None,
+        logits: Float[Tensor, "B P"] | None = None,
+    ) -> States:
+        """All states.
+
+        Parameters
+        ----------
+        last : the horizon of the trajectory.
+        start, logits : not used; predictions come from the states here.
+        """
+        belief, trajectory, gains = self._read(context, value, skills, last)
+        level = belief + gains.cumsum(dim=1)
+        # From the very numbers that mastery is made of: without items, predictions equal it.
+        logits = at_skill(level[:, :-1], skills[:, 1:])
+        logits = logits if difficulty is None else logits - difficulty[:, 1:]
+        return States(logits, context, value, level.sigmoid(), trajectory, gains, belief)
+
+    def trajectory_at(self, states: States, skills: Ids, horizon: Int[Tensor, "B"]) -> Skills:
+        """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
+        return self._read(states.context, states.value, skills, horizon)[1]
+
+    def own_mastery(
+        self,
+        context: Stream,
+        value: Stream,
+        skills: Ids,
+        states: States,
+        start: Float[Tensor, "B C"] | None = None,
+    ) -> Steps:
+        """Mastery of the asked skill after each step, where `context` and `value` are the states
+        of the step itself and `states` those of the history before it."""
+        gains_before = self.contributions(at_skill(states.gains, skills), skills).sum(-1)
+        belief = self.belief_at_own(context, skills, gains_before, states.context)
+        return (belief + gains_before + self.own_gains(value, skills)).sigmoid()
+
+    def beliefs(self, context: Stream, skills: Ids, gains_before: Steps) -> Float[Tensor, "B T T"]:
         """Entry [s, t]: belief after step s about the start on the skill asked at t, a logit.
 
-        `grown` holds the gains on each step's own skill before it.
+        `gains_before` holds the gains on each step's own skill before it.
         """
         weight, bias = outputs(self.belief, skills)
         belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
-        if self.evidence is None:
-            return belief
-        same = same_skill(skills).to(belief.dtype)
-        return belief + self._mean_evidence(same, self._evidence(context, skills, gains_before))
+        return belief + self._running_mean(
+            same_skill(skills), self._evidence(context, skills, gains_before)
+        )
 
     def beliefs_before(
-        self,
-        context: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        gains_before: Float[Tensor, "B T"],
-    ) -> Float[Tensor, "B T-1"]:
+        self, context: Stream, skills: Ids, gains_before: Steps
+    ) -> Float[Tensor, "B P"]:
         """Entries [t - 1, t] of `beliefs` alone, for the steps t from the second on: what the next
         answer is predicted from."""
         belief = output(self.belief, context[:, :-1], skills[:, 1:])
-        if self.evidence is None:
-            return belief
-        earlier = same_skill(skills).tril(-1)
-        return belief + self._mean_of(earlier, self._evidence(context, skills, gains_before))[:, 1:]
+        e = self._evidence(context, skills, gains_before)
+        return belief + self._evidence_mean(same_skill(skills).tril(-1), e)[:, 1:]
 
     def beliefs_at(
-        self,
-        context: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        gains_before: Float[Tensor, "B T"],
-        horizon: Int[Tensor, "B"],
-    ) -> Float[Tensor, "B T"]:
+        self, context: Stream, skills: Ids, gains_before: Steps, horizon: Int[Tensor, "B"]
+    ) -> Steps:
         """Row [horizon] of `beliefs` alone."""
         state = context[torch.arange(len(horizon), device=horizon.device), horizon]
         weight, bias = outputs(self.belief, skills)
         belief = (weight @ state.unsqueeze(-1)).squeeze(-1) + bias
-        if self.evidence is None:
-            return belief
         seen = torch.arange(skills.shape[1], device=skills.device) <= horizon.unsqueeze(1)
-        on = same_skill(skills) & seen.unsqueeze(1)
-        return belief + self._mean_of(on, self._evidence(context, skills, gains_before))
+        e = self._evidence(context, skills, gains_before)
+        return belief + self._evidence_mean(same_skill(skills) & seen.unsqueeze(1), e)
 
     def belief_at_own(
-        self,
-        context: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        gains_before: Float[Tensor, "B T"],
-        earlier: Float[Tensor, "B T D"],
-    ) -> Float[Tensor, "B T"]:
+        self, context: Stream, skills: Ids, gains_before: Steps, earlier: Stream
+    ) -> Steps:
         """Belief after each step about the start on its own skill, where the states `earlier` hold
         for the steps before it and `context` for the step itself."""
         belief = output(self.belief, context, skills)
-        if self.evidence is None:
-            return belief
-        same = same_skill(skills).to(belief.dtype).tril(-1)
-        total = (same @ self._evidence(earlier, skills, gains_before).unsqueeze(-1)).squeeze(-1)
-        total = total + self._evidence(context, skills, gains_before)
-        return belief + total / (same.sum(-1) + 1 + self.prior_strength)
+        before, own = (self._evidence(c, skills, gains_before) for c in (earlier, context))
+        return belief + self._evidence_mean(same_skill(skills).tril(-1), before, own)
 
     def evidence_shares(
-        self,
-        context: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        gains_before: Float[Tensor, "B T"],
-        asked: int,
-    ) -> Float[Tensor, "B T"]:
+        self, context: Stream, skills: Ids, gains_before: Steps, asked: int
+    ) -> Steps:
         """What each step adds to the belief on one skill after the last step, a logit: its part of
         the mean evidence, and 0 at steps on other skills."""
         if self.evidence is None:
             return torch.zeros_like(gains_before)
         on = (skills == asked).to(gains_before.dtype)
-        said = self._evidence(context, skills, gains_before)
-        return on * said / (on.sum(1, keepdim=True) + self.prior_strength)
+        e = self._evidence(context, skills, gains_before)
+        return on * e / (on.sum(1, keepdim=True) + self.prior_strength)
 
     @property
     def prior_strength(self) -> Float[Tensor, ""]:
@@ -187,35 +288,38 @@ class MasteryPath(nn.Module):
         """Which share of the gains before a step its evidence about the start leaves out."""
         return self.raw_discount.sigmoid()
 
-    def _evidence(
-        self,
-        context: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        gains_before: Float[Tensor, "B T"],
-    ) -> Float[Tensor, "B T"]:
+    def _evidence(self, context: Stream, skills: Ids, gains_before: Steps) -> Steps:
+        """e_u of each step; 0 where the model has no evidence."""
+        if self.evidence is None:
+            return torch.zeros_like(gains_before)
         # Detached: gains answer for the trajectory, and do not bend to what suits the belief.
         return output(self.evidence, context, skills) - self.discount * gains_before.detach()
 
-    def _mean_evidence(
-        self, on: Float[Tensor, "B T K"], said: Float[Tensor, "B T"]
-    ) -> Float[Tensor, "B T K"]:
-        """Shrunken mean, up to each step, of what the steps with ``on = 1`` said."""
-        wide = torch.promote_types(said.dtype, torch.float32)  # half precision counts to 256
-        total = (on * said.unsqueeze(-1)).cumsum(1, dtype=wide)
-        return (total / (on.cumsum(1, dtype=wide) + self.prior_strength)).to(said.dtype)
-
-    def _mean_of(
-        self, on: Bool[Tensor, "B S T"], said: Float[Tensor, "B T"]
+    def _evidence_mean(
+        self, mask: Bool[Tensor, "B S T"], e: Steps, own: Steps | None = None
     ) -> Float[Tensor, "B S"]:
-        """Shrunken mean of what was said at the steps that are `on`."""
-        wide = torch.promote_types(said.dtype, torch.float32)
-        on = on.to(wide)
-        total = (on @ said.to(wide).unsqueeze(-1)).squeeze(-1)
-        return (total / (on.sum(-1) + self.prior_strength)).to(said.dtype)
+        """Shrunken mean of the evidence at the steps that are in the mask, and where given at one
+        more: the sum, divided by the number of steps + prior strength."""
+        if self.evidence is None:
+            return e.new_zeros(mask.shape[:2])
+        wide = torch.promote_types(e.dtype, torch.float32)  # half precision counts to 256
+        mask = mask.to(wide)
+        total, n = (mask @ e.to(wide).unsqueeze(-1)).squeeze(-1), mask.sum(-1)
+        if own is not None:
+            total, n = total + own, n + 1
+        return (total / (n + self.prior_strength)).to(e.dtype)
 
-    def own_gains(
-        self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
-    ) -> Float[Tensor, "B T"]:
+    def _running_mean(self, mask: Bool[Tensor, "B T K"], e: Steps) -> Float[Tensor, "B T K"]:
+        """`_evidence_mean` up to each step, of the steps that are in the mask of each of K
+        questions: running sums, which take T times less memory."""
+        if self.evidence is None:
+            return e.new_zeros(mask.shape)
+        wide = torch.promote_types(e.dtype, torch.float32)
+        mask = mask.to(wide)
+        total, n = (mask * e.unsqueeze(-1)).cumsum(1), mask.cumsum(1)
+        return (total / (n + self.prior_strength)).to(e.dtype)
+
+    def own_gains(self, value: Stream, skills: Ids) -> Steps:
         """Gain of each step on the skill asked there, on the logit scale, >= 0."""
         return _credible(F.softplus(output(self.gain, value, skills)))
 
@@ -226,9 +330,7 @@ class MasteryPath(nn.Module):
             return own
         return torch.where(own > 0, own, self.transfer.relu())
 
-    def contributions(
-        self, gains: Float[Tensor, "B T"], skills: Int[Tensor, "B T"]
-    ) -> Float[Tensor, "B T T"]:
+    def contributions(self, gains: Steps, skills: Ids) -> Float[Tensor, "B T T"]:
         """Entry [s, u]: what the gain of step u adds to the asked skill's logit before step s."""
         T = skills.shape[1]
         earlier = torch.ones(T, T, dtype=torch.bool, device=skills.device).tril(-1)
@@ -239,40 +341,28 @@ class MasteryPath(nn.Module):
             reach = entries(self.shares().view(-1), pair).to(gains.dtype)
         return torch.where(earlier, reach * gains.unsqueeze(1), 0.0)
 
-    def net_growth(
-        self, gains: Float[Tensor, "B T"], skills: Int[Tensor, "B T"]
-    ) -> Float[Tensor, "B T"]:
+    def net_growth(self, gains: Steps, skills: Ids) -> Steps:
         """What all gains before each step do to its logit: they add themselves, and the belief
         leaves out its share of them."""
-        gains_before = self.contributions(gains, skills).sum(-1)
+        before = self.contributions(gains, skills).sum(-1)
         if self.evidence is None:
-            return gains_before
-        return gains_before - self.discount * self._mean_of(
-            same_skill(skills).tril(-1), gains_before
-        )
+            return before
+        return before - self.discount * self._evidence_mean(same_skill(skills).tril(-1), before)
 
-    def all_gains(
-        self, value: Float[Tensor, "B T D"], skills: Int[Tensor, "B T"]
-    ) -> Float[Tensor, "B T C"]:
+    def all_gains(self, value: Stream, skills: Ids) -> Skills:
         """Gain of each step on every skill."""
         own = self.own_gains(value, skills).unsqueeze(-1)
         return _credible(own * F.embedding(skills, self.shares()).to(own.dtype))
 
-    def read(
-        self,
-        context: Float[Tensor, "B T D"],
-        value: Float[Tensor, "B T D"],
-        skills: Int[Tensor, "B T"],
-        horizon: Int[Tensor, "B"],
-    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
+    def _read(
+        self, context: Stream, value: Stream, skills: Ids, horizon: Int[Tensor, "B"]
+    ) -> tuple[Skills, Skills, Skills]:
         """Belief as a logit, trajectory as believed at `horizon`, and gains."""
         gains = self.all_gains(value, skills)
-        belief = self.belief(context)
-        if self.evidence is not None:
-            on = F.one_hot(skills, belief.shape[-1]).to(belief.dtype)
-            gains_before = at_skill(gains.cumsum(dim=1) - gains, skills)
-            belief = belief + self._mean_evidence(on, self._evidence(context, skills, gains_before))
-        belief = _credible(belief)
+        before = at_skill(gains.cumsum(dim=1) - gains, skills)
+        on = F.one_hot(skills, self.belief.out_features) > 0
+        e = self._evidence(context, skills, before)
+        belief = _credible(self.belief(context) + self._running_mean(on, e))
         row = torch.arange(len(skills), device=skills.device)
         step = torch.arange(skills.shape[1], device=skills.device)
         known = (step <= horizon.unsqueeze(1)).unsqueeze(-1)
@@ -280,49 +370,7 @@ class MasteryPath(nn.Module):
         return belief, trajectory, gains
 
 
-class SideHeads(nn.Module):
-    """Modes `projection` and `cumulative`: predictions depend on no mastery."""
-
-    def __init__(self, config: ModelConfig, n_skills: int):
-        super().__init__()
-        D = config.d_model
-        self.cumulative = config.mode == "cumulative"
-        self.embed_skill = nn.Embedding(n_skills, D)
-        self.predict = nn.Sequential(
-            nn.Linear(3 * D, config.d_ff),
-            nn.ReLU(),
-            SequenceDropout(config.dropout),
-            nn.Linear(config.d_ff, 1),
-        )
-        self.mastery = nn.Linear(D, n_skills)
-        self.gain = nn.Linear(D, n_skills)
-
-    def forward(
-        self,
-        context: Float[Tensor, "B P D"],
-        value: Float[Tensor, "B P D"],
-        asked: Int[Tensor, "B P"],
-    ) -> Float[Tensor, "B P"]:
-        """Logits of the responses to the skills asked next: a head on [c_t, v_t, e(q_{t+1})]."""
-        return self.predict(torch.cat([context, value, self.embed_skill(asked)], -1)).squeeze(-1)
-
-    def read(
-        self,
-        context: Float[Tensor, "B T D"],
-        value: Float[Tensor, "B T D"],
-        start: Float[Tensor, "B C"] | None = None,
-    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
-        """Mastery and gains of every skill at every step, by the model's mode."""
-        if not self.cumulative:
-            return self.mastery(context), self.gain(value)
-        gains = self.gain(value).relu().nan_to_num(nan=0.0)
-        carried = start is not None
-        if start is None:
-            start = self.mastery(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
-        return cumulative_mastery(start.to(gains.dtype), gains, carried), gains
-
-
-def same_skill(skills: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
+def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:
     """Which pairs of steps are on the same skill."""
     return skills.unsqueeze(2) == skills.unsqueeze(1)
 

@@ -58,13 +58,13 @@ class Monitor(L.Callback):
         step = trainer.global_step - 1
         if step % self.every:
             return
-        last_step = module.last_step
-        states = last_step.states
+        last, states = module.last_step, module.last_step.states
         if states is None:  # no loss needed the [B, T, C] states: read them from c and v
-            states = module.model.read(
-                last_step.context, last_step.value, batch.skills, batch.valid
+            read = module.model.read(
+                last.context, last.value, batch.skills, valid=batch.valid, logits=last.logits
             )
-        seen = batch_sums(*states, last_step.logits, batch.skills, batch.responses, batch.valid)
+            states = (read.filtered, read.trajectory, read.gains)
+        seen = batch_sums(*states, last.logits, batch.skills, batch.responses, batch.valid)
         values = batch_metrics(BatchSums.together(gathered(seen)), states[0].shape[-1])
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
         pace = {

@@ -39,7 +39,6 @@ from kt_core.presets import PRESETS, configure
 from kt_core.report.tables import headline
 from kt_core.runs.find import default_out, open_run
 from kt_core.runs.run import Run, free_folder
-from kt_core.studies import sweeps
 
 REPORT, SHOW = "02_consistency_report", "03_mastery_trajectories"
 BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
@@ -178,23 +177,25 @@ def audit(args: argparse.Namespace) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def benchmark(args: argparse.Namespace) -> None:
+def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
-    from kt_core.studies import benchmark as bench
+    from kt_core.studies import benchmark as bench  # it loads every model
+    from kt_core.studies.cells import run_cells
 
     store = Path(args.store).absolute() if args.store else bench.STORE
     out = Path(args.out).absolute() if args.out else default_out() / "benchmark"
-    cells = [cell for cell in bench.plan() if args.only in cell.name]
-    if not cells:
-        raise KTError(
-            f"--only {args.only}: no cell's name contains it, such as {bench.plan()[0].name}"
-        )
+    plan = bench.plan()
+    chosen = [cell for cell in plan if args.only in cell.name]
+    if not chosen:
+        raise KTError(f"--only {args.only}: no cell's name contains it, such as {plan[0].name}")
+    failed = {}
     if not args.print:
-        bench.run_cells(bench.missing(cells, make_folder(store)), store, args.jobs)
+        failed = run_cells(chosen, out, args.jobs, store=make_folder(store))
     make_folder(out)
     with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
         report = export_html(notebook, out / "benchmark.html", "Benchmark")
     print(f"report: {report}")
+    return _told(failed)
 
 
 def datasets(args: argparse.Namespace) -> None:
@@ -222,17 +223,18 @@ def doctor(args: argparse.Namespace) -> int:
 
 def sweep(args: argparse.Namespace) -> int:
     """Run a grid of trainings, each in a folder of its own, and compare them."""
+    from kt_core.studies import sweeps  # it loads every model
+    from kt_core.studies.cells import run_cells
+
     grid = sweeps.read_grid(Path(args.grid))
     out = Path(args.out).absolute()
-    failed = sweeps.run(grid, out, args.jobs, args.scheduler)
+    failed = run_cells(grid, out, args.jobs, args.scheduler)
     if sweeps.collect(grid, out).empty:
         raise NotebookFailed(f"none of the {len(grid)} cells has a result; see {out / 'failed'}")
     with executed(SWEEP, {"folder": str(out)}) as notebook:
         report = export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
     print(f"results: {out / 'results.parquet'}\nreport:  {report}")
-    for name, reason in failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return _told(failed)
 
 
 def summarise(folder: Path) -> None:
@@ -240,6 +242,13 @@ def summarise(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{headline(metrics)}\n")
     print(f"report:  {folder / 'report.html'}\nfigures: {folder / 'figures'}")
+
+
+def _told(failed: dict[str, str]) -> int:
+    """Name the cells that failed; the exit code."""
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:

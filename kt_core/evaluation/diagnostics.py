@@ -14,6 +14,7 @@ from kt_core.evaluation.tracer import from_mastery
 from kt_core.metrics.association import rank_correlation
 from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate, tidy
 from kt_core.metrics.prediction import Prediction
+from kt_core.uncertainty import Uncertainty, coverage
 
 
 def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
@@ -44,7 +45,7 @@ def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> p
         columns["mastery"] = per[final].mean()
         if final != "mastery_pre":
             columns["growth"] = (pairs.last() - pairs.first()).groupby("skill").mean()
-    if "gain" in frame:
+    if beliefs.has("gain"):
         columns["gain"] = per["gain"].mean()
     table = pd.DataFrame(columns)
     table.insert(0, "name", [names[i] for i in table.index])
@@ -54,7 +55,7 @@ def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> p
 def collapse_table(beliefs: Beliefs) -> pd.DataFrame:
     """Signs that mastery or gains say nothing: no spread, everything at the bounds, no gains."""
     counts, frame, values = beliefs.counts, beliefs.frame, {}
-    if "gain" in frame:
+    if beliefs.has("gain"):
         gains = frame.groupby("skill")["gain"].mean()
         values["spread of mean own gain over skills (sd)"] = gains.std()
         values["mean own gain"] = frame["gain"].mean()
@@ -90,7 +91,7 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
     def add(quantity: str, sees: str, e: Estimate) -> None:
         table.append({"quantity": quantity, "sees": sees, **dataclasses.asdict(e)})
 
-    if len(rows) and "mastery_pre" in rows:
+    if len(rows) and beliefs.has("mastery_pre"):
         answers = (rows["correct"].to_numpy(), rows["learner"].to_numpy(), bootstrap)
         own = Prediction(rows["predicted"], *answers).auc()
         path = from_mastery(rows["mastery_pre"].to_numpy(), rows.get("difficulty"))
@@ -98,13 +99,13 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
         size = (len(rows), rows["learner"].nunique())
         add("AUC of predictions from mastery alone", "pre", bootstrap.estimate(path, *size))
         add("what that costs in AUC", "pre", bootstrap.estimate(own - path, *size))
-    if "flip" in frame:
+    if beliefs.has("flip"):
         flip, learner = frame["flip"], frame["learner"]
         lowered = bootstrap.row_mean(flip < 0, learner, (0, 1))
         add("a right answer would lower mastery (share)", "intervention", lowered)
         effect = bootstrap.row_mean(flip, learner, (-1, 1))
         add("mean effect of right against wrong", "intervention", effect)
-    if "gains_before" in rows:
+    if beliefs.has("gains_before"):
         moment = share_of_variance(rows, bootstrap)
         add("gains' share of the logit's variance", "pre", moment)
         seen = frame[frame["revision"].notna()]
@@ -136,7 +137,9 @@ def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
     return bootstrap.estimate(share, len(rows), rows["learner"].nunique(), errors)
 
 
-def recovery_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
+def recovery_table(
+    beliefs: Beliefs, bootstrap: Bootstrap, uncertainty: Uncertainty | None = None
+) -> pd.DataFrame:
     """Simulated learners only: mastery and growth against the truth; empty otherwise.
 
     Filtered mastery stands beside the filter's ceiling and the trajectory beside the smoother's:
@@ -145,13 +148,13 @@ def recovery_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
     skill, along the trajectory.
     """
     frame = beliefs.frame
-    if "true_mastery" not in frame or "mastery_post" not in frame:
+    if not (beliefs.has("true_mastery") and beliefs.has("mastery_post")):
         return pd.DataFrame()
     looks = {"post": ("mastery_post", "ceiling_post")}
     looks["retrospective"] = (believed_last(frame), "ceiling_last")
     table = []
     for sees, (own, ceiling) in looks.items():
-        found = [("model", own)] + ([("ceiling", ceiling)] if ceiling in frame else [])
+        found = [("model", own)] + ([("ceiling", ceiling)] if beliefs.has(ceiling) else [])
         for predictor, column in found:
             e = {
                 "mastery, rank correlation": _rank_correlation(frame, column, bootstrap),
@@ -160,6 +163,10 @@ def recovery_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
             if sees == "retrospective":
                 e |= _growth(frame, column, bootstrap)
             table.append(tidy(e, "quantity").assign(sees=sees, predictor=predictor))
+    if uncertainty is not None:
+        share = bootstrap.row_mean(coverage(frame, uncertainty), frame["learner"], (0, 1))
+        row = tidy({"mastery, share of 95 % intervals that hold the truth": share}, "quantity")
+        table.append(row.assign(sees="post", predictor="model"))
     return pd.concat(table, ignore_index=True)
 
 

@@ -25,10 +25,10 @@ from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.evaluation.tracer import Trace, from_mastery
-from kt_core.mastery import at_skill
+from kt_core.mastery import States, at_skill
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
-from kt_core.model import GainAKT2, States
+from kt_core.model import GainAKT2
 
 NOT_FINITE = (
     "the model's predictions are not finite: training has diverged or the weights are damaged; "
@@ -57,6 +57,10 @@ class Beliefs:
     middle: np.ndarray | None = None
     final: np.ndarray | None = None
     counts: pd.DataFrame | None = None
+
+    def has(self, column: str) -> bool:
+        """Whether the tracer, or the data, gave this column of `frame`."""
+        return column in self.frame
 
     @property
     def predicted(self) -> pd.DataFrame:
@@ -105,7 +109,7 @@ def evaluate(
     """
     if not all(weight.isfinite().all() for weight in model.parameters()):
         raise KTError(NOT_FINITE)
-    C, steps = model.n_skills, sequences.whole() if model.on_path and whole else sequences
+    C, steps = model.n_skills, sequences.whole() if model.whole_histories and whole else sequences
     collected, counts = _Collected(sequences, C), []
     with for_reading(model) as device:
         kind = next(model.parameters()).dtype
@@ -134,7 +138,7 @@ def evaluate(
 def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
     logits = [states.logits]
     if model.on_path:  # states are kept credible whatever the weights; plain predictions are not
-        logits.append(model.predict_next(states.context, states.value, batch.skills))
+        logits.append(model.heads.next_logits(states.context, states.value, batch.skills))
     if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
         raise KTError(NOT_FINITE)
 
@@ -199,7 +203,7 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
         "mastery_post": at_skill(states.filtered, q),
         "gain": at_skill(states.gains, q),
     }
-    if not model.on_path:
+    if states.belief is None:
         return values
     moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
     values |= {

@@ -197,7 +197,7 @@ def _places(whole: Sequences, batch: Batch) -> np.ndarray:
 def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
     context, value, d = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
-    path = model.path(context, value, q, d, every_pair=False)
+    path = model.heads.terms(context, value, q, d, every_pair=False)
     mixed = path.gains.gather(1, key.argsort(1))
     return {
         "believed": path.at(valid.sum(1) - 1),

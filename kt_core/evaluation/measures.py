@@ -19,11 +19,13 @@ from kt_core.evaluation.diagnostics import (
     skill_table,
 )
 from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.masked import forgetting, gain_necessity
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.nulls import gain_nulls, step_nulls
 from kt_core.metrics.prediction import Prediction, calibration_curve
+from kt_core.uncertainty import Uncertainty
 
 LATER_PER_SKILL = 3  # later attempts on a skill before a learner x skill pair counts
 LATER_PER_LEARNER = 10
@@ -94,12 +96,18 @@ def measure(
     skill_names: tuple[str, ...],
     resamples: int = 1000,
     seed: int = 0,
+    hidden: pd.DataFrame | None = None,
+    hidden_elsewhere: pd.DataFrame | None = None,
+    uncertainty: Uncertainty | None = None,
 ) -> Measures:
     """All measures of one model on one split.
 
     Parameters
     ----------
     base : [C], share of right answers per skill in the *training* data, for the nulls.
+    hidden : of `hidden_answers`, for these learners, where the model has a belief to hide from.
+    hidden_elsewhere : of other learners who trained nothing; the forgetting test uses both.
+    uncertainty : of the run, for the coverage of its intervals on simulated learners.
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
     rows = beliefs.predicted
@@ -109,6 +117,13 @@ def measure(
         prediction = Prediction(*columns, bootstrap)
         quality = prediction_table(prediction, rows, base)
         curve, miscalibration = calibration_curve(prediction)
+    tables = {}
+    if hidden is not None:
+        tables["necessity"] = gain_necessity(hidden, bootstrap)
+        if hidden_elsewhere is not None:
+            others = hidden_elsewhere.assign(learner=hidden_elsewhere["learner"] + bootstrap.n)
+            hidden = pd.concat([hidden, others], ignore_index=True)
+        tables["forgetting"] = forgetting(hidden, skill_names)
     return Measures(
         prediction=quality,
         violations=violation_table(beliefs, bootstrap),
@@ -118,7 +133,8 @@ def measure(
         skills=skill_table(beliefs, base, skill_names),
         conduct=conduct_table(beliefs, bootstrap),
         collapse=collapse_table(beliefs),
-        recovery=recovery_table(beliefs, bootstrap),
+        recovery=recovery_table(beliefs, bootstrap, uncertainty),
+        **tables,
     )
 
 
@@ -140,7 +156,7 @@ def violation_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
     """
     counts, scope = beliefs.counts, "all skills"
     if counts is None:
-        counts, scope = _asked_counts(beliefs.frame), "asked skill"
+        counts, scope = _asked_counts(beliefs), "asked skill"
     by_learner = counts.groupby("learner").sum()
     by_learner = by_learner.reindex(range(bootstrap.n), fill_value=0).astype(float)
     pre = "mastery_pre" in beliefs.frame and "mastery_post" not in beliefs.frame
@@ -166,14 +182,14 @@ def violation_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _asked_counts(frame: pd.DataFrame) -> pd.DataFrame:
+def _asked_counts(beliefs: Beliefs) -> pd.DataFrame:
     """Broken constraints on the mastery of the asked skill, from one opportunity on it to the next,
     as `kt_core.metrics.invariants` counts them on all skills. Steps without a value are no places.
     """
-    parts = []
-    live = "mastery_post" if "mastery_post" in frame else "mastery_pre"
+    frame, parts = beliefs.frame, []
+    live = "mastery_post" if beliefs.has("mastery_post") else "mastery_pre"
     for prefix, column in (("", "mastery_last"), ("filtered_", live)):
-        if column not in frame:
+        if not beliefs.has(column):
             continue
         known = frame[frame[column].notna()]
         mastery = known[column]
@@ -184,13 +200,13 @@ def _asked_counts(frame: pd.DataFrame) -> pd.DataFrame:
         if column == believed_last(frame):
             counts |= {"bounds": ~mastery.between(0, 1), "bounds_n": True}
         parts.append(pd.DataFrame(counts))
-    if "mastery_pre" in frame and "mastery_post" in frame:
+    if beliefs.has("mastery_pre") and beliefs.has("mastery_post"):
         known = frame[frame["mastery_pre"].notna() & frame["mastery_post"].notna()]
         right = known["correct"] == 1
         falls = right & (known["mastery_post"] < known["mastery_pre"])
         columns = {"learner": known["learner"], "filtered_fall_after_correct": falls}
         parts.append(pd.DataFrame(columns | {"filtered_fall_after_correct_n": right}))
-    if "gain" in frame:
+    if beliefs.has("gain"):
         columns = {"learner": frame["learner"], "negative_gains": ~(frame["gain"] >= 0)}
         parts.append(pd.DataFrame(columns | {"negative_gains_n": True}))
     if not parts:
@@ -198,40 +214,78 @@ def _asked_counts(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([part.astype(int) for part in parts]).fillna(0)
 
 
+@dataclass(frozen=True)
+class Question:
+    """A score held against an outcome, row by row, with what anyone else would have scored.
+
+    Attributes
+    ----------
+    sees : pre or post.
+    rows : with `learner` and `skill`; the arrays below have one value for each of them.
+    variants : names of methods of `Association`.
+    nulls, references : other scores by name, for the same outcome.
+    """
+
+    measure: str
+    sees: str
+    rows: pd.DataFrame
+    score: np.ndarray | pd.Series
+    outcome: np.ndarray | pd.Series
+    variants: tuple[str, ...]
+    nulls: dict[str, np.ndarray]
+    references: dict[str, np.ndarray] = field(default_factory=dict)
+
+
 def association_table(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
-    """All associations that the evidence supports, with nulls and references."""
+    """All associations that the beliefs support, with nulls and references."""
     rows, frame = beliefs.predicted, beliefs.frame
     parts = []
-    if len(rows) and "mastery_pre" in rows:
-        variants = ("pooled", "within_skill", "learner_average")
-        parts += _mastery_response(rows, base, bootstrap, variants)
-        parts += _agreement(rows, base, bootstrap)
+    if len(rows) and beliefs.has("mastery_pre"):
+        nulls = step_nulls(rows, base, post=False)
+        question = Question(
+            "mastery-response",
+            "pre",
+            rows,
+            rows["mastery_pre"],
+            rows["correct"].to_numpy(float),
+            ("pooled", "within_skill", "learner_average"),
+            nulls,
+            {"model's own prediction": rows["predicted"]},
+        )
+        parts += [_associate(question, bootstrap), _agreement(rows, nulls, bootstrap)]
     if beliefs.middle is not None:
-        parts += _prospective(beliefs, base, bootstrap)
-    if "gain" in frame:
-        references = {"true gain": frame["true_gain"]} if "true_gain" in frame else {}
-        variants = ("pooled", "within_skill")
-        gains = ("gain-correctness", "post", frame, frame["gain"], frame["correct"])
-        parts += [_associate(*gains, bootstrap, variants, gain_nulls(frame, base), references)]
-    if len(rows) and "mastery_post" in rows:
-        after = ("mastery-prediction", "post", rows, rows["mastery_post"], rows["predicted"])
-        nulls = step_nulls(rows, base, post=True)
-        parts += [_associate(*after, bootstrap, ("skill_average", "pooled"), nulls, {})]
+        parts += [_associate(q, bootstrap) for q in _prospective(beliefs, base)]
+    if beliefs.has("gain"):
+        references = {"true gain": frame["true_gain"]} if beliefs.has("true_gain") else {}
+        question = Question(
+            "gain-correctness",
+            "post",
+            frame,
+            frame["gain"],
+            frame["correct"],
+            ("pooled", "within_skill"),
+            gain_nulls(frame, base),
+            references,
+        )
+        parts.append(_associate(question, bootstrap))
+    if len(rows) and beliefs.has("mastery_post"):
+        question = Question(
+            "mastery-prediction",
+            "post",
+            rows,
+            rows["mastery_post"],
+            rows["predicted"],
+            ("skill_average", "pooled"),
+            step_nulls(rows, base, post=True),
+        )
+        parts.append(_associate(question, bootstrap))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _mastery_response(
-    rows: pd.DataFrame, base: np.ndarray, bootstrap: Bootstrap, variants: tuple[str, ...]
-) -> list[pd.DataFrame]:
-    correct = rows["correct"].to_numpy(float)
-    before = ("mastery-response", "pre", rows, rows["mastery_pre"], correct, bootstrap, variants)
-    nulls = step_nulls(rows, base, post=False)
-    return [_associate(*before, nulls, {"model's own prediction": rows["predicted"]})]
-
-
-def _agreement(rows: pd.DataFrame, base: np.ndarray, bootstrap: Bootstrap) -> list[pd.DataFrame]:
+def _agreement(
+    rows: pd.DataFrame, nulls: dict[str, np.ndarray], bootstrap: Bootstrap
+) -> pd.DataFrame:
     """Degree of agreement, among learners at the same opportunity of a skill, and of an item."""
-    nulls = step_nulls(rows, base, post=False)
     # Time index and counter order learners at the same opportunity; the other nulls are ties.
     predictors = {
         "model": ("model", rows["mastery_pre"]),
@@ -256,7 +310,7 @@ def _agreement(rows: pd.DataFrame, base: np.ndarray, bootstrap: Bootstrap) -> li
             own = values if own is None else own
             row = {"measure": "degree of agreement", "variant": variant, "sees": "pre"}
             table.append(row | _against(own, values, name, kind, bootstrap, pairs, rows))
-    return [pd.DataFrame(table)]
+    return pd.DataFrame(table)
 
 
 def _against(
@@ -277,7 +331,7 @@ def _against(
     return row | {"entries": entries, "learners": learners, "draws": values}
 
 
-def _prospective(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) -> list[pd.DataFrame]:
+def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
     """State at the middle of a sequence against correctness in its second half."""
     frame = beliefs.frame
     half = frame.groupby("sequence")["step"].transform("size") // 2
@@ -305,56 +359,33 @@ def _prospective(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) -> li
     groups = pairs.groupby("sequence")
     whole = whole.assign(learner=groups["learner"].first(), attempts=groups["attempts"].sum())
     whole = whole[whole["attempts"] >= LATER_PER_LEARNER].assign(skill=0)
+    pooled, alone = ("pooled", "within_skill"), ("pooled",)
+    name, state, outcome = "prospective validity, learner", "state", "outcome"
+    skill_nulls, whole_nulls = (
+        dict(nulls.loc[per_skill.index].items()),
+        dict(whole[[*nulls]].items()),
+    )
+    pair = f"{name} x skill", "pre", per_skill, per_skill[state], per_skill[outcome], pooled
     return [
-        _associate(
-            "prospective validity, learner x skill",
-            "pre",
-            per_skill,
-            per_skill["state"],
-            per_skill["outcome"],
-            bootstrap,
-            ("pooled", "within_skill"),
-            dict(nulls.loc[per_skill.index].items()),
-            {},
-        ),
-        _associate(
-            "prospective validity, learner",
-            "pre",
-            whole,
-            whole["state"],
-            whole["outcome"],
-            bootstrap,
-            ("pooled",),
-            dict(whole[list(nulls)].items()),
-            {},
-        ),
+        Question(*pair, skill_nulls),
+        Question(name, "pre", whole, whole[state], whole[outcome], alone, whole_nulls),
     ]
 
 
-def _associate(
-    measure: str,
-    sees: str,
-    rows: pd.DataFrame,
-    score: np.ndarray | pd.Series,
-    outcome: np.ndarray | pd.Series,
-    bootstrap: Bootstrap,
-    variants: tuple[str, ...],
-    nulls: dict[str, np.ndarray],
-    references: dict[str, np.ndarray],
-) -> pd.DataFrame:
+def _associate(question: Question, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Each score's association with the outcome, and the model's lead over it."""
+    rows, outcome = question.rows, np.asarray(question.outcome, float)
     learner, skill = rows["learner"].to_numpy(), rows["skill"].to_numpy()
-    predictors = [("model", "model", score)]
-    predictors += [(name, "null", x) for name, x in nulls.items()]
-    predictors += [(name, "reference", x) for name, x in references.items()]
+    scores = [("model", "model", question.score)]
+    scores += [(name, "null", x) for name, x in question.nulls.items()]
+    scores += [(name, "reference", x) for name, x in question.references.items()]
     table, own = [], {}
-    for name, kind, x in predictors:
-        association = Association(
-            np.asarray(x, float), np.asarray(outcome, float), learner, skill, bootstrap
-        )
-        for variant in variants:
+    for name, kind, x in scores:
+        association = Association(np.asarray(x, float), outcome, learner, skill, bootstrap)
+        for variant in question.variants:
             values = getattr(association, variant)()
             own.setdefault(variant, values)
-            row = {"measure": measure, "variant": variant, "sees": sees}
+            row = {"measure": question.measure, "variant": variant, "sees": question.sees}
             against = _against(
                 own[variant], values, name, kind, bootstrap, association.entries, rows
             )

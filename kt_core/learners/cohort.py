@@ -10,20 +10,22 @@ from kt_core.base.errors import KTError, brief
 from kt_core.base.values import convert, names_of
 from kt_core.data import Splits
 from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
 from kt_core.uncertainty import Uncertainty
 
 RULES = ("growth quartiles", "steepest", "flattest", "stuck", "most revised", "longest")
-STUCK_ANSWERS = 8  # on one skill, before anybody is looked at as stuck
 
 
-def rank_learners(beliefs: Beliefs, rule: str, minimum: int = 20) -> list[int]:
+def rank_learners(
+    beliefs: Beliefs, rule: str, minimum: int = 20, uncertainty: Uncertainty | None = None
+) -> list[int]:
     """First sequences of learners in the order of a rule, not of luck.
 
     Only sequences of at least `minimum` steps are ranked (of at least 3 where none is that long).
     ``steepest`` and ``flattest`` go by mean growth of mastery on the skills practised, ``stuck`` by
-    the lowest mastery at the end on a skill with at least 8 answers (others are left out),
+    the lowest mastery on a skill that they are stuck on (`standing`; others are left out),
     ``most revised`` by how far what was believed then was from what is believed at the end, and
     ``longest`` by steps. Ties: the first in the data.
 
@@ -42,7 +44,10 @@ def rank_learners(beliefs: Beliefs, rule: str, minimum: int = 20) -> list[int]:
     if rule in ("steepest", "flattest", "growth quartiles"):
         score = (pairs.last() - pairs.first()).groupby(by).mean()
     elif rule == "stuck":
-        score = -pairs.last()[pairs.size() >= STUCK_ANSWERS].groupby(by).min()
+        table = standing(beliefs, uncertainty)
+        lowest = table[table["verdict"] == "stuck"].groupby("learner")["mastery"].min()
+        own = frame.groupby(by)["learner"].first().map(lowest)
+        score = -own.dropna()
     elif rule == "most revised":
         score = (frame["mastery_post"] - frame[last]).abs().groupby(frame[by]).mean()
     elif rule == "longest":
@@ -53,13 +58,19 @@ def rank_learners(beliefs: Beliefs, rule: str, minimum: int = 20) -> list[int]:
     return [int(i) for i in score.sort_values(ascending=ascending, kind="stable").index]
 
 
-def choose_learners(beliefs: Beliefs, rule: str = "growth quartiles", minimum: int = 20):
+def choose_learners(
+    beliefs: Beliefs,
+    rule: str = "growth quartiles",
+    minimum: int = 20,
+    uncertainty: Uncertainty | None = None,
+) -> list[int]:
     """Sequences of three learners to show: the first of `rank_learners`, or for
     ``growth quartiles`` those at 25, 50 and 75 % of mean growth."""
-    ranked = rank_learners(beliefs, rule, minimum)
+    ranked = rank_learners(beliefs, rule, minimum, uncertainty)
     if not ranked:
         raise KTError(
-            f"rule {rule!r}: no learner has {STUCK_ANSWERS} answers on one skill; choose another"
+            f"rule {rule!r}: no learner is stuck (at least {MINIMUM} answers on a skill, mastery "
+            f"surely below {WEAK}, growth below {STILL}); choose another rule"
         )
     if rule != "growth quartiles":
         return ranked[:3]
@@ -120,7 +131,7 @@ def learner_frame(
         For a horizon that the history does not have.
     """
     s = getattr(splits, split)
-    if model.on_path:
+    if model.whole_histories:
         whole = s.whole()
         sequence = int(np.searchsorted(whole.starts, s.starts[sequence], side="right")) - 1
         s = whole
@@ -136,7 +147,7 @@ def learner_frame(
     )
     with torch.no_grad():
         states = model.forward_with_states(asked_ids, *inputs)
-        believed = model.trajectory_at(states, asked_ids, torch.tensor([horizon - 1]))
+        believed = model.heads.trajectory_at(states, asked_ids, torch.tensor([horizon - 1]))
     practised = np.unique(skills)
     asked = skills[:, None] == practised
     step = np.arange(1, T + 1)
@@ -208,32 +219,30 @@ def final_mastery(beliefs: Beliefs, names: tuple[str, ...], most: int = 20) -> p
 
 
 def skill_growth(
-    beliefs: Beliefs, names: tuple[str, ...], most: int = 20, resamples: int = 500
+    beliefs: Beliefs,
+    names: tuple[str, ...],
+    most: int = 20,
+    resamples: int = 500,
+    uncertainty: Uncertainty | None = None,
 ) -> pd.DataFrame:
     """How far learners came on each of the `most` practised skills, 95 % over learners.
 
     Growth is the trajectory's, from the first to the last answer on the skill, of learners with at
-    least two. A learner counts as stuck with at least 8 answers, mastery below 0.5 at the end and
-    growth below 0.1: a description of what the model believes, not a diagnosis.
+    least two. Who is stuck: `kt_core.learners.standing.verdict`, a description of what the model
+    believes, not a diagnosis.
 
     Returns
     -------
     Columns `skill`, `growth`, `low`, `high`, `learners`, `stuck` (share of those with at least 8
     answers; NaN where there are fewer than 10), `practised` (how many these are).
     """
-    frame = beliefs.frame
-    last = believed_last(frame)
-    top = frame["skill"].value_counts().index[:most]
-    groups = frame[frame["skill"].isin(top)].groupby(["skill", "learner"])[last]
-    pairs = pd.DataFrame(
-        {"end": groups.last(), "growth": groups.last() - groups.first(), "answers": groups.size()}
-    ).reset_index()
+    top = beliefs.frame["skill"].value_counts().index[:most]
+    table = standing(beliefs, uncertainty)
+    table = table[table["skill"].isin(top) & (table["answers"] >= 2)]
     rows = []
-    for skill, part in pairs[pairs["answers"] >= 2].groupby("skill"):
-        bootstrap = Bootstrap(len(part), resamples)
-        e = bootstrap.mean(part["growth"].to_numpy(), bounds=(-1, 1))
-        long = part[part["answers"] >= STUCK_ANSWERS]
-        stuck = ((long["end"] < 0.5) & (long["growth"] < 0.1)).mean()
+    for skill, part in table.groupby("skill"):
+        e = Bootstrap(len(part), resamples).mean(part["growth"].to_numpy(), bounds=(-1, 1))
+        judged = part[part["answers"] >= MINIMUM]
         rows.append(
             {
                 "skill": names[skill],
@@ -241,8 +250,8 @@ def skill_growth(
                 "low": e.low,
                 "high": e.high,
                 "learners": len(part),
-                "stuck": stuck if len(long) >= 10 else np.nan,
-                "practised": len(long),
+                "stuck": (judged["verdict"] == "stuck").mean() if len(judged) >= 10 else np.nan,
+                "practised": len(judged),
             }
         )
     columns = ["skill", "growth", "low", "high", "learners", "stuck", "practised"]
@@ -255,7 +264,7 @@ def transfer_shares(
 ) -> pd.DataFrame | None:
     """What part of a gain on one skill (row) reaches another (column), for the `most` practised
     skills; None where the model has no transfer."""
-    if not model.on_path or model.heads.transfer is None:
+    if getattr(model.heads, "transfer", None) is None:
         return None
     top = beliefs.frame["skill"].value_counts().index[:most]
     shares = model.heads.shares().detach().numpy()[np.ix_(top, top)]

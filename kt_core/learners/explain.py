@@ -57,7 +57,7 @@ def explain(
     q, r, i = (x[:step] for x in (q, r, i))  # no later answer has a say
     skills, responses, items = (torch.from_numpy(x)[None] for x in (q, r, i))
     context, value, d = model.encode(skills, responses, items)
-    path = model.path(context, value, skills, d, every_pair=False)
+    path = model.heads.terms(context, value, skills, d, every_pair=False)
     t, asked = step - 1, q[step - 1]
     added = model.heads.contributions(path.gains, skills)[0, t, :t].numpy()
     known = (x[:, :t] for x in (context, skills, path.gains_before))

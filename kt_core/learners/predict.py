@@ -9,8 +9,27 @@ import torch
 from kt_core.base.errors import KTError
 from kt_core.data import Sequences
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import evaluate
+from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.learners.standing import current
 from kt_core.runs.run import Run
+
+
+def believed(run: Run, dataset: Dataset) -> Beliefs:
+    """What a run believes about histories of any length, of learners that it need not know.
+
+    Raises
+    ------
+    KTError
+        For a skill that the run does not know.
+    """
+    sequences = Sequences.of(dataset.table, run.vocabulary, run.config.data.chunk, min_length=1)
+    return evaluate(run.model, sequences, flips=False)
+
+
+def named(table: pd.DataFrame, beliefs: Beliefs, run: Run) -> pd.DataFrame:
+    """A table with the learners' ids and the skills' names in place of their numbers."""
+    skills = np.asarray(run.vocabulary.skills, object)
+    return table.assign(learner=beliefs.learners[table["learner"]], skill=skills[table["skill"]])
 
 
 def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFrame:
@@ -24,38 +43,16 @@ def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFra
     Returns
     -------
     One row per learner and skill, in the order of the data: `learner`, `skill`, `mastery` (the
-    filtered state: all answers seen, none to come), `low`, `high` (95 %, `kt_core.uncertainty`; only
-    `retrospective` has them), `opportunities` on the skill and `steps` in all.
+    filtered state: all answers seen, none to come), `low`, `high` (95 %, `kt_core.uncertainty`;
+    only `retrospective` has them), `opportunities` on the skill and `steps` in all.
 
     Raises
     ------
     KTError
         For a skill that the run does not know.
     """
-    config, vocabulary = run.config.data, run.vocabulary
-    table = dataset.table
-    sequences = Sequences.of(table, vocabulary, config.chunk, min_length=1)
-    beliefs = evaluate(run.model, sequences, flips=False)
-    last = np.flatnonzero(np.append(sequences.learner[1:] != sequences.learner[:-1], True))
-    C, L = len(vocabulary.skills), len(sequences.learners)
-    pair = beliefs.frame["learner"].to_numpy() * C + beliefs.frame["skill"].to_numpy()
-    opportunities = np.bincount(pair, minlength=L * C).reshape(L, C)
-    learner, skill = np.nonzero(opportunities >= (0 if every_skill else 1))
-    result = pd.DataFrame(
-        {
-            "learner": sequences.learners[learner],
-            "skill": np.asarray(vocabulary.skills, object)[skill],
-            "mastery": beliefs.final[last][learner, skill].astype(float),
-            "opportunities": opportunities[learner, skill],
-            "steps": opportunities.sum(axis=1)[learner],
-        }
-    )
-    if run.uncertainty is not None:
-        counts = result["opportunities"].to_numpy(), result["steps"].to_numpy()
-        low, high = run.uncertainty.interval(result["mastery"].to_numpy(), *counts)
-        result.insert(3, "low", low)
-        result.insert(4, "high", high)
-    return result
+    beliefs = believed(run, dataset)
+    return named(current(beliefs, run.uncertainty, every_skill), beliefs, run)
 
 
 class LiveLearner:
@@ -101,7 +98,7 @@ class LiveLearner:
         self._skill(skill)
         self._states()  # says so where there is no history yet
         size = self.run.config.data.chunk
-        begin = 0 if self.run.model.on_path else (len(self.history) - 1) // size * size
+        begin = 0 if self.run.model.whole_histories else (len(self.history) - 1) // size * size
         q, r, i = self._tensors([*self.history[begin:], (skill, 0, item)])
         with torch.no_grad():
             return float(self.run.model(q, r, i)[0, -1].sigmoid())
@@ -111,7 +108,9 @@ class LiveLearner:
             raise KTError("no answers yet: mastery is read from answers")
         model, chunk = self.run.model, self.run.config.data.chunk
         columns, start = self._tensors(self.history), None
-        size = len(self.history) if model.on_path else chunk  # as `evaluate` reads histories
+        size = (
+            len(self.history) if model.whole_histories else chunk
+        )  # as `evaluate` reads histories
         for begin in range(0, len(self.history), size):
             q, r, i = (x[:, begin : begin + size] for x in columns)
             with torch.no_grad():

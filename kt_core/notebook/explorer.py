@@ -74,7 +74,7 @@ class Explorer:
     def _list_learners(self) -> None:
         rule = self.rule.value
         if rule not in self._ranked:
-            self._ranked[rule] = rank_learners(self.beliefs, rule)
+            self._ranked[rule] = rank_learners(self.beliefs, rule, uncertainty=self.run.uncertainty)
         names = [(learner_name(self.splits, self.split, i), i) for i in self._ranked[rule]]
         found = [pair for pair in names if self.search.value.strip() in pair[0]]
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from IPython import get_ipython
@@ -36,7 +35,8 @@ def in_jupyterlab() -> bool:
 @contextlib.contextmanager
 def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     """Run a notebook in a scratch folder; gives the executed notebook's path."""
-    papermill = _papermill()
+    import papermill  # takes seconds to load
+
     source = NOTEBOOKS / f"{name}.ipynb"
     if not source.is_file():
         raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
@@ -73,21 +73,6 @@ def keep(notebook: Path, folder: Path, name: str = "") -> None:
     """Copy an executed notebook into the folder of a run, under its own name or another."""
     target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
     copy(notebook, target)
-
-
-def _papermill() -> ModuleType:
-    """papermill, which takes seconds to load: most of them jsonschema's grammar of web addresses,
-    which it can do without and no notebook needs."""
-    grammar = "rfc3987_syntax"
-    absent = grammar not in sys.modules
-    if absent:
-        sys.modules[grammar] = None  # an import of it fails, which jsonschema allows for
-    try:
-        import papermill
-    finally:
-        if absent:
-            del sys.modules[grammar]
-    return papermill
 
 
 def _literally(path: Path) -> str:

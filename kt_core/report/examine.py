@@ -14,14 +14,13 @@ from kt_core.config import ReportConfig
 from kt_core.data import Splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
-from kt_core.evaluation.masked import forgetting, gain_necessity, hidden_answers
+from kt_core.evaluation.masked import hidden_answers
 from kt_core.evaluation.measures import Measures, measure
-from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
+from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
 from kt_core.runs.find import open_run
 from kt_core.runs.run import Run
-from kt_core.uncertainty import coverage
 
 
 @dataclass
@@ -87,32 +86,27 @@ def examine(path: str | Path, split: str = "test") -> Examined:
         )
     beliefs = evaluate(run.model, getattr(splits, split))
     beliefs = add_ceiling(beliefs, splits, split, run.config.data.chunk)
-    report, names = run.config.report, splits.vocabulary.skills
-    measures = measure(beliefs, training_rates(splits), names, report.bootstrap, report.seed)
-    if run.model.on_path:
-        answers = hidden_answers(run.model, getattr(splits, split))
-        bootstrap = Bootstrap(len(beliefs.learners), report.bootstrap, report.seed)
-        measures.necessity = gain_necessity(answers, bootstrap)
+    report, model = run.config.report, run.model
+    hidden = elsewhere = None
+    if model.on_path:
+        hidden = hidden_answers(model, getattr(splits, split))
         if split == "test":  # neither split has trained anything; together they see more
-            more = hidden_answers(run.model, splits.valid)
-            more["learner"] += len(beliefs.learners)
-            answers = pd.concat([answers, more], ignore_index=True)
-        measures.forgetting = forgetting(answers, names)
-        if "true_mastery" in beliefs.frame and run.uncertainty is not None:
-            row = _coverage(beliefs, run, bootstrap)
-            measures.recovery = pd.concat([measures.recovery, row], ignore_index=True)
+            elsewhere = hidden_answers(model, splits.valid)
+    measures = measure(
+        beliefs,
+        training_rates(splits),
+        splits.vocabulary.skills,
+        report.bootstrap,
+        report.seed,
+        hidden,
+        elsewhere,
+        run.uncertainty,
+    )
     valid = beliefs if split == "valid" else evaluate(run.model, splits.valid, flips=False)
     rows = valid.predicted
     nulls = step_nulls(rows, training_rates(splits), post=False)
     aucs = (_auc(valid, p, report) for p in (rows["predicted"], nulls["success counter"]))
     return Examined(run, splits, split, beliefs, measures, *aucs)
-
-
-def _coverage(beliefs: Beliefs, run: Run, bootstrap: Bootstrap) -> pd.DataFrame:
-    frame = beliefs.frame
-    share = bootstrap.row_mean(coverage(frame, run.uncertainty), frame["learner"], (0, 1))
-    table = tidy({"mastery, share of 95 % intervals that hold the truth": share}, "quantity")
-    return table.assign(sees="post", predictor="model")
 
 
 def paired_aucs(examined: list[Examined]) -> list[Estimate]:

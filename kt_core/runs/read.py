@@ -26,6 +26,14 @@ from kt_core.runs.shapes import shapes
 from kt_core.uncertainty import Uncertainty
 
 MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
+RETIRED = {  # settings of version 0.1 that are gone, and the value that did nothing
+    "loss.revision": 0.0,
+    "loss.drift": 0.0,
+    "loss.price": 0.0,
+    "train.horizon": "last",
+    "train.compile": False,
+}
+RENAMED = {"heads.raw_doubt": "heads.raw_prior_strength"}  # weights of version 0.1
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
 
 
@@ -62,8 +70,7 @@ def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
     saved = read_json(path)
     try:
         raw = saved["config"]
-        raw["model"].setdefault("evidence", False)  # runs older than the setting
-        config = from_dict(raw)
+        config = from_dict(_without_retired(raw))
         skills = _skills(saved["skills"])
     except KTError as error:
         raise KTError(f"{path}: {error}") from None
@@ -85,11 +92,11 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
     wanted = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
     try:
         with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            slices = {RENAMED.get(n, n): file.get_slice(n) for n in file.keys()}  # noqa: SIM118
             found = {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()}
         if differs := _difference(wanted, found):
             raise KTError(f"{path}: of another model than config.json says ({differs})")
-        weights = load_file(path)
+        weights = {RENAMED.get(name, name): w for name, w in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise KTError(
             f"{path}: damaged ({reason(error)}); train again, or restore the file"
@@ -103,15 +110,16 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
 
 
 def read_uncertainty(folder: Path) -> Uncertainty | None:
-    """What `uncertainty.json` says; None where there is none.
+    """What `uncertainty.json` (in version 0.1, `spread.json`) says; None where there is none.
 
     Raises
     ------
     KTError
         When it is there and does not hold three finite numbers.
     """
-    file = folder / "uncertainty.json"
-    if not file.is_file():
+    names = (folder / name for name in ("uncertainty.json", "spread.json"))
+    file = next((file for file in names if file.is_file()), None)
+    if file is None:
         return None
     weights = read_json(file).get("log_concentration")
     numbers = isinstance(weights, list) and all(type(w) in (int, float) for w in weights)
@@ -139,6 +147,19 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         if len(table) and table[name].dtype.kind not in "ifb":
             raise KTError(f"{path}: column {brief(name)} holds other things than numbers")
     return table
+
+
+def _without_retired(raw: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run of version 0.1 in today's settings."""
+    for name, neutral in RETIRED.items():
+        section, key = name.split(".")
+        value = raw[section].pop(key, neutral)
+        if value != neutral:
+            raise KTError(
+                f"{name} = {brief(value)}: this setting was an experiment of version 0.1 and is "
+                "gone; read the run with that version, or train again without it"
+            )
+    return raw
 
 
 def _skills(names: Any) -> tuple[str, ...]:

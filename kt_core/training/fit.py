@@ -41,9 +41,10 @@ class NextStep(L.LightningModule):
     Attributes
     ----------
     steps : of an epoch.
+    idle_parameters : whether the loss may leave some without a gradient.
     """
 
-    steps = 1
+    steps, idle_parameters = 1, False
 
     def __init__(self, model: nn.Module, config: TrainConfig):
         super().__init__()
@@ -130,11 +131,6 @@ class NextStep(L.LightningModule):
         """Go on with them."""
         self._sums = dict(checkpoint["loss_sums"])
 
-    def on_train_start(self) -> None:
-        """Compile the encoder where that is wanted, after the average has copied the model."""
-        if self.settings.compile:
-            self.model.encoder.compile(dynamic=True)
-
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float, gradient_clip_algorithm: Any = None
     ) -> None:
@@ -195,7 +191,9 @@ def fit(
         accelerator=accelerator(t.accelerator),
         devices=local,
         num_nodes=world // local,
-        strategy=_strategy(module) if world > 1 else "auto",
+        strategy=DDPStrategy(find_unused_parameters=module.idle_parameters)
+        if world > 1
+        else "auto",
         max_epochs=t.epochs,
         gradient_clip_val=t.clip,
         logger=logger,
@@ -237,12 +235,6 @@ def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) 
         return floor + (1 - floor) * progress / warm_up
     fall = (progress - warm_up) / (1 - warm_up)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fall))
-
-
-def _strategy(module: NextStep) -> DDPStrategy:
-    # Beside the mastery path, heads that no loss reads are left without a gradient.
-    idle = not getattr(module.model, "on_path", True)
-    return DDPStrategy(find_unused_parameters=idle)
 
 
 def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:

@@ -39,12 +39,17 @@ COPIES = 5  # of the weights in training: themselves, gradients, Adam's two mome
 
 @dataclass
 class LastStep:
-    """Detached states of the last training step, for the monitor; None where not computed."""
+    """Detached states of the last training step, for the monitor.
+
+    Attributes
+    ----------
+    states : filtered mastery, trajectory and gains, [B, T, C]; None where no loss needed them.
+    """
 
     logits: Tensor
     context: Tensor
     value: Tensor
-    states: tuple[Tensor, Tensor, Tensor] | None = None  # filtered, trajectory, gains
+    states: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class KTModule(NextStep):
@@ -53,22 +58,37 @@ class KTModule(NextStep):
     def __init__(self, model: GainAKT2, config: RunConfig):
         super().__init__(model, config.train)
         self.config = config
+        self.idle_parameters = not model.on_path  # heads next to the prediction that no loss reads
         self.last_step: LastStep | None = None
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """All terms, unweighted; keeps the detached states for the monitor."""
+        return self._path_terms(batch) if self.model.on_path else self._side_terms(batch)
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """BCE plus each auxiliary term by its weight."""
         weights = self.config.loss.active
         return terms["bce"] + sum(w * terms[name] for name, w in weights.items() if name in terms)
 
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """All terms; keeps the detached states for the monitor."""
+    def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
+        model, t = self.model, self.config.train
+        q, r, valid = batch.skills, batch.responses, batch.valid
+        hidden = hide(valid, t.hide, t.hide_in)
+        context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        path = model.heads.terms(context, value, q, d)
+        logits = path.next_step()
+        self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
+        return {
+            "bce": losses.next_step(logits, r, valid),
+            **losses.path_terms(self.config.loss, model, path, batch, hidden, valid.sum(1) - 1),
+        }
+
+    def _side_terms(self, batch: Batch) -> dict[str, Tensor]:
         weights, model = self.config.loss, self.model
         q, r, valid = batch.skills, batch.responses, batch.valid
-        if model.on_path:
-            return self._path_terms(batch)
         if not weights.active:
             context, value, _ = model.encode(q, r)
-            logits = model.predict_next(context, value, q)
+            logits = model.heads.next_logits(context, value, q)
             self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
             return {"bce": losses.next_step(logits, r, valid)}
         s = model.forward_with_states(q, r)
@@ -77,22 +97,6 @@ class KTModule(NextStep):
         return {
             "bce": losses.next_step(s.logits, r, valid),
             **losses.auxiliary(weights, s, q, r, valid),
-        }
-
-    def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
-        model, t = self.model, self.config.train
-        q, r, valid = batch.skills, batch.responses, batch.valid
-        hidden = hide(valid, t.hide, t.hide_in)
-        context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
-        path = model.path(context, value, q, d)
-        logits = path.next_step()
-        self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
-        horizon = valid.sum(1) - 1
-        if t.horizon == "random":
-            horizon = (torch.rand(len(q), device=q.device) * valid.sum(1)).long()
-        return {
-            "bce": losses.next_step(logits, r, valid),
-            **losses.path_terms(self.config.loss, model, path, batch, hidden, horizon),
         }
 
 

@@ -15,6 +15,7 @@ from kt_core.notebook import headless
 from kt_core.presets import configure, preset
 from kt_core.runs.find import NAME, run_folder
 from kt_core.studies import benchmark, sweeps
+from kt_core.studies.cells import stored
 
 HUGE = 10**5000  # Python itself does not write such numbers
 TAG = "!!python/object/apply:os.mkdir ['{}']"
@@ -228,11 +229,11 @@ def test_a_run_compared_with_itself_and_a_file_as_a_run(trained, tmp_path, capsy
     ("content", "words"),
     [
         (b"PAR1 and then nothing", "not a readable Parquet file"),
-        (None, "no cell of the benchmark (no dataset"),
+        (None, "not a cell of the benchmark (no dataset"),
     ],
 )
 def test_a_store_with_something_else_in_it(tmp_path, capsys, content, words):
-    file = tmp_path / f"{benchmark.plan()[0].name}.parquet"
+    file = stored(benchmark.plan()[0], tmp_path)
     if content is None:
         pd.DataFrame({"fingerprint": ["x"]}).to_parquet(file)
     else:

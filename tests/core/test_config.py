@@ -45,7 +45,7 @@ def test_a_mode_brings_its_own_loss_weights_unless_they_are_named():
     assert with_overrides(side, {"model.mode": "retrospective"}).loss == MASTERY_PATH
     named = {"model.mode": "cumulative", "loss": "bce", "loss.sparsity": 0.5}
     assert with_overrides(base, named).loss == dataclasses.replace(BCE_ONLY, sparsity=0.5)
-    for mode, term in (("retrospective", "sparsity"), ("projection", "drift")):
+    for mode, term in (("retrospective", "sparsity"), ("projection", "forecast")):
         with pytest.raises(KTError, match=f"loss.{term} is not a term of mode '{mode}'"):
             with_overrides(base, {"model.mode": mode, f"loss.{term}": 0.1})
 

@@ -115,8 +115,9 @@ def test_what_is_no_number_says_nothing():
     assert got.tolist() == [0.0, big, -big, 0.5]
     case = Case("cumulative", "ordinary", torch.float32, steps=1, skills=5, seed=0)
     heads, lost = extreme_model(case, _seeded(0)).heads, torch.full((1, 3, 8), torch.nan)
-    mastery, gains = heads.read(lost, lost)
-    assert (mastery == 0).all() and (gains == 0).all()
+    skills = torch.zeros(1, 3, dtype=torch.long)
+    states = heads.states(lost, lost, skills, None, torch.tensor([2]))
+    assert (states.filtered == 0).all() and (states.gains == 0).all()
 
 
 def _seeded(seed):

@@ -53,7 +53,7 @@ def test_later_answers_never_change_earlier_outputs(mode, position):
             assert torch.equal(a[:, :t], b[:, :t]), name
         if mode == "retrospective":
             a, b = (
-                model.path(s.context, s.value, x).belief[:, :t, : t + 1]
+                model.heads.terms(s.context, s.value, x).belief[:, :t, : t + 1]
                 for s, x in ((before, q), (after, q2))
             )
             assert torch.equal(a, b) and torch.equal(before.belief[:, :t], after.belief[:, :t])

@@ -17,7 +17,7 @@ from test_odd_readers import histories, stored_histories
 
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
-from kt_core.config import DataConfig, options, with_overrides
+from kt_core.config import DataConfig, with_overrides
 from kt_core.data import load_dataset, make_splits, pseudonyms
 from kt_core.data.formats.readers import read_table
 from kt_core.data.pseudonyms import KEY, Pseudonyms, key_file
@@ -25,7 +25,6 @@ from kt_core.data.store import convert as conversion
 from kt_core.data.store.read import stored_splits
 from kt_core.runs.find import open_run
 from kt_core.studies.audit import audit_files
-from kt_core.studies.benchmark.cells import LATER, Cell
 from kt_core.training.train import train
 
 SECRET = "0123456789abcdef-one"
@@ -217,13 +216,3 @@ def test_pseudonyms_are_keyed_readable_and_told_apart_from_the_fingerprint():
     assert one[0] == one[2] != one[1] and not set(one) & set(other)
     assert one.str.fullmatch("[0-9a-f]{12}").all()
     assert not one.str.startswith(Pseudonyms(SECRET).fingerprint).any()
-
-
-def test_settings_that_came_later_leave_finished_cells_valid(monkeypatch):
-    defaults = options()
-    assert all(defaults[f"{part}.{name}"] == value for (part, name), value in LATER.items())
-    cell = Cell("simulated", "DKT")
-    monkeypatch.setitem(LATER, ("data", "pseudonymise"), True)
-    other = cell.fingerprint
-    monkeypatch.undo()
-    assert cell.fingerprint != other

@@ -14,27 +14,29 @@ from hypothesis import strategies as st
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.data import Dataset
-from kt_core.learners import classroom
+from kt_core.learners import classroom, cohort
 from kt_core.learners.classroom import pages, tables
-from kt_core.learners.predict import predict
+from kt_core.learners.predict import believed, named, predict
+from kt_core.learners.standing import standing, verdict
 from kt_core.runs.find import open_run
+from kt_core.uncertainty import Uncertainty
 
 share = st.floats(0, 1)
 
 
 @given(answers=st.integers(0, 7), low=share, high=share, growth=share)
 def test_nothing_is_said_on_a_handful_of_answers(answers, low, high, growth):
-    assert tables.verdict(answers, low, high, growth) == "too few answers"
+    assert verdict(answers, low, high, growth) == "too few answers"
 
 
 @given(answers=st.integers(8, 100), ends=st.tuples(share, share), growth=share, less=share)
 def test_verdicts_follow_the_stated_rule(answers, ends, growth, less):
     low, high = sorted(ends)
-    said = tables.verdict(answers, low, high, growth)
+    said = verdict(answers, low, high, growth)
     assert (said == "stuck") == (high < 0.5 and growth < 0.1)
     assert (said == "ready") == (low > 0.8)
     if said == "stuck":  # less mastery does not make anybody less stuck
-        assert tables.verdict(answers, low * less, high * less, growth) == "stuck"
+        assert verdict(answers, low * less, high * less, growth) == "stuck"
 
 
 def rows(**columns):
@@ -47,8 +49,8 @@ def test_next_practice_puts_help_first_and_leaves_out_what_is_ready():
         verdict=["ready", "learning", "too few answers", "stuck", "learning"],
         mastery=[0.95, 0.7, 0.2, 0.3, 0.6],
     )
-    assert classroom.next_practice(table, 5)["skill"].tolist() == ["s3", "s4", "s1", "s2"]
-    assert classroom.next_practice(table[:1]).empty
+    assert tables.next_practice(table, 5)["skill"].tolist() == ["s3", "s4", "s1", "s2"]
+    assert tables.next_practice(table[:1]).empty
 
 
 def test_next_for_class_counts_learners_with_enough_answers_alone():
@@ -60,10 +62,10 @@ def test_next_for_class_counts_learners_with_enough_answers_alone():
             "mastery": [0.6, 0.3, 0.5, 0.1, 0.9],
         }
     )
-    found = classroom.next_for_class(table).set_index("skill")
+    found = tables.next_for_class(table).set_index("skill")
     assert found.index.tolist() == ["a", "b"]  # everybody on c is ready
     assert found["learners"].tolist() == [2, 1] and found["stuck"].tolist() == [1, 0]
-    assert classroom.next_for_class(table[:0]).empty
+    assert tables.next_for_class(table[:0]).empty
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,8 @@ def run_and_data(trained):
 
 def test_standing_is_what_predict_says_and_what_was_answered(run_and_data):
     run, data = run_and_data
-    table = classroom.standing(run, data)
+    beliefs = believed(run, data)
+    table = named(standing(beliefs, run.uncertainty), beliefs, run)
     now = predict(run, data)
     assert len(table) == len(now)
     both = table.merge(now, on=["learner", "skill"], suffixes=("", "_now"))
@@ -87,13 +90,31 @@ def test_standing_is_what_predict_says_and_what_was_answered(run_and_data):
     assert (table["growth"] >= -1e-6).all()
 
 
+def test_a_teacher_and_a_researcher_see_the_same_learners_stuck(run_and_data):
+    run, data = run_and_data
+    beliefs = believed(run, data)
+    sure = Uncertainty((6.0, 0.0, 0.0))  # so that somebody is
+    table = standing(beliefs, sure)
+    stuck = table[table["verdict"] == "stuck"]
+    ranked = cohort.rank_learners(beliefs, "stuck", minimum=1, uncertainty=sure)
+    assert len(stuck) and {*beliefs.frame.groupby("sequence")["learner"].first()[ranked]} == {
+        *stuck["learner"]
+    }
+    names = run.vocabulary.skills
+    growth = cohort.skill_growth(beliefs, names, len(names), 20, sure).set_index("skill")
+    counts = (growth["stuck"] * growth["practised"]).dropna()
+    for skill, count in counts.items():
+        assert round(count) == (stuck["skill"] == names.index(skill)).sum(), skill
+
+
 def test_curves_end_where_few_are_left(run_and_data, monkeypatch):
     run, data = run_and_data
     skill = data.table["skill"].astype(str).value_counts().index[0]
-    every = classroom.learning_curves(run, data, [skill])
+    shown = believed(run, data), run.vocabulary.skills, [skill]
+    every = tables.practice_curves(*shown)
     assert (every["learners"] >= tables.PRACTISING).all()
     monkeypatch.setattr(tables, "PRACTISING", 1)
-    assert len(classroom.learning_curves(run, data, [skill])) >= len(every)
+    assert len(tables.practice_curves(*shown)) >= len(every)
 
 
 @given(ids=st.lists(st.text(max_size=300), unique=True, max_size=20))

@@ -25,7 +25,7 @@ from kt_core.learners.explain import explain
 from kt_core.presets import configure, preset
 from kt_core.report.examine import examine
 from kt_core.runs.find import find_runs, open_run, run_folder
-from kt_core.runs.read import read_model
+from kt_core.runs.read import RETIRED, read_model
 from kt_core.runs.run import Run
 from kt_core.studies import benchmark, sweeps
 from kt_core.studies.audit import audit_files
@@ -246,9 +246,9 @@ def test_an_absurd_model_is_refused_before_memory_is_taken(folder, trained):
 def test_a_cell_with_foreign_measures(tmp_path, data, words):
     (tmp_path / "grid.yaml").write_text("preset: smoke\n")
     cells = sweeps.read_grid(tmp_path / "grid.yaml")
-    (tmp_path / cells[0].name).mkdir()
+    (tmp_path / cells[0].folder).mkdir()
     for name, text in (("model.safetensors", b""), ("metrics.json", data)):
-        (tmp_path / cells[0].name / name).write_bytes(text)
+        (tmp_path / cells[0].folder / name).write_bytes(text)
     with pytest.raises(KTError, match=words):
         sweeps.collect(cells, tmp_path)
     assert not (tmp_path / "results.parquet").exists()
@@ -403,3 +403,31 @@ def test_the_newest_finished_run_is_found(trained, tmp_path, monkeypatch):
     (tmp_path / "half" / "state.json").write_text('{"state": "training"}')
     os.utime(tmp_path / "half" / "model.safetensors")
     assert find_runs([]) == [tmp_path / "newest"]
+
+
+def as_version_0_1(folder, **retired):
+    """A run folder as version 0.1 wrote it: other names, and settings that are gone."""
+    weights = load_file(folder / "model.safetensors")
+    weights["heads.raw_doubt"] = weights.pop("heads.raw_prior_strength")
+    save_file(weights, folder / "model.safetensors")
+    (folder / "uncertainty.json").rename(folder / "spread.json")
+    saved = json.loads((folder / "config.json").read_text())
+    for name, neutral in (RETIRED | retired).items():
+        section, key = name.split(".")
+        saved["config"][section][key] = neutral
+    (folder / "config.json").write_text(json.dumps(saved))
+
+
+def test_runs_of_version_0_1_are_read(folder):
+    now = Run.load(folder)
+    as_version_0_1(folder)
+    then = Run.load(folder)
+    assert then.config == now.config and then.uncertainty == now.uncertainty
+    for name, weight in now.model.state_dict().items():
+        assert torch.equal(then.model.state_dict()[name], weight), name
+
+
+def test_an_experiment_of_version_0_1_is_refused(folder):
+    as_version_0_1(folder, **{"loss.drift": 0.1})
+    with pytest.raises(KTError, match=r"config.json: loss.drift = 0.1: this setting was an exp"):
+        Run.load(folder)

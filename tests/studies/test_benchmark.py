@@ -1,6 +1,6 @@
 """The benchmark: cells are kept, never trained twice, and compared in pairs."""
 
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,39 +8,67 @@ import pytest
 
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
-from kt_core.presets import preset
-from kt_core.studies import benchmark
-from kt_core.studies.benchmark import Cell, cells
+from kt_core.data.registry import read_splits
+from kt_core.studies import benchmark, cells
+from kt_core.studies.cells import Cell
+from kt_core.training.train import train
+
+
+def tiny(model, seed=0, fold=0, resamples=40):
+    small = (("data.learners", 60), ("report.bootstrap", resamples))
+    return Cell("simulated", model, seed, fold, "smoke", small)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
+
+    def here(cell, out, threads, report):  # test_sweeps.py has trainings in processes of their own
+        train(cell.config, read_splits(cell.config), out / cell.folder)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "preset", lambda name: preset("smoke"))
-        patch.setattr(cells, "SIMULATED_LEARNERS", 60)
-        patch.setattr(cells, "RESAMPLES", 40)
+        patch.setattr(cells, "_command_line", here)
         for model, seed in (("retrospective", 0), ("retrospective", 1), ("PFA", 0), ("BKT", 0)):
-            benchmark.run_cell(Cell("simulated", model, seed), folder / "store", folder / "runs")
-        benchmark.run_cell(Cell("simulated", "PFA", fold=1), folder / "store")
-        yield folder / "store"
+            cells.run_cell(tiny(model, seed), folder / "runs", 1, folder / "store")
+    cells.run_cell(tiny("PFA", fold=1), folder / "runs", 1, folder / "store")
+    return folder / "store"
 
 
-def test_a_finished_cell_is_not_trained_again(store, monkeypatch):
-    monkeypatch.setattr(cells, "_ours", None)
-    monkeypatch.setattr(cells, "_baseline", None)
-    done = Cell("simulated", "retrospective", 1)
-    assert benchmark.run_cell(done, store) == store / f"{done.name}.parquet"
-    new = Cell("simulated", "DKT")
-    assert benchmark.missing([done, new], store) == [new]
-    monkeypatch.setattr(cells, "RESAMPLES", 41)  # other settings: what is there is out of date
-    assert benchmark.missing([done, new], store) == [done, new]
+def test_a_finished_cell_is_not_trained_again(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "_executor", None)
+    done = tiny("retrospective", 1)
+    assert cells.finished(done, tmp_path, store)
+    assert not cells.finished(tiny("DKT"), tmp_path, store)
+    assert not cells.finished(tiny("retrospective", 1, resamples=41), tmp_path, store)
+    other = Cell("simulated", "PFA", preset="smoke", overrides=(("data.learners", 61),))
+    assert not cells.finished(other, tmp_path, store)  # other settings: out of date
+
+
+def test_what_a_model_does_not_read_does_not_make_it_out_of_date():
+    for model, name, value, same in (
+        ("PFA", "model.d_model", 32, True),
+        ("PFA", "data.learners", 32, False),
+        ("cumulative", "train.hide", 0.5, True),
+        ("retrospective", "train.hide", 0.5, False),
+    ):
+        plain = Cell("simulated", model)
+        assert (plain.fingerprint == replace(plain, overrides=((name, value),)).fingerprint) == same
+
+
+def test_settings_that_came_later_leave_finished_cells_valid(monkeypatch):
+    cell = Cell("simulated", "DKT")
+    before = cell.fingerprint
+    monkeypatch.setitem(cells.LATER, ("data", "pseudonymise"), True)
+    assert cell.fingerprint == before  # it is not what it stood for
+    monkeypatch.setitem(cells.LATER, ("data", "pseudonymise"), False)
+    assert cell.fingerprint != before
 
 
 def test_differences_are_paired_resample_by_resample(store):
     results = benchmark.load(store)
     gap = benchmark.paired(results, "simulated", "AUC", "retrospective", "PFA")
-    rows = results[(results.measure == "AUC") & (results.split == "test") & (results.fold == 0)]
+    own = results.predictor == "model"
+    rows = results[(results.measure == "AUC") & own & (results.fold == 0)]
     ours = np.mean(np.stack(rows.loc[rows.model == "retrospective", "draws"]), axis=0)
     other = rows.loc[rows.model == "PFA", "draws"].iloc[0]
     assert len(ours) == 41 and gap.value == pytest.approx(ours[0] - other[0], abs=1e-6)
@@ -53,7 +81,7 @@ def test_differences_are_paired_resample_by_resample(store):
 def test_summary_is_over_seeds_of_fold_0(store):
     results = benchmark.load(store)
     table = benchmark.summary(results, "AUC").set_index("model")
-    own = results[(results.measure == "AUC") & (results.split == "test")]
+    own = results[(results.measure == "AUC") & (results.predictor == "model")]
     seeds = own[own.model == "retrospective"]["value"]
     row = table.loc["retrospective"]
     assert row["seeds"] == 2 and row["mean"] == pytest.approx(seeds.mean())
@@ -82,7 +110,7 @@ def test_the_plan_holds_what_the_results_report():
     for model in (*cells.OURS, "DKT"):
         assert sorted(c.seed for c in main_set if c.model == model) == [0, 1, 2]
     for dataset in ("simulated", "assist2009", "statics2011"):
-        assert {c.model for c in plan if c.dataset == dataset} == set(benchmark.MODELS)
+        assert {c.model for c in plan if c.dataset == dataset} == set(cells.MODELS)
     for model in ("retrospective", "DKT"):
         folds = {c.fold for c in plan if c.dataset == "assist2015" and c.model == model}
         assert folds == set(range(5))
@@ -101,12 +129,17 @@ def test_the_notebook_makes_tables_and_figure_from_the_store(store, tmp_path):
     assert main(["benchmark", "--print", "--store", str(empty), "--out", str(tmp_path)]) == 2
 
 
-def test_a_cell_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "ProcessPoolExecutor", lambda n, *a, **k: ThreadPoolExecutor(n))
-    bad, good = Cell("nowhere", "PFA"), Cell("simulated-slow", "skill base rate")
-    with pytest.raises(KTError, match="1 of 2 cells failed; nowhere_PFA_seed0_fold0: data set"):
-        benchmark.run_cells([bad, good], tmp_path, jobs=1)
-    assert [f.stem for f in tmp_path.iterdir()] == [good.name]
+def test_a_cell_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    bad = Cell("assist2009", "PFA", fold=4, overrides=(("data.path", str(tmp_path / "gone.csv")),))
+    good = Cell("simulated-slow", "skill base rate", preset="smoke")
+    failed = cells.run_cells([bad, good], tmp_path / "out", store=tmp_path / "store")
+    assert set(failed) == {bad.name} and "gone.csv" in failed[bad.name]
+    assert list((tmp_path / "store").iterdir()) == [cells.stored(good, tmp_path / "store")]
+    monkeypatch.setattr(benchmark, "plan", lambda: [bad, good])
+    call = ["benchmark", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    assert main(call) == 1
+    said = capsys.readouterr()
+    assert f"failed: {bad.name}" in said.err and "2 cells, 1 of them finished" in said.out
 
 
 def test_stores_are_small(store):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from kt_core import plots
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.studies import sweeps
+from kt_core.studies.cells import Cell, finished, run_cells
 
 TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}
 
@@ -30,14 +30,9 @@ def grid(tmp_path, text):
     return file
 
 
-def cells(modes=("retrospective",), seeds=(0,), **overrides):
+def grid_cells(modes=("retrospective",), seeds=(0,), **overrides):
     extra = tuple((TINY | overrides).items())
-    axes = {"preset": "smoke", "dataset": "simulated", "fold": 0}
-    return [
-        sweeps.Cell(tuple({**axes, "mode": mode, "seed": seed}.items()), extra)
-        for mode in modes
-        for seed in seeds
-    ]
+    return [Cell("simulated", mode, seed, 0, "smoke", extra) for mode in modes for seed in seeds]
 
 
 def test_a_grid_is_a_product(tmp_path):
@@ -45,10 +40,8 @@ def test_a_grid_is_a_product(tmp_path):
     text += "set:\n  model.d_model: [16, 32]\n  train.monitor: false\n"
     found = sweeps.read_grid(grid(tmp_path, text))
     assert len(found) == 12
-    assert len({cell.name for cell in found}) == 12
-    assert [cell.name for cell in found] == [
-        cell.name for cell in sweeps.read_grid(tmp_path / "grid.yaml")
-    ]
+    assert len({cell.folder for cell in found}) == 12
+    assert found == sweeps.read_grid(tmp_path / "grid.yaml")
     assert {cell.config.model.d_model for cell in found} == {16, 32}
     assert not any(cell.config.train.monitor for cell in found)
 
@@ -102,11 +95,11 @@ def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
 def test_a_cell_that_fails_is_reported_and_stops_no_other(tmp_path):
     first, second = (
         dataclasses.replace(cell, overrides=(("data.path", str(tmp_path / name)),))
-        for cell, name in zip(cells(seeds=(0, 1)), ("gone.csv", "lost.csv"), strict=True)
+        for cell, name in zip(grid_cells(seeds=(0, 1)), ("gone.csv", "lost.csv"), strict=True)
     )
-    failed = sweeps.run([first, second], tmp_path / "out")
+    failed = run_cells([first, second], tmp_path / "out")
     assert "gone.csv" in failed[first.name] and "lost.csv" in failed[second.name]
-    kept = tmp_path / "out" / "failed" / first.name
+    kept = tmp_path / "out" / "failed" / first.folder
     assert (kept / "01_train.ipynb").is_file() and (kept / "output.txt").is_file()
     assert sweeps.collect([first, second], tmp_path / "out").empty
 
@@ -146,9 +139,9 @@ def test_one_setting_alone_is_still_a_table():
 
 def test_no_scheduler_there(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(sweeps, "PATIENCE", "1s")
+    monkeypatch.setattr("kt_core.studies.cells.PATIENCE", "1s")
     with pytest.raises(KTError, match="no answer"):
-        sweeps.run(cells(), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+        run_cells(grid_cells(), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -182,7 +175,7 @@ def cluster():
 
 def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
     address, workers = cluster
-    grid_cells, out = cells(seeds=(0, 1)), tmp_path / "out"
+    pair, out = grid_cells(seeds=(0, 1)), tmp_path / "out"
 
     def kill_once_busy():
         while not list(out.glob("*/state.json")):
@@ -191,8 +184,8 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
 
     killer = threading.Thread(target=kill_once_busy, daemon=True)
     killer.start()
-    failed = sweeps.run(grid_cells, out, scheduler=address)
+    failed = run_cells(pair, out, scheduler=address)
     killer.join(5)
     assert workers[0].poll() is not None and failed == {}
-    assert sweeps.collect(grid_cells, out)["cell"].nunique() == 2
-    assert all(sweeps.finished(Path(out) / cell.name) for cell in grid_cells)
+    assert sweeps.collect(pair, out)["cell"].nunique() == 2
+    assert all(finished(cell, out) for cell in pair)

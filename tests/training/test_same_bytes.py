@@ -152,7 +152,7 @@ def test_gradients_are_the_same_bytes(name):
         loss = next_step(model(skills, responses, items), responses, valid)
         if getattr(model, "on_path", False):
             context, value, d = model.encode(skills, responses, items)
-            path = model.path(context, value, skills, d)
+            path = model.heads.terms(context, value, skills, d)
             loss = loss + path.forecasts().square().mean() + path.at(valid.sum(1) - 1).mean()
             loss = loss + model.difficulty.prior(items).sum()
         loss.backward()

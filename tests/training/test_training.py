@@ -15,7 +15,6 @@ from lightning.pytorch.loggers.logger import Logger
 from kt_core.base.errors import KTError
 from kt_core.config import with_overrides
 from kt_core.data import load_dataset, make_splits
-from kt_core.encoder import Encoder
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.runs.run import Run
 from kt_core.training.fit import one_cycle
@@ -270,11 +269,3 @@ def test_half_precision_breaks_no_guarantee(smoke, tmp_path):
     monitor = run.table("monitor.csv").filter(regex=f"violations/({'|'.join(GUARANTEED)})$")
     assert monitor.shape[1] == 3 and (monitor == 0).all(axis=None)
     assert (counts[list(GUARANTEED)] == 0).all(axis=None)
-
-
-def test_the_encoder_is_compiled_where_that_is_wanted(smoke, trained, tmp_path, monkeypatch):
-    config, splits = smoke
-    how = []  # compiling takes a minute, and shapes that are checked in tests stand in its way
-    monkeypatch.setattr(Encoder, "compile", lambda self, **options: how.append(options))
-    run = train(with_overrides(config, {"train.compile": True}), splits, tmp_path / "r")
-    assert how == [{"dynamic": True}] and weights(run) == weights(trained)

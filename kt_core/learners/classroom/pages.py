@@ -18,6 +18,8 @@ from kt_core.base.errors import KTError
 from kt_core.base.files import new_folder
 from kt_core.data import Dataset
 from kt_core.learners.classroom import tables
+from kt_core.learners.predict import believed, named
+from kt_core.learners.standing import MINIMUM, READY, STILL, SURE, WEAK, standing
 from kt_core.runs.run import Run, free_folder
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -25,11 +27,11 @@ SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the class table; the page says what
 SHOWN_PRACTISED = 20  # skills on a learner's page: it is one sheet of paper
 CURVES = 6
 RULES = {
-    "minimum": tables.MINIMUM,
-    "weak": tables.WEAK,
-    "still": tables.STILL,
-    "ready": tables.READY,
-    "sure": tables.SURE,
+    "minimum": MINIMUM,
+    "weak": WEAK,
+    "still": STILL,
+    "ready": READY,
+    "sure": SURE,
     "practising": tables.PRACTISING,
 }
 
@@ -57,9 +59,13 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
         )
     folder = Path(folder).absolute()
     free_folder(folder)
-    table = tables.standing(run, dataset)
+    beliefs = believed(run, dataset)
+    table = standing(beliefs, run.uncertainty).sort_values(
+        ["learner", "answers"], ascending=[True, False], kind="stable"
+    )
+    table = named(table, beliefs, run).reset_index(drop=True)
     skills = list(table.groupby("skill")["answers"].sum().sort_values(ascending=False).index)
-    curves = tables.learning_curves(run, dataset, skills[:CURVES])
+    curves = tables.practice_curves(beliefs, run.vocabulary.skills, skills[:CURVES])
     files = {learner: file_name(learner) for learner in table["learner"].unique()}
     pages = _environment()
     facts = {"rules": RULES, "made": date.today().isoformat(), "run": run.name}
@@ -120,7 +126,7 @@ def class_facts(table: pd.DataFrame, skills: list[str], files: dict[Any, str]) -
         "left_out_skills": max(len(skills) - SHOWN_SKILLS, 0),
         "stuck": [row | {"file": files[row["learner"]]} for row in stuck.to_dict("records")],
         "next": tables.next_for_class(table).to_dict("records"),
-        "judged": int((table["answers"] >= tables.MINIMUM).sum()),
+        "judged": int((table["answers"] >= MINIMUM).sum()),
         "pairs": len(table),
     }
 

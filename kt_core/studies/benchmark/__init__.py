@@ -1,6 +1,6 @@
 """The benchmark: every model on the same splits and measures, from a store of finished cells."""
 
-from kt_core.studies.benchmark.cells import MODELS, STORE, Cell, missing, plan, run_cell, run_cells
+from kt_core.studies.benchmark.plan import STORE, plan
 from kt_core.studies.benchmark.tables import (
     auc_table,
     fold_table,
@@ -15,21 +15,16 @@ from kt_core.studies.benchmark.tables import (
 )
 
 __all__ = [
-    "MODELS",
     "STORE",
-    "Cell",
     "auc_table",
     "fold_table",
     "load",
     "markdown",
     "mastery_table",
-    "missing",
     "paired",
     "plan",
     "plane",
     "recovery_summary",
-    "run_cell",
-    "run_cells",
     "summary",
     "write_page",
 ]

@@ -16,7 +16,9 @@ from kt_core.base.errors import KTError, brief
 from kt_core.base.files import write_text
 from kt_core.base.values import path_of
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
-from kt_core.studies.benchmark.cells import MODELS, STORE, read_cell
+from kt_core.studies.benchmark.plan import STORE
+from kt_core.studies.cells import MODELS
+from kt_core.studies.results import OWN, read_cell
 
 VALIDITY = "prospective validity, learner x skill"
 MASTERY = {  # column -> measure, variant
@@ -44,9 +46,8 @@ RECOVERED = {
 
 
 def load(store: str | Path = STORE) -> pd.DataFrame:
-    """All finished cells: `dataset`, `model`, `seed`, `fold`, `split`, `measure`, `variant`,
-    `sees`, `value`, `low`, `high`, `draws` (empty where nothing can be paired with it) and where
-    they come from.
+    """All finished cells: `dataset`, `model`, `seed`, `fold`, the columns of `long_table` (`draws`
+    empty where nothing can be paired with it) and where they come from.
 
     Raises
     ------
@@ -59,11 +60,22 @@ def load(store: str | Path = STORE) -> pd.DataFrame:
     return pd.concat([read_cell(f) for f in files], ignore_index=True)
 
 
-def summary(results: pd.DataFrame, measure_name: str, variant: str = "", split: str = "test"):
-    """One measure by data set and model, over seeds (fold 0): `mean`, `spread` (largest minus
-    smallest over seeds; NaN with one), `low`, `high` (95 % over learners, of the mean over
-    seeds)."""
-    rows = _rows(results, measure_name, variant, split)
+def summary(
+    results: pd.DataFrame, name: str, variant: str = "", sees: str = "", predictor: str = ""
+) -> pd.DataFrame:
+    """One measure by data set and model, over seeds (fold 0).
+
+    Parameters
+    ----------
+    sees : only what has seen this; empty for any.
+    predictor : empty for the model itself.
+
+    Returns
+    -------
+    `dataset`, `model`, `seeds`, `mean`, `spread` (largest minus smallest over seeds; NaN with one),
+    `low`, `high` (95 % over learners, of the mean over seeds).
+    """
+    rows = _rows(results, name, variant, sees, predictor)
     table = []
     for (dataset, model), part in rows.groupby(["dataset", "model"], sort=False):
         e = _of_draws(np.mean(np.stack(part["draws"]), axis=0))
@@ -75,18 +87,21 @@ def summary(results: pd.DataFrame, measure_name: str, variant: str = "", split: 
 
 
 def paired(
-    results: pd.DataFrame, dataset: str, measure_name: str, a: str, b: str, variant: str = ""
+    results: pd.DataFrame, dataset: str, name: str, a: str, b: str, variant: str = ""
 ) -> Estimate:
     """`a` minus `b` on the same test learners, each the mean over its seeds (fold 0)."""
-    rows = _rows(results, measure_name, variant, "test")
+    rows = _rows(results, name, variant)
     rows = rows[rows["dataset"] == dataset]
     draws = [np.stack(rows.loc[rows["model"] == m, "draws"]).mean(axis=0) for m in (a, b)]
     return _of_draws(draws[0] - draws[1])
 
 
-def _rows(results: pd.DataFrame, name: str, variant: str, split: str) -> pd.DataFrame:
-    rows = results[(results["measure"] == name) & (results["split"] == split)]
-    rows = rows[(rows["variant"] == variant) & (rows["fold"] == 0)]
+def _rows(
+    results: pd.DataFrame, name: str, variant: str = "", sees: str = "", predictor: str = ""
+) -> pd.DataFrame:
+    rows = results[(results["measure"] == name) & (results["variant"] == variant)]
+    rows = rows[rows["predictor"].isin((predictor,) if predictor else OWN) & (rows["fold"] == 0)]
+    rows = rows[rows["sees"] == sees] if sees else rows
     return rows[rows["draws"].map(len) > 1]
 
 
@@ -107,7 +122,7 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
     rows = results[(results["dataset"] == dataset) & (results["fold"] == 0)]
     if rows.empty:
         return pd.DataFrame()
-    test, valid = (summary(rows, "AUC", split=s).set_index("model") for s in ("test", "valid"))
+    test, valid = (summary(rows, m).set_index("model") for m in ("AUC", "AUC, validation"))
     cold = summary(rows, "AUC, chunks cold")
     cold = cold.set_index("model") if len(cold) else cold
     table = []
@@ -173,8 +188,9 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
         for model in _ordered(rows["model"].unique()):
             line = {"learners": dataset, "model": model}
             for name, (measure, sees) in RECOVERED.items():
-                own = summary(rows[rows["model"] == model], measure, f"{sees}, model")
-                best = summary(rows[rows["model"] == model], measure, f"{sees}, ceiling")
+                part = rows[rows["model"] == model]
+                own = summary(part, measure, sees=sees)
+                best = summary(part, measure, sees=sees, predictor="ceiling")
                 if own.empty or np.isnan(own["mean"].iloc[0]):
                     continue
                 value = own.iloc[0]
@@ -188,14 +204,16 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
 
 def fold_table(results: pd.DataFrame) -> pd.DataFrame:
     """Validation AUC over the folds, where more than one is finished (seed 0)."""
-    rows = results[(results["measure"] == "AUC") & (results["seed"] == 0)]
+    own = results["predictor"].isin(OWN) & (results["seed"] == 0)
+    measured = {"valid": "AUC, validation", "test": "AUC"}
+    rows = results[results["measure"].isin(measured.values()) & own]
     table = []
     for (dataset, model), part in rows.groupby(["dataset", "model"], sort=False):
         if part["fold"].nunique() < 2:
             continue
         line = {"dataset": dataset, "model": model, "folds": part["fold"].nunique()}
-        for split in ("valid", "test"):
-            values = part.loc[part["split"] == split, "value"]
+        for split, name in measured.items():
+            values = part.loc[part["measure"] == name, "value"]
             line[f"{split} AUC, mean"], line[f"{split} AUC, sd"] = values.mean(), values.std()
         table.append(line)
     return pd.DataFrame(table)
@@ -238,11 +256,11 @@ def markdown(table: pd.DataFrame, digits: int = 4) -> str:
     """A frame as a Markdown table."""
     rows = [list(table.columns), ["---"] * len(table.columns)]
     for row in table.itertuples(index=False):
-        rows.append([_cell(x, digits) for x in row])
+        rows.append([_text(x, digits) for x in row])
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
-def _cell(value: object, digits: int) -> str:
+def _text(value: object, digits: int) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}" if np.isfinite(value) else ""
     return html.escape(" ".join(str(value).split())).replace("|", r"\|")

@@ -1,0 +1,95 @@
+"""Where learners stand on each skill, and the one rule that says who is stuck.
+
+Mastery is what the model believes P(right) to be on a typical question of the skill. Every rule
+that says something about a learner has its numbers here; pages and figures print them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.uncertainty import Uncertainty
+
+MINIMUM = 8  # answers on a skill, before anything is said about a learner and this skill
+WEAK = 0.5  # stuck: the upper end of the interval is below this ...
+STILL = 0.1  # ... and mastery has grown by less than this
+READY = 0.8  # ready to move on: the lower end of the interval is above this
+SURE = 0.3  # an interval no wider than this is called fairly sure
+
+
+def verdict(answers: int, low: float, high: float, growth: float) -> str:
+    """What may be said about one learner and one skill.
+
+    Parameters
+    ----------
+    answers : on the skill.
+    low, high : ends of the 95 % interval of mastery now.
+    growth : of mastery since the learner's first answer on it, as believed now.
+
+    Returns
+    -------
+    ``too few answers`` below 8; ``stuck`` where even the upper end is below 0.5 and growth below
+    0.1; ``ready`` where the lower end is above 0.8; else ``learning``.
+    """
+    if answers < MINIMUM:
+        return "too few answers"
+    if high < WEAK and growth < STILL:
+        return "stuck"
+    return "ready" if low > READY else "learning"
+
+
+def current(
+    beliefs: Beliefs, uncertainty: Uncertainty | None = None, every_skill: bool = False
+) -> pd.DataFrame:
+    """Mastery of every learner after all of their answers.
+
+    Parameters
+    ----------
+    every_skill : also skills that a learner never practised.
+
+    Returns
+    -------
+    One row per learner and skill, by their numbers: `learner`, `skill`, `mastery` (the filtered
+    state: all answers seen), `low`, `high` (95 %; only with `uncertainty`), `opportunities` on the
+    skill and `steps` in all.
+    """
+    frame = beliefs.frame
+    L, C = len(beliefs.learners), beliefs.final.shape[1]
+    last = frame.groupby("learner")["sequence"].last().to_numpy()
+    pair = frame["learner"].to_numpy() * C + frame["skill"].to_numpy()
+    opportunities = np.bincount(pair, minlength=L * C).reshape(L, C)
+    learner, skill = np.nonzero(opportunities >= (0 if every_skill else 1))
+    mastery = beliefs.final[last][learner, skill].astype(float)
+    counts = opportunities[learner, skill], opportunities.sum(axis=1)[learner]
+    columns = {"learner": learner, "skill": skill, "mastery": mastery}
+    if uncertainty is not None:
+        columns["low"], columns["high"] = uncertainty.interval(mastery, *counts)
+    return pd.DataFrame(columns | {"opportunities": counts[0], "steps": counts[1]})
+
+
+def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.DataFrame:
+    """Every learner on every skill that they practised, with the verdict.
+
+    Returns
+    -------
+    One row per learner and skill, by their numbers: `learner`, `skill`, `answers`, `right`, `start`
+    (mastery at the first answer, as believed now), `mastery`, `low`, `high` (mastery itself without
+    `uncertainty`), `growth` (along the trajectory), `verdict`, `sure` (whether the interval is
+    narrow).
+    """
+    table = current(beliefs, uncertainty).rename(columns={"opportunities": "answers"})
+    if uncertainty is None:
+        table = table.assign(low=table["mastery"], high=table["mastery"])
+    frame = beliefs.frame
+    trajectory = frame.groupby(["learner", "skill"])[believed_last(frame)]
+    past = pd.DataFrame({"start": trajectory.first(), "end": trajectory.last()})
+    past["right"] = frame.groupby(["learner", "skill"])["correct"].sum()
+    table = table.merge(past.reset_index(), on=["learner", "skill"], validate="one_to_one")
+    table["growth"] = table["end"] - table["start"]
+    table["verdict"] = [
+        verdict(row.answers, row.low, row.high, row.growth) for row in table.itertuples()
+    ]
+    table["sure"] = table["high"] - table["low"] <= SURE
+    return table.drop(columns="end")

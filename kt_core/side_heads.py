@@ -1,0 +1,135 @@
+"""Modes `projection` and `cumulative`: mastery and gains read off next to a free prediction head.
+
+`projection` is the unconstrained original. In `cumulative` mastery accumulates non-negative gains
+and stays in [0, 1], whatever the weights. Notation as in `mastery.py`; docs/method.md, "The other
+modes".
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kt_core.config import ModelConfig
+from kt_core.layers import SequenceDropout
+from kt_core.mastery import Ids, Skills, States, Steps, Stream, at_skill
+
+GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative`
+
+
+def cumulative_mastery(start: Float[Tensor, "B C"], gains: Skills, carried: bool = False) -> Skills:
+    """Mastery as a bounded accumulation of non-negative gains.
+
+    ``m_0 = start`` and ``m_t = min(1, m_{t-1} + 0.1 g_t)``: since gains are non-negative this is
+    ``min(1, start + 0.1 (g_1 + ... + g_t))``, one cumulative sum and no loop over time.
+
+    Parameters
+    ----------
+    start : mastery at the first step, in [0, 1].
+    gains : non-negative.
+    carried : whether `start` is the mastery in which an earlier chunk of the same learner ended;
+        the gain of step 0 then counts too.
+
+    Returns
+    -------
+    Mastery in [0, 1], in the dtype of `gains`, never falling along T: not by one rounding unit.
+    """
+    dtype = gains.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        start, gains = start.float(), gains.float()
+    if not carried:
+        gains = torch.cat([torch.zeros_like(gains[:, :1]), gains[:, 1:]], dim=1)
+    mastery = (start.unsqueeze(1) + GAIN_STEP * gains.cumsum(dim=1)).clamp(0.0, 1.0)
+    # A parallel cumulative sum may step down by a rounding unit; the running maximum may not.
+    return mastery.cummax(dim=1).values.to(dtype)
+
+
+class SideHeads(nn.Module):
+    """Modes `projection` and `cumulative`: predictions depend on no mastery.
+
+    Attributes
+    ----------
+    answers, on_path, whole_histories : as in `MasteryPath`.
+    """
+
+    answers, on_path, whole_histories = 2, False, False
+
+    def __init__(self, config: ModelConfig, n_skills: int):
+        super().__init__()
+        D = config.d_model
+        self.cumulative = config.mode == "cumulative"
+        self.embed_skill = nn.Embedding(n_skills, D)
+        self.predict = nn.Sequential(
+            nn.Linear(3 * D, config.d_ff),
+            nn.ReLU(),
+            SequenceDropout(config.dropout),
+            nn.Linear(config.d_ff, 1),
+        )
+        self.mastery = nn.Linear(D, n_skills)
+        self.gain = nn.Linear(D, n_skills)
+
+    def start(self) -> None:
+        """Initial values: torch's own."""
+
+    def next_logits(
+        self, context: Stream, value: Stream, skills: Ids, difficulty: Steps | None = None
+    ) -> Float[Tensor, "B P"]:
+        """Logits of the next responses: a head on [c_t, v_t, e(q_{t+1})]."""
+        asked = self.embed_skill(skills[:, 1:])
+        return self.predict(torch.cat([context[:, :-1], value[:, :-1], asked], -1)).squeeze(-1)
+
+    def states(
+        self,
+        context: Stream,
+        value: Stream,
+        skills: Ids,
+        difficulty: Steps | None,
+        last: Int[Tensor, "B"],
+        start: Float[Tensor, "B C"] | None = None,
+        logits: Float[Tensor, "B P"] | None = None,
+    ) -> States:
+        """All states.
+
+        Parameters
+        ----------
+        difficulty, last : not used.
+        start : mastery in which the learner's previous chunk ended; only `cumulative` uses it.
+        logits : of `next_logits`, where they are known already.
+        """
+        logits = self.next_logits(context, value, skills) if logits is None else logits
+        if not self.cumulative:
+            mastery, gains = self.mastery(context), self.gain(value)
+            return States(logits, context, value, mastery, mastery, gains)
+        gains = self.gain(value).relu().nan_to_num(nan=0.0)
+        carried = start is not None
+        if start is None:
+            start = self.mastery(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
+        mastery = cumulative_mastery(start.to(gains.dtype), gains, carried)
+        return States(logits, context, value, mastery, mastery, gains)
+
+    def trajectory_at(self, states: States, skills: Ids, horizon: Int[Tensor, "B"]) -> Skills:
+        """Mastery at every step up to `horizon`; after it, as it stood there."""
+        step = torch.arange(skills.shape[1], device=skills.device)
+        at = torch.minimum(step, horizon.unsqueeze(1)).unsqueeze(-1)
+        return states.filtered.gather(1, at.expand_as(states.filtered))
+
+    def own_mastery(
+        self,
+        context: Stream,
+        value: Stream,
+        skills: Ids,
+        states: States,
+        start: Float[Tensor, "B C"] | None = None,
+    ) -> Steps:
+        """Mastery of the asked skill after each step, where `context` and `value` are the states
+        of the step itself and `states` those of the history before it."""
+        if not self.cumulative:
+            return at_skill(self.mastery(context), skills)
+        gain = at_skill(self.gain(value).relu(), skills)
+        first = start if start is not None else self.mastery(context[:, 0]).sigmoid()
+        before = torch.cat([first.unsqueeze(1), states.filtered[:, :-1]], 1)
+        own = (at_skill(before, skills) + GAIN_STEP * gain).clamp(max=1.0)
+        if start is None:
+            own[:, 0] = at_skill(before[:, :1], skills[:, :1])[:, 0]
+        return own

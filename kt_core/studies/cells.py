@@ -1,0 +1,262 @@
+"""Cells: one model on one data set, trained and measured. Studies are lists of cells.
+
+Cells run in processes of their own, on this machine or on a Dask cluster whose workers share the
+folders. A finished cell is never run again, and one that fails does not stop the others. A mode of
+GainAKT2 leaves a run folder with its report. With a *store*, any model, also a baseline, is kept as
+one small Parquet file: each measure with its values on the same resamples of the same learners, so
+that any two models can be compared in pairs later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import copy, make_folder, whole, write_text
+from kt_core.base.locks import wait_for
+from kt_core.config import RunConfig
+from kt_core.model import HEADS
+from kt_core.notebook.headless import KEEP_FAILED
+from kt_core.presets import configure
+from kt_core.report.examine import examine
+from kt_core.runs.provenance import git_commit
+from kt_core.runs.resume import discard_unstarted
+from kt_core.runs.run import unfinished
+from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell
+
+OURS = tuple(HEADS)
+MODELS = (*OURS, *BASELINES)
+PATH_ONLY = (  # settings that mode `retrospective` alone reads
+    ("model", "evidence"),
+    ("model", "transfer"),
+    ("train", "hide"),
+    ("train", "hide_in"),
+)
+LATER: dict[tuple[str, str], Any] = {}  # settings younger than the store, and what they stood for
+PATIENCE = "20s"  # with a scheduler that does not answer
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation.
+
+    Parameters
+    ----------
+    model : a mode of GainAKT2, or a baseline.
+    overrides : single settings by dotted name, on top of the preset.
+    """
+
+    dataset: str
+    model: str
+    seed: int = 0
+    fold: int = 0
+    preset: str = "standard"
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise KTError(f"model {self.model!r} does not exist; choose from: {', '.join(MODELS)}")
+
+    @property
+    def config(self) -> RunConfig:
+        """The whole configuration.
+
+        Raises
+        ------
+        KTError
+            For an impossible value.
+        """
+        mode, extra = self.model if self.model in OURS else "", dict(self.overrides)
+        return configure(self.preset, self.dataset, "", mode, self.seed, self.fold, extra)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all settings that the result depends on."""
+        settings = self.config.to_dict()
+        for (part, name), default in LATER.items():
+            if settings[part][name] == default:
+                del settings[part][name]
+        if self.model not in OURS:
+            settings = {key: settings[key] for key in ("data", "report")}
+        elif self.model != "retrospective":
+            for part, name in PATH_ONLY:
+                del settings[part][name]
+        text = json.dumps(settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """A readable file name."""
+        words = [self.dataset, self.model, f"seed{self.seed}", f"fold{self.fold}"]
+        words += [f"{key.rpartition('.')[2]}-{value}" for key, value in self.overrides]
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(words))[:100]
+
+    @property
+    def folder(self) -> str:
+        """The name of the run folder: other settings have another one."""
+        return f"{self.name}_{self.fingerprint}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of `python -m kt_core train`."""
+        axes = {"preset": self.preset, "dataset": self.dataset, "mode": self.model}
+        axes |= {"seed": self.seed, "fold": self.fold}
+        words = [word for key, value in axes.items() for word in (f"--{key}", str(value))]
+        for key, value in self.overrides:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words += ["--set", f"{key}={text}"]
+        return words
+
+
+def stored(cell: Cell, store: Path) -> Path:
+    """The file of a cell in a store."""
+    fixed = f"{cell.dataset}_{cell.model}_seed{cell.seed}_fold{cell.fold}"
+    return store / f"{fixed.replace(' ', '-')}.parquet"
+
+
+def finished(cell: Cell, out: Path, store: Path | None = None) -> bool:
+    """Whether a cell has been trained and measured, with these settings."""
+    if store is None:
+        folder = out / cell.folder
+        return (folder / "metrics.json").is_file() and not unfinished(folder)
+    file = stored(cell, store)
+    return file.is_file() and cell.fingerprint == read_cell(file)["fingerprint"].iloc[0]
+
+
+def run_cells(
+    cells: list[Cell], out: Path, jobs: int = 1, scheduler: str = "", store: Path | None = None
+) -> dict[str, str]:
+    """Run the cells that are not finished.
+
+    Parameters
+    ----------
+    out : folder of the run folders.
+    jobs : cells at a time on this machine, which share its cores.
+    scheduler : address of a Dask scheduler, whose workers run the cells instead.
+    store : folder where results are kept; without, each run folder gets its report.
+
+    Returns
+    -------
+    The cells that failed, by name, with the reason. Their notebooks are in ``failed/``.
+
+    Raises
+    ------
+    KTError
+        For a folder that cannot be written, or a scheduler that does not answer.
+    """
+    if jobs < 1:
+        raise KTError(f"--jobs {jobs}: at least 1")
+    make_folder(out / "failed")
+    waiting = [cell for cell in cells if not finished(cell, out, store)]
+    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    failed = {}
+    with _executor(jobs, scheduler) as (submit, completed):
+        futures = {submit(run_cell, cell, out, threads, store): cell for cell in waiting}
+        shown = tqdm(completed(futures), total=len(futures), disable=not sys.stderr.isatty())
+        for number, future in enumerate(shown, start=1):
+            cell, why = futures[future], _reason(future)
+            if why:
+                failed[cell.name] = why
+            if shown.disable:
+                state = f"failed: {why}" if why else "done"
+                print(f"{number}/{len(futures)} {cell.name}: {state}", flush=True)
+    return failed
+
+
+def run_cell(cell: Cell, out: Path, threads: int = 1, store: Path | None = None) -> str:
+    """Train and measure one cell; return the reason where a command fails, else nothing."""
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    if cell.model in OURS:
+        if failed := _command_line(cell, out, threads, report=store is None):
+            return failed
+        table = None if store is None else of_run(examine(out / cell.folder))
+    else:
+        table = of_baseline(cell.model, cell.config, cell.seed)
+    if table is not None:
+        axes = {key: getattr(cell, key) for key in ("dataset", "model", "seed", "fold")}
+        seconds = time.perf_counter() - started
+        table = table.assign(**axes, cell_seconds=seconds, commit=git_commit())
+        table["fingerprint"] = cell.fingerprint
+        with whole(stored(cell, make_folder(store))) as temporary:
+            table.to_parquet(temporary, compression="zstd")
+    return ""
+
+
+def _command_line(cell: Cell, out: Path, threads: int, report: bool) -> str:
+    """Train in a process of its own, or resume, and make the report."""
+    folder, failed = out / cell.folder, out / "failed" / cell.folder
+    shutil.rmtree(failed, ignore_errors=True)
+    steps = [["validate", str(folder)]] if report else []
+    if folder.is_dir():
+        wait_for(folder)  # a worker may have been killed, and its training live on
+    if not folder.is_dir() or discard_unstarted(folder):
+        steps.insert(0, ["train", *cell.arguments, "--name", cell.folder, "--out", str(out)])
+    elif unfinished(folder):
+        steps.insert(0, ["train", "--resume", str(folder)])
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), KEEP_FAILED: scratch}
+        for step in steps:
+            command = [sys.executable, "-m", "kt_core", *step]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            if done.returncode == 0 or finished(cell, out):  # another worker may have been first
+                continue
+            failed.mkdir(parents=True)
+            for notebook in Path(scratch).glob("*.ipynb"):
+                copy(notebook, failed / notebook.name)
+            write_text(failed / "output.txt", done.stdout + done.stderr)
+            lines = done.stderr.strip().splitlines()
+            errors = [line for line in lines if line.startswith("error: ")]
+            why = (errors or lines or [f"exit code {done.returncode}"])[-1]
+            return f"{why.removeprefix('error: ')} (notebook and output: {failed})"
+    return ""
+
+
+@contextmanager
+def _executor(jobs: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
+    """`submit` and `as_completed` of local processes, or of Dask."""
+    if not scheduler:
+        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+        try:
+            yield pool.submit, as_completed
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an interrupt, no further cell begins
+        return
+    try:
+        from distributed import Client
+        from distributed import as_completed as completed
+    except ImportError:
+        raise KTError("--scheduler needs Dask: pip install 'kt-core[cluster]'") from None
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise KTError(f"--scheduler {scheduler}: no answer ({error})") from None
+    with client:
+        yield (lambda *call: client.submit(*call, pure=False, retries=2)), completed
+
+
+def _reason(future: Future) -> str:
+    """Why a cell failed; what a worker itself raises is a reason too."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return str(error) if isinstance(error, KTError) else f"{type(error).__name__}: {error}"
