@@ -1,11 +1,8 @@
 """Knowledge tracing with cumulative mastery, and the evidence on whether to trust it.
 
-The files in this folder are the core: what can be set (`config`, `presets`), the mathematics
-(`layers`, `encoder`, `mastery`, `difficulty`, `model`), and what the model is trained for, watched
-by and how sure it is (`losses`, `monitor`, `uncertainty`). The folders around it are rooms, each
-with a line in its `__init__` that says what happens there; docs/architecture.md has the plan.
-
-Names are loaded on first use, so that importing the package costs next to nothing.
+The files in this folder are the core: settings, model, losses, monitor, uncertainty. The folders
+are rooms around it; the `__init__` of each says what happens there (docs/architecture.md has the
+plan). The names below are loaded on first use, so importing the package costs almost nothing.
 """
 
 from importlib import import_module

@@ -1,7 +1,8 @@
 """Configuration: frozen dataclasses with validation, and overrides by dotted name.
 
-A `RunConfig` is everything that decides a run. `kt_core.presets` names some, `with_overrides`
-changes single values ("model.d_model=64"), and unknown names or impossible values are errors.
+A `RunConfig` is everything that decides a run. `kt_core.presets` has the named ones, and
+`with_overrides` changes single values ("model.d_model=64"). An unknown name or an impossible value
+is an error.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from kt_core.base.values import convert
 
 @dataclass(frozen=True)
 class Range:
-    """Which numbers a setting may have, both ends included unless `above` or `below`.
+    """Which numbers a setting may have; both ends are included unless `above` or `below`.
 
-    Upper ends are far beyond any use: past them a slip of the keyboard, or a checkpoint from
-    elsewhere, would ask for more memory than there is.
+    Upper ends are far beyond any use. They are there because a typing error, or a run folder from
+    elsewhere, could otherwise ask for more memory than the machine has.
     """
 
     low: float
@@ -32,14 +33,14 @@ class Range:
     below: bool = False
 
     def refuses(self, value: float) -> str:
-        """What a number must be, where it is not; empty where it is."""
+        """What is wrong with a number, as "at least 1"; empty where it is in the range."""
         enough = value > self.low if self.above else value >= self.low
         most = value < self.high if self.below or self.high == math.inf else value <= self.high
         low = f"{'above' if self.above else 'at least'} {self.low:,}"
         high = f"{'below' if self.below else 'at most'} {self.high:,}"
-        if self.high == math.inf and not math.isfinite(value):
-            return f"a finite number, {low}"
-        return "" if enough and most else low if most else high if enough else f"{low} and {high}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"a finite number, {low}" + ("" if self.high == math.inf else f" and {high}")
+        return "" if enough and most else high if enough else low
 
 
 SHARE = Range(0, 1, below=True)
@@ -47,7 +48,7 @@ WEIGHT = Range(0)
 
 
 class Section:
-    """A part of the configuration: each field's range, or choices, stand in its annotation."""
+    """A part of the configuration; the annotation of a field holds its range or its choices."""
 
     def __post_init__(self) -> None:
         for name, limits in _ranges(type(self)).items():
@@ -76,14 +77,14 @@ class DataConfig(Section):
     """Which interactions are read, and how they are split and cut (docs/method.md, "The data")."""
 
     dataset: str = "simulated"
-    path: str = ""  # a file of one's own; overrides `dataset`
+    path: str = ""  # a file of your own; overrides `dataset`
     format: Literal["auto", "long", "pykt", "akt", "triple"] = "auto"
     columns: dict[str, str] = field(default_factory=dict)  # canonical name -> name in the file
     learners: Annotated[int, Range(10, 10**7)] = 2000  # simulated data only
-    fold: Annotated[int, Range(0)] = 0  # the validation fold
-    folds: Annotated[int, Range(2, 1000)] = 5  # used where the data brings no folds
+    fold: Annotated[int, Range(0)] = 0  # the fold used for validation
+    folds: Annotated[int, Range(2, 1000)] = 5  # where the data has no folds of its own
     test_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = (
-        0.2  # without a test split
+        0.2  # where the data has no test split
     )
     split_seed: Annotated[int, Range(0)] = 0
     chunk: int = 200
@@ -99,7 +100,7 @@ class DataConfig(Section):
 
 @dataclass(frozen=True)
 class ModelConfig(Section):
-    """Shape of GainAKT2 (docs/method.md, "The encoder")."""
+    """Mode and size of GainAKT2 (docs/method.md, "The model")."""
 
     mode: Mode = "retrospective"
     d_model: Annotated[int, Range(1, 2**14)] = 128
@@ -110,10 +111,10 @@ class ModelConfig(Section):
     position: Literal["decay", "absolute"] = "decay"
     recent: Annotated[int, Range(0, 1000)] = 3  # steps back that each stream also sees directly
     fading: Annotated[int, Range(0, 2**14)] = 8  # groups of features with a fading sum of the past
-    start_token: bool = True  # a learnable step before the first: lets attention count
+    start_token: bool = True  # a learnable step before the first, so that attention can count
     max_steps: Annotated[int, Range(1, 10**6)] = 512  # only for absolute positions
-    evidence: bool = True  # retrospective: the belief on a skill recalls all answers given on it
-    transfer: bool = False  # retrospective: gains may also reach skills that were not asked
+    evidence: bool = True  # retrospective: the belief also recalls the answers on the skill
+    transfer: bool = False  # retrospective: gains may also reach other skills
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,11 +147,7 @@ class LossConfig(Section):
 BCE_ONLY = LossConfig()
 MONITORED = LossConfig(non_negative=0.1, consistency=0.05)
 ENHANCED = LossConfig(
-    monotonicity=0.1,
-    mastery_performance=0.8,
-    gain_performance=0.8,
-    sparsity=0.2,
-    consistency=0.3,
+    monotonicity=0.1, mastery_performance=0.8, gain_performance=0.8, sparsity=0.2, consistency=0.3
 )
 MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.15, difficulty=1.0)
 PATH_TERMS = ("retrospective", "forecast", "difficulty", "transfer")
@@ -189,15 +186,15 @@ Target = Annotated[float, Range(-1, 1)]
 
 @dataclass(frozen=True)
 class TargetConfig(Section):
-    """What the verdict table judges against: shares in [0, 1] and correlations in [-1, 1]."""
+    """Targets of the verdicts: shares in [0, 1] and correlations in [-1, 1]."""
 
     auc: Target = 0.72
     auc_minimum: Target = 0.70
     mastery_performance: Target = 0.4
     gain_correctness: Target = 0.4
     gain_correctness_minimum: Target = 0.3
-    negative_gains: Target = 0.10  # where only encouraged; 0 where guaranteed
-    monotonicity: Target = 0.20  # where only encouraged; 0 where guaranteed
+    negative_gains: Target = 0.10  # for a mode without the guarantee; else 0
+    monotonicity: Target = 0.20  # for a mode without the guarantee; else 0
     bounds: Target = 0.0
 
     def __post_init__(self) -> None:
@@ -210,7 +207,7 @@ class TargetConfig(Section):
 
 @dataclass(frozen=True)
 class ReportConfig(Section):
-    """Size of the evidence in the report."""
+    """How much the report resamples."""
 
     bootstrap: Annotated[int, Range(20, 10**5)] = 1000  # resamples of learners
     seed: Annotated[int, Range(0)] = 0
@@ -265,14 +262,14 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     Parameters
     ----------
     overrides : dict
-        For instance ``{"model.d_model": 64, "train.epochs": "3"}``; strings are read as the
-        field's type. ``loss`` alone takes a weighting by name: path, bce, monitored or enhanced.
-        A new `model.mode` whose terms are others starts from that mode's own weights.
+        For instance ``{"model.d_model": 64, "train.epochs": "3"}``; strings are converted to the
+        field's type. The name ``loss`` selects a weighting: path, bce, monitored or enhanced.
+        Changing `model.mode` first sets the loss weights to that mode's own.
 
     Raises
     ------
     KTError
-        For a name that does not exist or a value that cannot be.
+        For an unknown name or an impossible value.
     """
     if not isinstance(overrides, dict):
         raise KTError(f"overrides = {brief(overrides)}: expected a mapping of names to values")
@@ -296,7 +293,7 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
 
 
 def from_dict(raw: dict[str, Any]) -> RunConfig:
-    """The inverse of `RunConfig.to_dict`; unknown or wrongly typed entries are errors."""
+    """The inverse of `RunConfig.to_dict`; an unknown or wrongly typed entry is an error."""
     if not isinstance(raw, dict):
         raise KTError(f"a configuration must be a JSON object, not {type(raw).__name__}")
     sections = _section_types()
@@ -333,10 +330,10 @@ def _option_types() -> dict[str, Any]:
 
 
 def _loss_for(config: RunConfig, mode: str) -> LossConfig:
-    """The weights to start from when a configuration takes this mode.
+    """The loss weights that a configuration starts from in this mode.
 
-    In `projection` mastery has no bounds, and a term that rewards high mastery would fall for ever:
-    it has the monitored weights, as published.
+    In `projection` mastery has no bounds, so that a term which rewards high mastery could fall
+    without end: it starts from the monitored weights, as published.
     """
     if mode == config.model.mode:
         return config.loss

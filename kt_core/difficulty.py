@@ -1,4 +1,4 @@
-"""Item difficulty, the one thing beside mastery that a prediction may know (design, section 3)."""
+"""Item difficulty: apart from mastery, the only thing that a prediction may depend on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kt_core.layers import entries
+from kt_core.layers import Ids, Steps, entries
 
 
 class Difficulty(nn.Module):
     """Difficulty of each item on the logit scale, zero-mean within its skill.
 
-    Items are numbered from 1; number 0 is an item that training did not know: difficulty 0.
+    Items are numbered from 1. Number 0 is an item that training never met; its difficulty is 0.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Difficulty(nn.Module):
 
     Attributes
     ----------
-    answers : [I+1], how many training answers each item has; set by training, for the prior.
+    answers : [I+1], number of training answers of each item; set by training, for the prior.
     """
 
     def __init__(self, item_skill: Sequence[int], n_skills: int):
@@ -37,10 +37,10 @@ class Difficulty(nn.Module):
         self.raw = nn.Parameter(torch.zeros(len(skill)))
 
     def start_from(self, answers: Int[Tensor, "I1"], right: Int[Tensor, "I1"]) -> None:
-        """Begin at what training answers say of each item against its skill, shrunk by the prior
-        (one Newton step from 0 on its posterior), and note how many answers each has.
+        """Start each difficulty from the training answers, and keep their number for the prior.
 
-        Both count by item; those of number 0 are not used.
+        The start is one Newton step from 0 on the posterior of the item's difficulty relative to
+        its skill. Both arguments count answers by item; those of number 0 are not used.
         """
         answers, right = answers[1:], right[1:]
         n, r = (
@@ -54,18 +54,18 @@ class Difficulty(nn.Module):
         self.answers.copy_(F.pad(answers.clamp(min=1), (1, 0), value=1))
 
     def table(self) -> Float[Tensor, "I1"]:
-        """All difficulties, that of number 0 first."""
+        """[I+1], all difficulties, starting with that of number 0."""
         total = self.raw.new_zeros(len(self.count)).index_add(0, self.skill, self.raw)
         centred = self.raw - entries(total / self.count, self.skill)
         return F.pad(centred, (1, 0))
 
-    def forward(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    def forward(self, items: Ids) -> Steps:
         return entries(self.table(), items)
 
-    def prior(self, items: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """Each answer's share of its item's penalty, d^2 / 2 by the item's answers in training.
+    def prior(self, items: Ids) -> Steps:
+        """Each answer's share of its item's penalty: d^2 / 2, divided by the item's answers.
 
-        Summed over the training data this is the negative log density of a standard normal prior:
-        an item met once stays near its skill, an item met often is free.
+        Summed over the training data this is the negative log density of a standard normal prior,
+        so that an item with few answers stays near its skill.
         """
         return 0.5 * entries(F.pad(self.raw, (1, 0)), items) ** 2 / self.answers[items]

@@ -1,4 +1,4 @@
-"""The dual-stream causal encoder of GainAKT2 (design, section 3).
+"""The dual-stream causal encoder of GainAKT2 (docs/method.md, "The encoder").
 
 (skill, response) pairs become context states c_t and value states v_t, both causal: the state at
 step t has seen the answers 0..t and nothing later. B learners in a batch, T steps, S = T plus the
@@ -15,21 +15,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
-from kt_core.layers import Recent, SequenceDropout
+from kt_core.layers import Ids, Recent, SequenceDropout, Steps, Vectors
 
 
 @dataclass
 class View:
-    """Who attends to whom where that is not plainly causal: [S, S], true where seen, and the step
-    number of each of the S places, [S]."""
+    """Who attends to whom, where attention is not simply causal.
+
+    Attributes
+    ----------
+    mask : [S, S], true where the place in the row sees the place in the column.
+    steps : [S], the step number of each place.
+    """
 
     mask: Bool[Tensor, "S S"]
     steps: Int[Tensor, "S"]
 
     @classmethod
     def counterfactual(cls, T: int, start: int, device: torch.device) -> View:
-        """Places: the start token, T steps, and the same T steps with other answers. A step with
-        another answer sees the true history before it, and itself."""
+        """The start token, T steps, and the same T steps with the other answers: each of these
+        sees the true history before it, and itself."""
         true = torch.arange(start + T, device=device)
         other = true[start:]
         causal = true[:, None] >= true
@@ -43,11 +48,11 @@ class View:
 class DecayAttention(nn.Module):
     """Causal multi-head attention: queries and keys from context, values from the value stream.
 
-    With `decay`, head h adds ``-slope_h * (t - s)`` to the score of step s seen from step t, with
-    a learnable slope (ALiBi with learnable slopes). Softmax ignores what is constant over s, so
-    only ``+ slope_h * s`` matters, and that is one more dimension of queries and keys. The score
-    stays a plain inner product, and the fused causal kernels stay available: those of a GPU for
-    widths that are multiples of 8, so that zeros are added there.
+    With `decay`, head h adds ``-slope_h * (t - s)`` to the score of step s seen from step t (ALiBi,
+    Press et al. 2022, with learnable slopes). Softmax ignores what is constant over s, so only
+    ``+ slope_h * s`` matters, and that is one more dimension of queries and keys. The score remains
+    an inner product, for which there are fused kernels. Those of a GPU need widths that are
+    multiples of 8, so zeros are added there.
     """
 
     def __init__(self, d_model: int, heads: int, decay: bool):
@@ -96,7 +101,7 @@ class DecayAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """One encoder block: attention, then residual and norm on both streams, then feed-forward."""
+    """Attention, residual and norm on both streams, then feed-forward on the context stream."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -127,12 +132,12 @@ class Block(nn.Module):
 
 
 class Stream(nn.Module):
-    """What enters the blocks: the interactions x_t = q_t + C r_t, embedded, after a start token.
+    """What enters the blocks: a start token, then the embedded interactions x_t = q_t + C r_t.
 
-    The start token attracts attention that finds nothing to attend to. With softmax weights that
-    sum to 1, its share tells how much evidence there was: without it attention cannot count.
-    With items, an interaction is e(x_t) + d_t f(x_t): a right answer to a harder item says more
-    (Ghosh, Heffernan and Lan 2020, the Rasch embedding).
+    The start token takes the attention that finds nothing else. Softmax weights sum to 1, so its
+    share tells how much evidence there was; without it attention cannot count. With items, an
+    interaction is e(x_t) + d_t f(x_t): a right answer to a harder item says more (the Rasch
+    embedding of Ghosh, Heffernan and Lan 2020).
     """
 
     def __init__(self, config: ModelConfig, tokens: int, items: bool):
@@ -147,12 +152,9 @@ class Stream(nn.Module):
         self.dropout = SequenceDropout(config.dropout)
 
     def forward(
-        self,
-        token: Int[Tensor, "B T"],
-        difficulty: Float[Tensor, "B T"] | None,
-        other: Int[Tensor, "B T"] | None = None,
+        self, token: Ids, difficulty: Steps | None, other: Ids | None = None
     ) -> Float[Tensor, "B S D"]:
-        """The steps and, where `other` tokens are given, the same steps with those instead."""
+        """The embedded steps and, where `other` tokens are given, the same steps with those."""
         own = self._interaction(token, difficulty)
         x = self.recent(own)
         if self.positions is not None:
@@ -162,16 +164,14 @@ class Stream(nn.Module):
             parts.insert(0, self.start.expand(len(x), 1, -1))
         return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else x)
 
-    def _interaction(
-        self, token: Int[Tensor, "B T"], difficulty: Float[Tensor, "B T"] | None
-    ) -> Float[Tensor, "B T D"]:
+    def _interaction(self, token: Ids, difficulty: Steps | None) -> Vectors:
         if self.vary is None or difficulty is None:
             return self.embed(token)
         return self.embed(token) + difficulty.unsqueeze(-1) * self.vary(token)
 
 
 class Encoder(nn.Module):
-    """The dual stream, each with its own embedding, through the blocks.
+    """Two streams, context and value, each with its own embedding, through the blocks.
 
     Parameters
     ----------
@@ -188,11 +188,8 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
 
     def forward(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        difficulty: Float[Tensor, "B T"] | None = None,
-    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
+        self, skills: Ids, responses: Ids, difficulty: Steps | None = None
+    ) -> tuple[Vectors, Vectors]:
         token = skills + self.n_skills * responses
         context, value = self.context(token, difficulty), self.value(token, difficulty)
         for block in self.blocks:
@@ -200,13 +197,10 @@ class Encoder(nn.Module):
         return context[:, self.start :], value[:, self.start :]
 
     def flipped(
-        self,
-        skills: Int[Tensor, "B T"],
-        responses: Int[Tensor, "B T"],
-        difficulty: Float[Tensor, "B T"] | None = None,
-    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
-        """States at each step t had its own answer been the other one, and the history the true
-        one: all T counterfactuals in one pass, not one pass per step."""
+        self, skills: Ids, responses: Ids, difficulty: Steps | None = None
+    ) -> tuple[Vectors, Vectors]:
+        """The states at each step if its own answer had been the other one, after the true
+        history: all T counterfactuals in one pass."""
         T = skills.shape[1]
         token = skills + self.n_skills * responses
         other = skills + self.n_skills * (1 - responses)

@@ -1,4 +1,9 @@
-"""TODO."""
+"""Small layers: rows of a table by id, dropout per sequence, and what came just before.
+
+Rows by id go through `F.embedding`. Plain indexing, ``table[ids]``, gives the same values, but with
+several threads its gradient is summed in whatever order the parts arrive, so that two trainings
+with one seed would differ. An embedding's gradient is summed in a fixed order.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,20 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+# Shapes in signatures. B learners, T steps, P = T - 1 predictions, C skills, D = d_model.
+Ids = Int[Tensor, "B T"]  # skills, responses or items
+Valid = Bool[Tensor, "B T"]  # true at real steps, false at padding
+Steps = Float[Tensor, "B T"]  # a value per step
+Next = Float[Tensor, "B P"]  # a value per predicted response: column t is about step t + 1
+Vectors = Float[Tensor, "B T D"]  # states of the encoder
+Skills = Float[Tensor, "B T C"]  # a value per step and skill
+Start = Float[Tensor, "B C"]  # a value per skill
+Horizon = Int[Tensor, "B"]  # a step of each sequence
+Scalar = Float[Tensor, ""]
 
 
 def entries(table: Float[Tensor, "N"], ids: Int[Tensor, "*at"]) -> Float[Tensor, "*at"]:
@@ -32,8 +48,11 @@ def output(
 
 
 class SequenceDropout(nn.Module):
-    """Dropout with one mask per sequence and feature, the same at every step (Gal and Ghahramani
-    2016): steps of a learner stay comparable, and T times fewer random numbers are drawn."""
+    """Dropout with one mask per sequence and feature, the same at every step.
+
+    The steps of a learner stay comparable, and T times fewer random numbers are drawn (Gal and
+    Ghahramani 2016).
+    """
 
     def __init__(self, p: float):
         super().__init__()
@@ -47,9 +66,9 @@ class SequenceDropout(nn.Module):
 
 
 class Lags(torch.autograd.Function):
-    """What came just before, feature by feature: ``x_t + sum over lags of weight_lag x_{t-lag}``.
+    """Adds the last inputs, feature by feature: ``x_t + sum over lags of weight_lag x_{t-lag}``.
 
-    The plain sum copies x for each lag, and its gradient again: three times the work.
+    A function of its own because the plain sum copies x, and its gradient, once per lag.
     """
 
     @staticmethod
@@ -77,11 +96,11 @@ class Lags(torch.autograd.Function):
 
 
 class Recent(nn.Module):
-    """Adds what came just before, and fading sums of all that came before.
+    """Adds the last few inputs and fading sums of all earlier ones.
 
-    Attention averages; a streak of right answers on one skill, or a count of them, is easier to
-    read off directly. Feature by feature, learnable shares of the last few inputs; and, through a
-    linear map, for each group of features the sum of all earlier inputs, faded by a learnable rate
+    Attention averages, so that a streak of right answers, or their number, is easier to read
+    directly. Each feature gets learnable shares of the last few inputs. Through a linear map, each
+    group of features also gets the sum of all earlier inputs, which fades at a learnable rate
     (compare Ma et al. 2023, who put a moving average before attention).
     """
 
@@ -101,14 +120,14 @@ class Recent(nn.Module):
         return out + self.mix(self._faded(x)) if self.groups else out
 
     def _faded(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Sum over s < t of x_s exp(-rate (t - 1 - s)), times the root of the rate: of one size."""
+        """Sum over s < t of x_s exp(-rate (t - 1 - s)); the root of the rate evens out sizes."""
         rate = self.log_rate.exp().view(-1, 1, 1)
         step = torch.arange(x.shape[1], device=x.device)
         since = step[:, None] - step - 1
         kernel = rate.sqrt() * torch.exp(-rate * since.clamp(min=0)) * (since >= 0)
         B, T, D = x.shape
-        # One product per group, learners side by side: the kernel's gradient is then one product
-        # too, and not a sum over learners of [T, T] matrices.
+        # One product per group over all learners at once, so that the kernel's gradient is one
+        # product too, and not a sum over learners of [T, T] matrices.
         parts = x.view(B, T, self.groups, -1).permute(2, 1, 0, 3).reshape(self.groups, T, -1)
         faded = torch.bmm(kernel.to(x.dtype), parts).view(self.groups, T, B, -1)
         return faded.permute(2, 1, 0, 3).reshape(B, T, D)

@@ -1,72 +1,61 @@
-"""Losses: next-step BCE and the auxiliary terms of section 4, pure and masked.
+"""Losses: next-step BCE and the auxiliary terms, pure and masked (docs/method.md, "The losses").
 
-Every function takes `valid` [B, T], true at real steps, and averages over valid entries alone, so
-that padding never contributes. With nothing to average a term is 0. B learners, T steps, P = T-1
+Every function takes `valid` [B, T], true at real steps, and averages over valid entries only, so
+that padding never contributes. A term with nothing to average is 0. B learners, T steps, P = T-1
 predictions, C skills.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
+from kt_core.layers import Horizon, Ids, Next, Scalar, Skills, Steps, Valid
 from kt_core.mastery import PathTerms, States, at_skill
 from kt_core.model import GainAKT2
 from kt_core.side_heads import GAIN_STEP
 
-GAIN_MARGIN = 0.1  # by how much gains after correct answers should exceed the others
+GAIN_MARGIN = 0.1  # by which gains after right answers should exceed those after wrong ones
 
 
-def masked_mean(values: Float[Tensor, "..."], keep: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
+def masked_mean(values: Float[Tensor, "..."], keep: Bool[Tensor, "..."]) -> Scalar:
     """Mean of `values` where `keep` (broadcast to their shape); 0 where nothing is kept."""
     keep = keep.expand(values.shape)
     total = torch.where(keep, values, torch.zeros_like(values)).sum()
     return total / keep.sum().clamp(min=1)
 
 
-def next_step(
-    logits: Float[Tensor, "B P"], responses: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
+def next_step(logits: Next, responses: Ids, valid: Valid) -> Scalar:
     """Binary cross-entropy of the responses of steps 1..T-1."""
     target = responses[:, 1:].to(logits.dtype)
     terms = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return masked_mean(terms, valid[:, 1:])
 
 
-def non_negative(gains: Float[Tensor, "B T C"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+def non_negative(gains: Skills, valid: Valid) -> Scalar:
     """How far gains lie below zero: mean relu(-g)."""
     return masked_mean(F.relu(-gains), valid.unsqueeze(-1))
 
 
-def monotonicity(mastery: Float[Tensor, "B T C"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+def monotonicity(mastery: Skills, valid: Valid) -> Scalar:
     """How far mastery falls between steps: mean relu(m_t - m_{t+1}) over steps and skills."""
     return masked_mean(F.relu(mastery[:, :-1] - mastery[:, 1:]), _pairs(valid).unsqueeze(-1))
 
 
-def mastery_performance(
-    mastery: Float[Tensor, "B T C"],
-    skills: Int[Tensor, "B T"],
-    responses: Int[Tensor, "B T"],
-    valid: Bool[Tensor, "B T"],
-) -> Float[Tensor, ""]:
-    """Mastery should be high where answers are right: mean (1 - m) there + mean m elsewhere."""
+def mastery_performance(mastery: Skills, skills: Ids, responses: Ids, valid: Valid) -> Scalar:
+    """Mastery should be high at right answers and low at wrong ones: mean (1 - m) + mean m."""
     own, right = at_skill(mastery, skills), responses == 1
     return masked_mean(1 - own, valid & right) + masked_mean(own, valid & ~right)
 
 
-def gain_performance(
-    gains: Float[Tensor, "B T C"],
-    skills: Int[Tensor, "B T"],
-    responses: Int[Tensor, "B T"],
-    valid: Bool[Tensor, "B T"],
-) -> Float[Tensor, ""]:
+def gain_performance(gains: Skills, skills: Ids, responses: Ids, valid: Valid) -> Scalar:
     """Own gains after right answers should exceed those after wrong ones by a margin of 0.1.
 
-    0 where a batch holds only right or only wrong answers: there is nothing to compare.
+    0 where a batch has only right or only wrong answers, as there is nothing to compare.
     """
     own, right = at_skill(gains, skills), responses == 1
     after_right, after_wrong = valid & right, valid & ~right
@@ -74,46 +63,39 @@ def gain_performance(
     return F.relu(gap) * (after_right.any() & after_wrong.any())
 
 
-def sparsity(
-    gains: Float[Tensor, "B T C"], skills: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """Skills that are not asked should gain little: mean |g| over them; 0 with a single skill."""
+def sparsity(gains: Skills, skills: Ids, valid: Valid) -> Scalar:
+    """Skills that are not asked should gain little: their mean |g|; 0 with a single skill."""
     size = gains.abs()
     others = size.sum(-1) - at_skill(size, skills)
     return masked_mean(others / max(gains.shape[-1] - 1, 1), valid)
 
 
-def consistency(
-    mastery: Float[Tensor, "B T C"], gains: Float[Tensor, "B T C"], valid: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
+def consistency(mastery: Skills, gains: Skills, valid: Valid) -> Scalar:
     """Mastery should move by its gains: mean |(m_{t+1} - m_t) - 0.1 g_{t+1}|."""
     moved = mastery[:, 1:] - mastery[:, :-1]
     return masked_mean((moved - GAIN_STEP * gains[:, 1:]).abs(), _pairs(valid).unsqueeze(-1))
 
 
-def retrospective(
-    believed: Float[Tensor, "B T"], responses: Int[Tensor, "B T"], scored: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """Binary cross-entropy of answers given the trajectory as believed at a later horizon.
+def retrospective(believed: Steps, responses: Ids, scored: Valid) -> Scalar:
+    """Binary cross-entropy of answers, given the trajectory as believed at a later horizon.
 
     Parameters
     ----------
     believed : logits of every answer of steps 0..T-1 as believed at the horizon.
-    scored : which answers count: up to the horizon, and hidden from the belief where some are.
+    scored : which answers count: those up to the horizon and, where some are hidden from the
+        belief, only the hidden ones.
     """
     target = responses.to(believed.dtype)
     terms = F.binary_cross_entropy_with_logits(believed, target, reduction="none")
     return masked_mean(terms, scored)
 
 
-def forecast(
-    logits: Float[Tensor, "B T T"], responses: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """Binary cross-entropy of every later answer given the belief at each step.
+def forecast(logits: Float[Tensor, "B T T"], responses: Ids, valid: Valid) -> Scalar:
+    """Binary cross-entropy of every later answer, given the belief at each step.
 
     Parameters
     ----------
-    logits : entry [s, t] is of the answer of step t as believed at step s < t.
+    logits : entry [s, t] is for the answer of step t > s, as believed at step s.
     """
     T = responses.shape[1]
     later = torch.ones(T, T, dtype=torch.bool, device=valid.device).triu(1)
@@ -130,9 +112,9 @@ def path_terms(
     model: GainAKT2,
     path: PathTerms,
     batch: Batch,
-    hidden: Bool[Tensor, "B T"],
-    horizon: Int[Tensor, "B"],
-) -> dict[str, Float[Tensor, ""]]:
+    hidden: Valid,
+    horizon: Horizon,
+) -> dict[str, Scalar]:
     """Each term of mode `retrospective` with a weight above zero, by name and *unweighted*."""
     q, valid = batch.skills, batch.valid
     terms = {}
@@ -151,12 +133,8 @@ def path_terms(
 
 
 def auxiliary(
-    weights: LossConfig,
-    states: States,
-    skills: Int[Tensor, "B T"],
-    responses: Int[Tensor, "B T"],
-    valid: Bool[Tensor, "B T"],
-) -> dict[str, Float[Tensor, ""]]:
+    weights: LossConfig, states: States, skills: Ids, responses: Ids, valid: Valid
+) -> dict[str, Scalar]:
     """Each auxiliary term with a weight above zero, by name and *unweighted*."""
     m, g = states.trajectory, states.gains
     terms = {
@@ -170,5 +148,5 @@ def auxiliary(
     return {name: terms[name]() for name in weights.active}
 
 
-def _pairs(valid: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T-1"]:
+def _pairs(valid: Valid) -> Bool[Tensor, "B T-1"]:
     return valid[:, :-1] & valid[:, 1:]

@@ -1,10 +1,10 @@
 """Mastery in mode `retrospective`, where the prediction *is* the mastery of the asked skill.
 
 The other modes are in `side_heads.py`. Both kinds of heads have the same methods (`next_logits`,
-`states`, `trajectory_at`, `own_mastery`), so that the rest of the program does not ask for the mode.
-B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: c_t and v_t, the
+`states`, `trajectory_at`, `own_mastery`): the mode is decided once, where the model is built. B
+learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: c_t and v_t, the
 encoder's context and value states at step t, have seen the answers 0..t. The mathematics in words:
-docs/method.md, "The default mode, exactly".
+docs/method.md, "The three modes".
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
-from kt_core.layers import entries, output, outputs
-
-Ids = Int[Tensor, "B T"]
-Steps = Float[Tensor, "B T"]
-Stream = Float[Tensor, "B T D"]
-Skills = Float[Tensor, "B T C"]
+from kt_core.layers import (
+    Horizon,
+    Ids,
+    Next,
+    Scalar,
+    Skills,
+    Start,
+    Steps,
+    Vectors,
+    entries,
+    output,
+    outputs,
+)
 
 
 @dataclass
 class States:
-    """What one forward pass knows; every field is dated.
+    """The states of one forward pass; each field says which answers it has seen.
 
     Attributes
     ----------
@@ -41,9 +48,9 @@ class States:
     belief : [B, T, C], belief at step t about the start, a logit; `retrospective` only.
     """
 
-    logits: Float[Tensor, "B P"]
-    context: Stream
-    value: Stream
+    logits: Next
+    context: Vectors
+    value: Vectors
     filtered: Skills
     trajectory: Skills
     gains: Skills
@@ -52,27 +59,27 @@ class States:
 
 @dataclass
 class PathTerms:
-    """The pieces of predictions in mode `retrospective`, logits.
+    """The parts of the predictions in mode `retrospective`, on the logit scale.
 
     Attributes
     ----------
-    heads, context, skills : what single beliefs about the start are read from.
-    gains : [B, T], gain of each step on the skill asked there, >= 0.
-    gains_before : [B, T], gains so far, before each step, on the skill asked there.
+    heads, context, skills : from which single beliefs about the start are read.
+    gains : [B, T], gain of each step on its own skill, >= 0.
+    gains_before : [B, T], sum of the gains before each step on its own skill.
     difficulty : [B, T], of the item asked at each step; 0 where it is unknown.
-    belief : [B, T, T], entry [s, t] is what is believed after step s about the start on the skill
-        asked at step t; None where single ones are enough.
+    belief : [B, T, T], entry [s, t] is the belief after step s about the start on the skill asked
+        at step t; None where only single entries are needed.
     """
 
     heads: MasteryPath
-    context: Stream
+    context: Vectors
     skills: Ids
     gains: Steps
     gains_before: Steps
     difficulty: Steps
     belief: Float[Tensor, "B T T"] | None
 
-    def next_step(self) -> Float[Tensor, "B P"]:
+    def next_step(self) -> Next:
         """Logits of the next responses: l_{t,k|t} - d with k = q_{t+1}."""
         if self.belief is None:
             belief = self.heads.beliefs_before(self.context, self.skills, self.gains_before)
@@ -80,8 +87,8 @@ class PathTerms:
             belief = self.belief.diagonal(1, 1, 2)
         return belief + self.gains_before[:, 1:] - self.difficulty[:, 1:]
 
-    def at(self, horizon: Int[Tensor, "B"]) -> Steps:
-        """Logits of every response, that of step 0 included, as believed at step `horizon`."""
+    def at(self, horizon: Horizon) -> Steps:
+        """Logits of all responses, including that of step 0, as believed at step `horizon`."""
         if self.belief is None:
             belief = self.heads.beliefs_at(self.context, self.skills, self.gains_before, horizon)
         else:
@@ -89,29 +96,29 @@ class PathTerms:
         return belief + self.gains_before - self.difficulty
 
     def forecasts(self) -> Float[Tensor, "B T T"]:
-        """Logits of every response as believed at every step; entry [s, t] at step s of step t.
+        """Logits of all responses as believed at all steps; entry [s, t]: step t, at step s.
 
-        Gains enter as they are and take no gradient from here: they have seen the answers between.
+        Gains take no gradient from here, because they have seen the answers between s and t.
         """
         return self.belief + (self.gains_before.detach() - self.difficulty).unsqueeze(1)
 
 
 def at_skill(states: Skills, skills: Ids) -> Steps:
-    """The entry of the skill asked at each step."""
+    """[B, T], the entry of the skill asked at each step."""
     return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
 
 
-def retrospective_mastery(belief: Float[Tensor, "B C"], gains: Skills) -> Skills:
+def retrospective_mastery(belief: Start, gains: Skills) -> Skills:
     """Mastery as believed at one horizon: sigmoid(belief + gains so far).
 
     Parameters
     ----------
-    belief : about the start, on the logit scale.
-    gains : non-negative, on the logit scale; 0 after the horizon.
+    belief : about the start, a logit.
+    gains : non-negative, in logits; 0 after the horizon.
 
     Returns
     -------
-    Mastery in [0, 1], in the dtype of `gains`, never falling along T: not by one rounding unit.
+    Mastery in [0, 1], in the dtype of `gains`. It never falls along T, not even by rounding.
     """
     dtype = gains.dtype
     if dtype in (torch.float16, torch.bfloat16):
@@ -123,18 +130,19 @@ def retrospective_mastery(belief: Float[Tensor, "B C"], gains: Skills) -> Skills
 class MasteryPath(nn.Module):
     """Mode `retrospective`: P(right) = sigmoid(belief about the start + gains so far - difficulty).
 
-    Gains are read at the skill asked, softplus(W[k] . v_u + b[k]), and so is the belief, W[k] . c_t
-    + b[k]. As one state cannot hold the past of every skill, each step also leaves evidence on its
-    own skill, e_u = E[k] . c_u + a[k] - discount * (gains on k before u), since an answer speaks of
-    the level then, and the belief of the start. The belief on k adds the mean of the evidence,
-    shrunken: the sum of e_u over the n steps on k so far, divided by n + prior strength. With
-    transfer, the gain of a step also reaches other skills, by shares A[q_u, k] >= 0.
+    The gain of step u is read at the skill k asked there, softplus(W[k] . v_u + b[k]), and so is
+    the belief, W[k] . c_t + b[k]. One state cannot hold the past of every skill, so each step also
+    leaves evidence about the start on its own skill, e_u = E[k] . c_u + a[k] - discount * (gains on
+    k before u); the discount is there because the answer depended on the level at that time. The
+    belief adds the shrunken mean of the evidence: the sum of e_u over the n steps on k so far,
+    divided by n + prior strength. With transfer, the gain of a step also reaches other skills, in
+    shares A[q_u, k] >= 0.
 
     Attributes
     ----------
     answers : kinds of answers that the encoder tells apart: wrong, right and hidden.
-    on_path : whether predictions are mastery, so that answers can be hidden from the belief and
-        predictions taken apart.
+    on_path : whether predictions are made from mastery. If so, answers can be hidden from the
+        belief, and a prediction can be decomposed.
     whole_histories : whether a learner's whole history is read at once.
     """
 
@@ -149,29 +157,25 @@ class MasteryPath(nn.Module):
         self.raw_discount = nn.Parameter(torch.tensor(0.0)) if config.evidence else None
         pairs = (n_skills, n_skills)
         self.transfer = nn.Parameter(torch.full(pairs, 0.01)) if config.transfer else None
-
-    def start(self) -> None:
-        """Initial values: gains start small, about 0.05, and evidence as none."""
-        nn.init.constant_(self.gain.bias, -3.0)
-        if self.evidence is not None:
+        nn.init.constant_(self.gain.bias, -3.0)  # gains start small, at about 0.05
+        if config.evidence:  # and evidence at 0
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
 
     def terms(
         self,
-        context: Stream,
-        value: Stream,
+        context: Vectors,
+        value: Vectors,
         skills: Ids,
         difficulty: Steps | None = None,
         every_pair: bool = True,
     ) -> PathTerms:
-        """The pieces of all predictions.
+        """The parts of all predictions.
 
         Parameters
         ----------
-        every_pair : whether beliefs are read for every pair of steps, as the forecast term needs;
-            without, `PathTerms.next_step` and `PathTerms.at` read those that they need, which is
-            less work than all of them and more than picking from all of them.
+        every_pair : whether to read the beliefs of all pairs of steps, which the forecast term
+            needs. If not, `PathTerms.next_step` and `PathTerms.at` read only their own.
         """
         gains = self.own_gains(value, skills)
         gains_before = self.contributions(gains, skills).sum(-1)
@@ -180,57 +184,57 @@ class MasteryPath(nn.Module):
         return PathTerms(self, context, skills, gains, gains_before, d, belief)
 
     def next_logits(
-        self, context: Stream, value: Stream, skills: Ids, difficulty: Steps | None = None
-    ) -> Float[Tensor, "B P"]:
+        self, context: Vectors, value: Vectors, skills: Ids, difficulty: Steps | None = None
+    ) -> Next:
         """Logits of the next responses, from the states of each step."""
         return self.terms(context, value, skills, difficulty, every_pair=False).next_step()
 
     def states(
         self,
-        context: Stream,
-        value: Stream,
+        context: Vectors,
+        value: Vectors,
         skills: Ids,
         difficulty: Steps | None,
-        last: Int[Tensor, "B"],
-        start: Float[Tensor, "B C"] | None = None,
-        logits: Float[Tensor, "B P"] | None = None,
+        last: Horizon,
+        start: Start | None = None,
+        logits: Next | None = None,
     ) -> States:
         """All states.
 
         Parameters
         ----------
         last : the horizon of the trajectory.
-        start, logits : not used; predictions come from the states here.
+        start, logits : not used in this mode.
         """
         belief, trajectory, gains = self._read(context, value, skills, last)
         level = belief + gains.cumsum(dim=1)
-        # From the very numbers that mastery is made of: without items, predictions equal it.
+        # From the same numbers as mastery, so that without items predictions equal it exactly.
         logits = at_skill(level[:, :-1], skills[:, 1:])
         logits = logits if difficulty is None else logits - difficulty[:, 1:]
         return States(logits, context, value, level.sigmoid(), trajectory, gains, belief)
 
-    def trajectory_at(self, states: States, skills: Ids, horizon: Int[Tensor, "B"]) -> Skills:
+    def trajectory_at(self, states: States, skills: Ids, horizon: Horizon) -> Skills:
         """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
         return self._read(states.context, states.value, skills, horizon)[1]
 
     def own_mastery(
         self,
-        context: Stream,
-        value: Stream,
+        context: Vectors,
+        value: Vectors,
         skills: Ids,
         states: States,
-        start: Float[Tensor, "B C"] | None = None,
+        start: Start | None = None,
     ) -> Steps:
-        """Mastery of the asked skill after each step, where `context` and `value` are the states
-        of the step itself and `states` those of the history before it."""
+        """Mastery of the asked skill after each step: `context` and `value` are the states at the
+        step itself, and `states` holds the history before it."""
         gains_before = self.contributions(at_skill(states.gains, skills), skills).sum(-1)
         belief = self.belief_at_own(context, skills, gains_before, states.context)
         return (belief + gains_before + self.own_gains(value, skills)).sigmoid()
 
-    def beliefs(self, context: Stream, skills: Ids, gains_before: Steps) -> Float[Tensor, "B T T"]:
+    def beliefs(self, context: Vectors, skills: Ids, gains_before: Steps) -> Float[Tensor, "B T T"]:
         """Entry [s, t]: belief after step s about the start on the skill asked at t, a logit.
 
-        `gains_before` holds the gains on each step's own skill before it.
+        `gains_before` is that of `PathTerms`.
         """
         weight, bias = outputs(self.belief, skills)
         belief = context @ weight.transpose(1, 2) + bias.unsqueeze(1)
@@ -238,19 +242,16 @@ class MasteryPath(nn.Module):
             same_skill(skills), self._evidence(context, skills, gains_before)
         )
 
-    def beliefs_before(
-        self, context: Stream, skills: Ids, gains_before: Steps
-    ) -> Float[Tensor, "B P"]:
-        """Entries [t - 1, t] of `beliefs` alone, for the steps t from the second on: what the next
-        answer is predicted from."""
+    def beliefs_before(self, context: Vectors, skills: Ids, gains_before: Steps) -> Next:
+        """Only the entries [t - 1, t] of `beliefs`, from which the next answers are predicted."""
         belief = output(self.belief, context[:, :-1], skills[:, 1:])
         e = self._evidence(context, skills, gains_before)
         return belief + self._evidence_mean(same_skill(skills).tril(-1), e)[:, 1:]
 
     def beliefs_at(
-        self, context: Stream, skills: Ids, gains_before: Steps, horizon: Int[Tensor, "B"]
+        self, context: Vectors, skills: Ids, gains_before: Steps, horizon: Horizon
     ) -> Steps:
-        """Row [horizon] of `beliefs` alone."""
+        """Only the row [horizon] of `beliefs`."""
         state = context[torch.arange(len(horizon), device=horizon.device), horizon]
         weight, bias = outputs(self.belief, skills)
         belief = (weight @ state.unsqueeze(-1)).squeeze(-1) + bias
@@ -259,19 +260,19 @@ class MasteryPath(nn.Module):
         return belief + self._evidence_mean(same_skill(skills) & seen.unsqueeze(1), e)
 
     def belief_at_own(
-        self, context: Stream, skills: Ids, gains_before: Steps, earlier: Stream
+        self, context: Vectors, skills: Ids, gains_before: Steps, earlier: Vectors
     ) -> Steps:
-        """Belief after each step about the start on its own skill, where the states `earlier` hold
-        for the steps before it and `context` for the step itself."""
+        """Belief after each step about the start on its own skill, with the states `earlier` for
+        the steps before it and `context` for the step itself."""
         belief = output(self.belief, context, skills)
         before, own = (self._evidence(c, skills, gains_before) for c in (earlier, context))
         return belief + self._evidence_mean(same_skill(skills).tril(-1), before, own)
 
     def evidence_shares(
-        self, context: Stream, skills: Ids, gains_before: Steps, asked: int
+        self, context: Vectors, skills: Ids, gains_before: Steps, asked: int
     ) -> Steps:
-        """What each step adds to the belief on one skill after the last step, a logit: its part of
-        the mean evidence, and 0 at steps on other skills."""
+        """What each step adds to the last belief about one skill, a logit: its part of the mean
+        evidence, and 0 at steps on other skills."""
         if self.evidence is None:
             return torch.zeros_like(gains_before)
         on = (skills == asked).to(gains_before.dtype)
@@ -279,30 +280,30 @@ class MasteryPath(nn.Module):
         return on * e / (on.sum(1, keepdim=True) + self.prior_strength)
 
     @property
-    def prior_strength(self) -> Float[Tensor, ""]:
-        """How many answers the prior is worth against the evidence on a skill."""
-        return F.softplus(self.raw_prior_strength).clamp(min=1e-3)  # not 0, whatever the weights
+    def prior_strength(self) -> Scalar:
+        """How many answers the prior weighs as much as."""
+        return F.softplus(self.raw_prior_strength).clamp(min=1e-3)  # above 0 for any weights
 
     @property
-    def discount(self) -> Float[Tensor, ""]:
-        """Which share of the gains before a step its evidence about the start leaves out."""
+    def discount(self) -> Scalar:
+        """Share of the gains before a step that is subtracted from its evidence."""
         return self.raw_discount.sigmoid()
 
-    def _evidence(self, context: Stream, skills: Ids, gains_before: Steps) -> Steps:
-        """e_u of each step; 0 where the model has no evidence."""
+    def _evidence(self, context: Vectors, skills: Ids, gains_before: Steps) -> Steps:
+        """e_u of each step; 0 in a model without evidence."""
         if self.evidence is None:
             return torch.zeros_like(gains_before)
-        # Detached: gains answer for the trajectory, and do not bend to what suits the belief.
+        # Detached, so that gains are not trained to suit the belief.
         return output(self.evidence, context, skills) - self.discount * gains_before.detach()
 
     def _evidence_mean(
         self, mask: Bool[Tensor, "B S T"], e: Steps, own: Steps | None = None
     ) -> Float[Tensor, "B S"]:
-        """Shrunken mean of the evidence at the steps that are in the mask, and where given at one
-        more: the sum, divided by the number of steps + prior strength."""
+        """Shrunken mean of the evidence of the steps in the mask, and of one more step where `own`
+        is given: the sum, divided by the number of steps + prior strength."""
         if self.evidence is None:
             return e.new_zeros(mask.shape[:2])
-        wide = torch.promote_types(e.dtype, torch.float32)  # half precision counts to 256
+        wide = torch.promote_types(e.dtype, torch.float32)  # half precision counts only to 256
         mask = mask.to(wide)
         total, n = (mask @ e.to(wide).unsqueeze(-1)).squeeze(-1), mask.sum(-1)
         if own is not None:
@@ -310,8 +311,8 @@ class MasteryPath(nn.Module):
         return (total / (n + self.prior_strength)).to(e.dtype)
 
     def _running_mean(self, mask: Bool[Tensor, "B T K"], e: Steps) -> Float[Tensor, "B T K"]:
-        """`_evidence_mean` up to each step, of the steps that are in the mask of each of K
-        questions: running sums, which take T times less memory."""
+        """`_evidence_mean` up to each step, for K questions at once: the mask says which steps
+        belong to each. Running sums take T times less memory than one mask per step."""
         if self.evidence is None:
             return e.new_zeros(mask.shape)
         wide = torch.promote_types(e.dtype, torch.float32)
@@ -319,19 +320,19 @@ class MasteryPath(nn.Module):
         total, n = (mask * e.unsqueeze(-1)).cumsum(1), mask.cumsum(1)
         return (total / (n + self.prior_strength)).to(e.dtype)
 
-    def own_gains(self, value: Stream, skills: Ids) -> Steps:
-        """Gain of each step on the skill asked there, on the logit scale, >= 0."""
+    def own_gains(self, value: Vectors, skills: Ids) -> Steps:
+        """Gain of each step on its own skill, in logits, >= 0."""
         return _credible(F.softplus(output(self.gain, value, skills)))
 
     def shares(self) -> Float[Tensor, "C C"]:
-        """What part of a gain on skill i reaches skill j; 1 on the diagonal."""
+        """Share of a gain on skill i that reaches skill j; 1 on the diagonal."""
         own = torch.eye(self.belief.out_features, device=self.belief.weight.device)
         if self.transfer is None:
             return own
         return torch.where(own > 0, own, self.transfer.relu())
 
     def contributions(self, gains: Steps, skills: Ids) -> Float[Tensor, "B T T"]:
-        """Entry [s, u]: what the gain of step u adds to the asked skill's logit before step s."""
+        """Entry [s, u]: what the gain of step u adds to the logit of the skill asked at step s."""
         T = skills.shape[1]
         earlier = torch.ones(T, T, dtype=torch.bool, device=skills.device).tril(-1)
         if self.transfer is None:
@@ -342,20 +343,20 @@ class MasteryPath(nn.Module):
         return torch.where(earlier, reach * gains.unsqueeze(1), 0.0)
 
     def net_growth(self, gains: Steps, skills: Ids) -> Steps:
-        """What all gains before each step do to its logit: they add themselves, and the belief
-        leaves out its share of them."""
+        """Net effect of all gains before each step on its logit: their sum, minus what the belief
+        subtracts for them."""
         before = self.contributions(gains, skills).sum(-1)
         if self.evidence is None:
             return before
         return before - self.discount * self._evidence_mean(same_skill(skills).tril(-1), before)
 
-    def all_gains(self, value: Stream, skills: Ids) -> Skills:
+    def all_gains(self, value: Vectors, skills: Ids) -> Skills:
         """Gain of each step on every skill."""
         own = self.own_gains(value, skills).unsqueeze(-1)
         return _credible(own * F.embedding(skills, self.shares()).to(own.dtype))
 
     def _read(
-        self, context: Stream, value: Stream, skills: Ids, horizon: Int[Tensor, "B"]
+        self, context: Vectors, value: Vectors, skills: Ids, horizon: Horizon
     ) -> tuple[Skills, Skills, Skills]:
         """Belief as a logit, trajectory as believed at `horizon`, and gains."""
         gains = self.all_gains(value, skills)
@@ -371,12 +372,14 @@ class MasteryPath(nn.Module):
 
 
 def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:
-    """Which pairs of steps are on the same skill."""
+    """Entry [s, u]: whether steps s and u are on the same skill."""
     return skills.unsqueeze(2) == skills.unsqueeze(1)
 
 
 def _credible(values: Tensor) -> Tensor:
-    """Weights so large that states overflow must not break a guarantee: infinite becomes the
-    largest number, and what is no number says nothing. Predictions are no numbers then either, and
-    that is an error in training and evaluation."""
+    """Finite values: infinite ones become the largest number, and NaN becomes 0.
+
+    The guarantees must hold even for weights so large that states overflow. Predictions are then
+    not finite either, which training and evaluation report as an error.
+    """
     return values.nan_to_num(nan=0.0)

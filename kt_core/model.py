@@ -12,24 +12,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
-from kt_core.mastery import Ids, MasteryPath, States, Steps, Stream, at_skill
+from kt_core.layers import Ids, Next, Start, Steps, Valid, Vectors
+from kt_core.mastery import MasteryPath, States, at_skill
 from kt_core.side_heads import SideHeads
 
-HIDDEN = 2  # stands in `responses` where the encoder may not see the answer (`retrospective`)
+HIDDEN = 2  # the response of an answer that the encoder may not see (`retrospective`)
 HEADS = {"retrospective": MasteryPath, "cumulative": SideHeads, "projection": SideHeads}
 
 
 class GainAKT2(nn.Module):
-    """Dual-stream knowledge tracing with a mastery that is predicted from, accumulated or read off.
+    """Dual-stream transformer for knowledge tracing; the mode decides what mastery is.
 
-    The mode is decided here, once: `heads` has all that differs.
+    The mode is decided here, once: `heads` has everything in which the modes differ.
 
     Parameters
     ----------
@@ -37,6 +37,15 @@ class GainAKT2(nn.Module):
     n_skills : C; skill ids run from 0 to C-1.
     item_skill : the skill of each item 1..I; empty where items are unknown. Only `retrospective`
         uses items.
+
+    Examples
+    --------
+    >>> model = GainAKT2(ModelConfig(d_model=16, heads=2), n_skills=3).eval()
+    >>> skills, responses = torch.tensor([[0, 0, 2]]), torch.tensor([[1, 0, 1]])
+    >>> model(skills, responses).shape  # P(right) of steps 1 and 2, as logits
+    torch.Size([1, 2])
+    >>> model.forward_with_states(skills, responses).trajectory.shape
+    torch.Size([1, 3, 3])
     """
 
     def __init__(self, config: ModelConfig, n_skills: int, item_skill: Sequence[int] = ()):
@@ -50,26 +59,23 @@ class GainAKT2(nn.Module):
         self.difficulty = Difficulty(item_skill, n_skills) if with_items else None
         self.heads = kind(config, n_skills)
         self.apply(_initialise)
-        self.heads.start()
 
     @property
     def on_path(self) -> bool:
-        """Whether predictions are mastery (`MasteryPath`)."""
+        """Whether predictions are made from mastery (`MasteryPath`)."""
         return self.heads.on_path
 
     @property
     def whole_histories(self) -> bool:
-        """Whether a learner's whole history is read at once, and not chunk after chunk."""
+        """Whether a learner's whole history is read at once, not chunk by chunk."""
         return self.heads.whole_histories
 
     @property
     def guaranteed(self) -> bool:
-        """Whether bounds, monotonicity and non-negative gains hold whatever the weights."""
+        """Whether bounds, monotonicity and non-negative gains hold for any weights."""
         return self.config.mode != "projection"
 
-    def forward(
-        self, skills: Ids, responses: Ids, items: Ids | None = None
-    ) -> Float[Tensor, "B P"]:
+    def forward(self, skills: Ids, responses: Ids, items: Ids | None = None) -> Next:
         """Logits of the next response; column t predicts step t+1 from steps 0..t.
 
         Raises
@@ -85,43 +91,43 @@ class GainAKT2(nn.Module):
         skills: Ids,
         responses: Ids,
         items: Ids | None = None,
-        valid: Bool[Tensor, "B T"] | None = None,
-        start: Float[Tensor, "B C"] | None = None,
+        valid: Valid | None = None,
+        start: Start | None = None,
     ) -> States:
         """`forward`, with the states behind it.
 
         Parameters
         ----------
         valid : true at real steps; the last of them is the horizon of the trajectory.
-        start : mastery in which each learner's previous chunk ended; None for a first chunk.
-            Only `cumulative` accumulates from one chunk to the next.
+        start : mastery at the end of each learner's previous chunk; None for a first chunk. Only
+            `cumulative` accumulates from one chunk to the next.
         """
         context, value, d = self.encode(skills, responses, items)
         return self.read(context, value, skills, d, valid, start)
 
     def encode(
         self, skills: Ids, responses: Ids, items: Ids | None = None
-    ) -> tuple[Stream, Stream, Steps | None]:
-        """Context and value states, and the items' difficulties where there are any."""
+    ) -> tuple[Vectors, Vectors, Steps | None]:
+        """Context and value states, and the difficulties of the items; None without items."""
         self.check(skills, responses)
         d = None if self.difficulty is None or items is None else self.difficulty(items)
         return *self.encoder(skills, responses, d), d
 
     def read(
         self,
-        context: Stream,
-        value: Stream,
+        context: Vectors,
+        value: Vectors,
         skills: Ids,
         difficulty: Steps | None = None,
-        valid: Bool[Tensor, "B T"] | None = None,
-        start: Float[Tensor, "B C"] | None = None,
-        logits: Float[Tensor, "B P"] | None = None,
+        valid: Valid | None = None,
+        start: Start | None = None,
+        logits: Next | None = None,
     ) -> States:
         """The second half of `forward_with_states`: all states, from those of the encoder.
 
         Parameters
         ----------
-        logits : of the next responses, where they are known already.
+        logits : of the next responses, if they are known already.
         """
         whole = torch.full((len(skills),), skills.shape[1], device=skills.device)
         last = (whole if valid is None else valid.sum(1)) - 1
@@ -134,7 +140,7 @@ class GainAKT2(nn.Module):
         skills: Ids,
         responses: Ids,
         items: Ids | None = None,
-        start: Float[Tensor, "B C"] | None = None,
+        start: Start | None = None,
     ) -> Steps:
         """Mastery of the asked skill after a right answer minus that after a wrong one, at each
         step on its true history (docs/method.md, "The measures": flips)."""
@@ -145,14 +151,14 @@ class GainAKT2(nn.Module):
         return torch.where(responses == 1, true - other, other - true)
 
     def check(self, skills: Ids, responses: Ids) -> None:
-        """Raise a KTError for input that the embeddings have no place for."""
+        """Raise a KTError for ids, responses or shapes that the model cannot read."""
         if skills.shape != responses.shape or skills.ndim != 2:
             shapes = f"{tuple(skills.shape)} and {tuple(responses.shape)}"
             raise KTError(f"skills and responses must both be [B, T]; got {shapes}")
         if skills.numel() == 0:
             raise KTError(f"nothing to read: skills has shape {tuple(skills.shape)}")
         ends = torch.stack([*torch.aminmax(skills), *torch.aminmax(responses)])
-        low, high, wrong, right = ends.tolist()  # at once: a GPU is waited for here
+        low, high, wrong, right = ends.tolist()  # one transfer, as it waits for a GPU
         if low < 0 or high >= self.n_skills:
             bad = low if low < 0 else high
             raise KTError(f"skill id {bad} is out of range: the model knows 0..{self.n_skills - 1}")

@@ -1,7 +1,10 @@
-"""The monitor: interpretability of the current batch, every N training steps (design, section 5).
+"""The monitor: interpretability of the current batch, every N training steps.
 
 It reads the states of the forward pass that training has just made, under no_grad and without
 drawing random numbers, so that weights after training are the same with and without it.
+`batch_sums` reads a batch and `batch_metrics` computes the numbers; between the two, the sums of
+several processes are put together. They are about one training step: curves to watch, not results
+to report (docs/method.md, "The monitor"). B learners, T steps, C skills.
 """
 
 from __future__ import annotations
@@ -11,24 +14,25 @@ from typing import Any
 
 import lightning as L
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kt_core.base.processes import gathered
+from kt_core.layers import Ids, Next, Scalar, Skills, Valid
 from kt_core.metrics.invariants import saturation, shares, violations
 
 
 class Monitor(L.Callback):
-    """Lightning callback over `kt_core.monitor`.
+    """Lightning callback that measures the batch of every N-th step, the first included.
 
     Parameters
     ----------
-    every : training steps between two looks.
+    every : N, in training steps.
 
     Attributes
     ----------
-    rows : one flat dict of floats per look, with `step`, `epoch`, `learning_rate`, `loss` (of this
-        batch) and `gradient_norm` (before clipping).
+    rows : one flat dict of floats each time, with `step`, `epoch`, `learning_rate`, `loss` (of
+        this batch) and `gradient_norm` (before clipping).
     """
 
     def __init__(self, every: int = 25):
@@ -41,11 +45,11 @@ class Monitor(L.Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with them; the list stays the one that others look at."""
+        """Continue from these rows, in the same list: others hold a reference to it."""
         self.rows[:] = state_dict["rows"]
 
     def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: Any) -> None:
-        """Keep the gradients' norm of the steps that are looked at."""
+        """Keep the gradients' norm at the steps that are measured."""
         if trainer.global_step % self.every == 0:
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
             self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
@@ -54,7 +58,7 @@ class Monitor(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at every N-th step, the first included."""
+        """Measure the batch, keep the numbers, and hand them to the loggers."""
         step = trainer.global_step - 1
         if step % self.every:
             return
@@ -77,7 +81,7 @@ class Monitor(L.Callback):
             logger.log_metrics(floats, step=step)
 
 
-def pearson(x: Float[Tensor, "N"], y: Float[Tensor, "N"]) -> Float[Tensor, ""]:
+def pearson(x: Float[Tensor, "N"], y: Float[Tensor, "N"]) -> Scalar:
     """Pearson r; NaN without spread in either."""
     x, y = _centred(x.double()), _centred(y.double())
     spread = (x * x).sum() * (y * y).sum()
@@ -85,14 +89,14 @@ def pearson(x: Float[Tensor, "N"], y: Float[Tensor, "N"]) -> Float[Tensor, ""]:
 
 
 def _centred(values: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
-    """Values minus their mean; differences that are rounding are none."""
+    """Values minus their mean, with 0 for a difference that is only rounding."""
     apart = values - values.mean()
     return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)
 
 
 def skill_average_pearson(
     x: Float[Tensor, "N"], y: Float[Tensor, "N"], skill: Int[Tensor, "N"], n_skills: int
-) -> Float[Tensor, ""]:
+) -> Scalar:
     """Mean over skills of the r within each skill; NaN where no skill defines one."""
     x, y = x.double(), y.double()
 
@@ -108,7 +112,7 @@ def skill_average_pearson(
 
 @dataclass
 class BatchSums:
-    """What one batch adds: sums of counts, and a value per step (N) or per prediction (M).
+    """What one batch contributes: sums of counts, and a value per step (N) or prediction (M).
 
     Attributes
     ----------
@@ -130,27 +134,27 @@ class BatchSums:
 
     @classmethod
     def together(cls, parts: list[BatchSums]) -> BatchSums:
-        """Several batches as one, in whatever process each was read."""
+        """Several batches as one; they may come from different processes."""
         counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}
         steps = [f.name for f in fields(cls) if f.name != "counts"]
         return cls(counts, *(torch.cat([getattr(p, name) for p in parts]) for name in steps))
 
 
 def batch_sums(
-    mastery: Float[Tensor, "B T C"],
-    trajectory: Float[Tensor, "B T C"],
-    gains: Float[Tensor, "B T C"],
-    logits: Float[Tensor, "B P"],
-    skills: Int[Tensor, "B T"],
-    responses: Int[Tensor, "B T"],
-    valid: Bool[Tensor, "B T"],
+    mastery: Skills,
+    trajectory: Skills,
+    gains: Skills,
+    logits: Next,
+    skills: Ids,
+    responses: Ids,
+    valid: Valid,
 ) -> BatchSums:
-    """What a batch has to say.
+    """What the states of one batch contribute.
 
     Parameters
     ----------
-    mastery : the filtered field, so that shifted by one step it is pre-response.
-    trajectory : as believed at the last step; on it the constraints are counted.
+    mastery : the filtered state, which is pre-response when shifted by one step.
+    trajectory : as believed at the last step; the constraints are counted on it.
     """
     target, asked = valid[:, 1:], skills[:, 1:].unsqueeze(-1)
     counts = violations(trajectory, gains, skills, responses, valid)
@@ -170,7 +174,7 @@ def batch_sums(
 
 
 def batch_metrics(seen: BatchSums, n_skills: int) -> dict[str, Tensor]:
-    """Violations, correlations and collapse."""
+    """The monitored values by name: violations, correlations and signs of collapse."""
     counts, entries = seen.counts, seen.counts["entries"]
     return {
         **{f"violations/{name}": torch.as_tensor(v) for name, v in shares(counts).items()},

@@ -18,9 +18,9 @@ from kt_core.config import (
 from kt_core.data import DATASETS
 
 SMALL = ModelConfig(d_model=64, heads=4, blocks=2, d_ff=128)
-LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners, see docs/results.md
+LAPTOP = ModelConfig(dropout=0.3)  # chosen on validation learners (docs/results.md)
 
-USUAL = "quick"  # where none is named
+USUAL = "quick"  # the default
 PRESETS: dict[str, tuple[str, RunConfig]] = {
     "smoke": (
         "seconds; for tests and for trying out an installation",
@@ -33,10 +33,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     ),
     "quick": (
         "20 epochs of a small model; minutes on a laptop",
-        RunConfig(
-            model=SMALL,
-            train=TrainConfig(epochs=20, patience=5, tokens_per_batch=1024),
-        ),
+        RunConfig(model=SMALL, train=TrainConfig(epochs=20, patience=5, tokens_per_batch=1024)),
     ),
     "standard": (
         "at most 50 epochs; what docs/results.md reports",
@@ -47,7 +44,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
         RunConfig(model=LAPTOP, train=TrainConfig(epochs=75)),
     ),
     "intensive": (
-        "100 epochs of d_model 512 and 6 blocks; wants a GPU",
+        "100 epochs of d_model 512 and 6 blocks; needs a GPU",
         RunConfig(
             model=ModelConfig(d_model=512, heads=8, blocks=6, d_ff=1024, dropout=0.2),
             train=TrainConfig(epochs=100, tokens_per_batch=16384),
@@ -86,7 +83,25 @@ def configure(
     fold: int | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> RunConfig:
-    """A preset with the usual choices, then single values by dotted name, on top."""
+    """The configuration of a run: a preset, common choices, and any other value by dotted name.
+
+    Parameters
+    ----------
+    preset_name : one of `PRESETS`.
+    dataset, data_path : a name from ``python -m kt_core datasets``, or a file of your own.
+    mode, seed, fold : `model.mode`, `train.seed`, `data.fold`; empty or None keeps the preset's.
+    overrides : as in `with_overrides`, applied last.
+
+    Raises
+    ------
+    KTError
+        For an unknown name or an impossible value.
+
+    Examples
+    --------
+    >>> configure("quick", mode="cumulative", overrides={"model.d_model": 32}).model.d_model
+    32
+    """
     chosen = {
         "data.dataset": dataset or None,
         "data.path": data_path or None,
@@ -95,8 +110,8 @@ def configure(
         "data.fold": fold,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    wanted = given | overrides if isinstance(overrides, dict) else overrides or given
-    config = with_overrides(preset(preset_name), wanted)
+    values = given | overrides if isinstance(overrides, dict) else overrides or given
+    config = with_overrides(preset(preset_name), values)
     if not config.data.path and config.data.dataset not in DATASETS:
         raise KTError(
             f"data set {brief(config.data.dataset)} does not exist; choose one of: "

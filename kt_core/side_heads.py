@@ -1,39 +1,38 @@
 """Modes `projection` and `cumulative`: mastery and gains read off next to a free prediction head.
 
 `projection` is the unconstrained original. In `cumulative` mastery accumulates non-negative gains
-and stays in [0, 1], whatever the weights. Notation as in `mastery.py`; docs/method.md, "The other
+and stays in [0, 1], whatever the weights. Notation as in `mastery.py`; docs/method.md, "The three
 modes".
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from kt_core.config import ModelConfig
-from kt_core.layers import SequenceDropout
-from kt_core.mastery import Ids, Skills, States, Steps, Stream, at_skill
+from kt_core.layers import Horizon, Ids, Next, SequenceDropout, Skills, Start, Steps, Vectors
+from kt_core.mastery import States, at_skill
 
 GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative`
 
 
-def cumulative_mastery(start: Float[Tensor, "B C"], gains: Skills, carried: bool = False) -> Skills:
+def cumulative_mastery(start: Start, gains: Skills, carried: bool = False) -> Skills:
     """Mastery as a bounded accumulation of non-negative gains.
 
-    ``m_0 = start`` and ``m_t = min(1, m_{t-1} + 0.1 g_t)``: since gains are non-negative this is
-    ``min(1, start + 0.1 (g_1 + ... + g_t))``, one cumulative sum and no loop over time.
+    ``m_0 = start`` and ``m_t = min(1, m_{t-1} + 0.1 g_t)``. As gains are non-negative, this equals
+    ``min(1, start + 0.1 (g_1 + ... + g_t))``: one cumulative sum, without a loop over time.
 
     Parameters
     ----------
     start : mastery at the first step, in [0, 1].
     gains : non-negative.
-    carried : whether `start` is the mastery in which an earlier chunk of the same learner ended;
-        the gain of step 0 then counts too.
+    carried : whether `start` is the mastery at the end of the learner's previous chunk; the gain of
+        step 0 then counts too.
 
     Returns
     -------
-    Mastery in [0, 1], in the dtype of `gains`, never falling along T: not by one rounding unit.
+    Mastery in [0, 1], in the dtype of `gains`. It never falls along T, not even by rounding.
     """
     dtype = gains.dtype
     if dtype in (torch.float16, torch.bfloat16):
@@ -41,12 +40,12 @@ def cumulative_mastery(start: Float[Tensor, "B C"], gains: Skills, carried: bool
     if not carried:
         gains = torch.cat([torch.zeros_like(gains[:, :1]), gains[:, 1:]], dim=1)
     mastery = (start.unsqueeze(1) + GAIN_STEP * gains.cumsum(dim=1)).clamp(0.0, 1.0)
-    # A parallel cumulative sum may step down by a rounding unit; the running maximum may not.
+    # A parallel cumulative sum may fall by a rounding unit; the running maximum cannot.
     return mastery.cummax(dim=1).values.to(dtype)
 
 
 class SideHeads(nn.Module):
-    """Modes `projection` and `cumulative`: predictions depend on no mastery.
+    """Modes `projection` and `cumulative`: no prediction depends on mastery.
 
     Attributes
     ----------
@@ -69,33 +68,30 @@ class SideHeads(nn.Module):
         self.mastery = nn.Linear(D, n_skills)
         self.gain = nn.Linear(D, n_skills)
 
-    def start(self) -> None:
-        """Initial values: torch's own."""
-
     def next_logits(
-        self, context: Stream, value: Stream, skills: Ids, difficulty: Steps | None = None
-    ) -> Float[Tensor, "B P"]:
+        self, context: Vectors, value: Vectors, skills: Ids, difficulty: Steps | None = None
+    ) -> Next:
         """Logits of the next responses: a head on [c_t, v_t, e(q_{t+1})]."""
         asked = self.embed_skill(skills[:, 1:])
         return self.predict(torch.cat([context[:, :-1], value[:, :-1], asked], -1)).squeeze(-1)
 
     def states(
         self,
-        context: Stream,
-        value: Stream,
+        context: Vectors,
+        value: Vectors,
         skills: Ids,
         difficulty: Steps | None,
-        last: Int[Tensor, "B"],
-        start: Float[Tensor, "B C"] | None = None,
-        logits: Float[Tensor, "B P"] | None = None,
+        last: Horizon,
+        start: Start | None = None,
+        logits: Next | None = None,
     ) -> States:
         """All states.
 
         Parameters
         ----------
         difficulty, last : not used.
-        start : mastery in which the learner's previous chunk ended; only `cumulative` uses it.
-        logits : of `next_logits`, where they are known already.
+        start : mastery at the end of the learner's previous chunk; only `cumulative` uses it.
+        logits : those of `next_logits`, if they are known already.
         """
         logits = self.next_logits(context, value, skills) if logits is None else logits
         if not self.cumulative:
@@ -108,7 +104,7 @@ class SideHeads(nn.Module):
         mastery = cumulative_mastery(start.to(gains.dtype), gains, carried)
         return States(logits, context, value, mastery, mastery, gains)
 
-    def trajectory_at(self, states: States, skills: Ids, horizon: Int[Tensor, "B"]) -> Skills:
+    def trajectory_at(self, states: States, skills: Ids, horizon: Horizon) -> Skills:
         """Mastery at every step up to `horizon`; after it, as it stood there."""
         step = torch.arange(skills.shape[1], device=skills.device)
         at = torch.minimum(step, horizon.unsqueeze(1)).unsqueeze(-1)
@@ -116,14 +112,14 @@ class SideHeads(nn.Module):
 
     def own_mastery(
         self,
-        context: Stream,
-        value: Stream,
+        context: Vectors,
+        value: Vectors,
         skills: Ids,
         states: States,
-        start: Float[Tensor, "B C"] | None = None,
+        start: Start | None = None,
     ) -> Steps:
-        """Mastery of the asked skill after each step, where `context` and `value` are the states
-        of the step itself and `states` those of the history before it."""
+        """Mastery of the asked skill after each step: `context` and `value` are the states at the
+        step itself, and `states` holds the history before it."""
         if not self.cumulative:
             return at_skill(self.mastery(context), skills)
         gain = at_skill(self.gain(value).relu(), skills)

@@ -1,16 +1,16 @@
-"""How sure is a mastery value? An interval from what consecutive answers give away.
+"""How sure is a mastery value? Intervals estimated from the correlation of consecutive answers.
 
-A mastery m is a mean: learners of whom the model believes the same differ in truth. How much they
-differ shows in their next answers on the skill. Were every such learner at m exactly, the answer
-after a right one would be right with probability m again; the more they differ, the likelier it is.
-True mastery, given all that was believed, is taken as Beta(m k, (1 - m) k), with concentration
+Learners for whom the model believes the same mastery m differ in truth. If all of them were exactly
+at m, an answer that follows a right one would again be right with probability m; the more they
+differ, the higher that probability is. True mastery, given what is believed, is modelled as
+Beta(m k, (1 - m) k) with concentration
 
     log k = a + b log(1 + opportunities on the skill) + c log(1 + steps),
 
-and (a, b, c) maximise the likelihood of the next answers on a skill, given the state before them,
-on validation learners: no true mastery is needed. When practice stops may depend on the answers;
-the likelihood is the same (the stopping rule is ignorable). Growth during these few answers is
-neglected. How many true values of simulated learners the interval holds is in docs/results.md.
+where (a, b, c) maximise the likelihood of validation learners' next answers on a skill, given the
+state before them. No true mastery is needed. If practice stops depending on the answers, the
+likelihood stays the same (the stopping rule is ignorable). Growth during these few answers is
+neglected. The coverage on simulated learners is in docs/results.md.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.stats import beta
 
-NEXT = 4  # answers on the skill, from the state on, that enter the likelihood
+NEXT = 4  # answers on the skill, after a state, that enter the likelihood
 FLOOR = 1e-4  # mastery is kept this far from 0 and 1
 BOUND = 12.0  # |log k| at most
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Concentration of true mastery around believed mastery; `weights` are (a, b, c)."""
+    """How closely true mastery lies around believed mastery; `weights` are (a, b, c)."""
 
     weights: tuple[float, float, float]
 
     def concentration(self, opportunities: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """k of each value, by the answers seen so far on the skill and in all."""
+        """k, from the number of answers seen so far on the skill and in all."""
         a, b, c = self.weights
         return np.exp(np.clip(a + b * np.log1p(opportunities) + c * np.log1p(steps), -BOUND, BOUND))
 
     def interval(
         self, mastery: np.ndarray, opportunities: np.ndarray, steps: np.ndarray, level: float = 0.95
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end, in [0, 1], that hold the true value with probability `level`."""
+        """Ends, in [0, 1], of the interval that holds the true value with probability `level`."""
         m = np.clip(mastery, FLOOR, 1 - FLOOR)
         k = self.concentration(np.asarray(opportunities), np.asarray(steps))
         tails = (0.5 - level / 2, 0.5 + level / 2)
@@ -50,15 +50,15 @@ class Uncertainty:
 
 
 def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
-    """Fit the concentration on the evidence of learners who trained nothing.
+    """Fit the concentration to learners who were not trained on.
 
     Parameters
     ----------
-    frame : `Evidence.frame` with `mastery_pre`, predictions being that mastery (but for items).
+    frame : `Beliefs.frame` with `mastery_pre`, from which predictions are made.
 
     Returns
     -------
-    None when no learner answers twice on any skill after a known state: nothing to learn from.
+    None where no learner answers twice on any skill after a known state.
     """
     mastery, answers, state = _next_answers(frame)
     if len(mastery) == 0:

@@ -1,10 +1,14 @@
 """Shapes in signatures are checked in tests: jaxtyping's hook, before kt_core is imported."""
 
+import base64
 import os
+import re
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
@@ -14,6 +18,7 @@ CHECKED = (
     "layers",
     "model",
     "mastery",
+    "side_heads",
     "difficulty",
     "encoder",
     "losses",
@@ -30,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ["KT_DATA_DIR"]) if os.environ.get("KT_DATA_DIR") else None
 needs_data = pytest.mark.skipif(DATA is None, reason="KT_DATA_DIR is not set: no real data here")
 
+
+SECRET = "0123456789abcdef-one"  # a key of pseudonyms
 
 SLOW = ("sweeps", "cli", "browser", "processes", "benchmark", "resume")
 
@@ -68,6 +75,36 @@ def trained(smoke, tmp_path_factory):
 def module_of(function):
     """Where a function was defined, for patches: a room's function may bear its module's name."""
     return sys.modules[function.__module__]
+
+
+def decoded(path):
+    """The text of a file, of the pictures inside it, and of a PDF's streams."""
+    content = path.read_bytes()
+    parts = [content]
+    for code in re.findall(rb"[A-Za-z0-9+/]{200,}={0,2}", content.replace(rb"\n", b"")):
+        parts.append(base64.b64decode(code[: len(code) // 4 * 4]))
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+        parts.append(zlib.decompressobj().decompress(stream) if stream[:1] == b"x" else stream)
+    return b"\n".join(parts).decode("utf-8", "replace")
+
+
+def sweep_table(seeds=3):
+    """The table of a sweep over two modes and some seeds, with made-up numbers."""
+    from kt_core.studies import sweeps
+
+    rows = []
+    for mode, level in (("retrospective", 0.73), ("cumulative", 0.72)):
+        for seed in range(seeds):
+            settings = {"cell": f"{mode}{seed}", "dataset": "d", "mode": mode, "seed": seed}
+            for name, (table, measure, variant) in sweeps.HEADLINES.items():
+                rows.append(
+                    settings
+                    | {"table": table, "measure": measure, "variant": variant}
+                    | {"predictor": "" if table == "violations" or "valid" in name else "model"}
+                    | {"sees": "pre", "value": level + 0.001 * seed}
+                )
+                rows.append(rows[-1] | {"predictor": "skill base rate", "value": 0.5})
+    return pd.DataFrame(rows)
 
 
 def stir(model, scale=0.3):

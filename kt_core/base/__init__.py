@@ -1,5 +1,3 @@
-"""Errors, files, locks, values, devices, processes, log: knows nothing of knowledge tracing."""
+"""Errors, files, locks, values, devices, processes, log: nothing specific to knowledge tracing."""
 
 from kt_core.base.errors import KTError
-
-__all__ = ["KTError"]

@@ -1,4 +1,4 @@
-"""Where a model computes: a GPU where there is one, else the processor."""
+"""Where a model computes: on a GPU if there is one, otherwise on the CPU."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBac
 
 
 def accelerator(wanted: str) -> str:
-    """`gpu` or `cpu`, for a wanted `gpu`, `cpu` or `auto`.
+    """`gpu` or `cpu`, for a requested `gpu`, `cpu` or `auto`.
 
     Raises
     ------
     KTError
-        When a GPU is wanted and there is none.
+        When a GPU is requested and there is none.
     """
     if wanted == "gpu" and not torch.cuda.is_available():
         raise KTError("train.accelerator = 'gpu', but torch finds no GPU; use auto or cpu")
@@ -29,7 +29,7 @@ def accelerator(wanted: str) -> str:
 
 @contextmanager
 def for_reading(model: nn.Module) -> Iterator[torch.device]:
-    """The model on a GPU where there is one, not training, and afterwards as it was before.
+    """The model in evaluation mode, on a GPU if there is one; afterwards it is as before.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def for_reading(model: nn.Module) -> Iterator[torch.device]:
     was, was_training = next(model.parameters()).device, model.training
     device = torch.device("cuda") if was.type == "cpu" and torch.cuda.is_available() else was
     try:
-        with memory_enough("hide it with CUDA_VISIBLE_DEVICES= to read on the processor"):
+        with memory_enough("hide it with CUDA_VISIBLE_DEVICES= to use the CPU"):
             model.to(device).eval()
             yield device
     finally:
@@ -48,7 +48,7 @@ def for_reading(model: nn.Module) -> Iterator[torch.device]:
 
 @contextmanager
 def memory_enough(way_out: str) -> Iterator[None]:
-    """Raise a KTError where the GPU's memory is too small for what is done meanwhile."""
+    """Turn an error about too little GPU memory in the block into a KTError."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -57,8 +57,8 @@ def memory_enough(way_out: str) -> Iterator[None]:
 
 
 def attention_of_any_length(device: torch.device) -> AbstractContextManager[None]:
-    """On a GPU, attention without cuDNN's kernels: they are planned anew, for milliseconds, for
-    each new length of a batch. Others are as fast."""
+    """On a GPU, attention without cuDNN's kernels. These take milliseconds of planning for every
+    new length of a batch, and the others are as fast."""
     if device.type == "cpu":
         return nullcontext()
     return sdpa_kernel(ANY_LENGTH)

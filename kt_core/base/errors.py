@@ -1,4 +1,4 @@
-"""The one error of the package: what went wrong, where, and the way out."""
+"""The exception of the package: it says what went wrong, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import reprlib
 
 
 class KTError(ValueError):
-    """Bad input or configuration, worded for the person who has to mend it."""
+    """Bad input or configuration, worded for the person who can correct it."""
 
 
 class _Brief(reprlib.Repr):
@@ -16,15 +16,15 @@ class _Brief(reprlib.Repr):
         self.maxlevel = 2
 
     def repr_int(self, x: int, level: int) -> str:
-        """Python itself refuses to write numbers of thousands of digits."""
+        """Python itself refuses to print integers with thousands of digits."""
         return repr(x) if x.bit_length() < 1000 else f"a whole number of {x.bit_length():,} bits"
 
 
 def reason(error: object, most: int = 200) -> str:
-    """What an error of a library says, in one line of at most `most` characters."""
+    """The message of a library's error, in one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
 
 
 def brief(value: object) -> str:
-    """What a user gave, for a message: as Python writes it, but never more than a few lines."""
+    """A user's value for a message: its `repr`, but never more than a few lines."""
     return _Brief().repr(value)[:400]

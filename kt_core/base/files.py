@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all.
+"""Files that are written completely or not at all.
 
-What is written goes to a hidden name in the same folder (``.<random>.tmp``), is forced to the disk
-and takes its own name in one step. An error on the way leaves the old file as it was, and nothing
-else. Only a kill or a power cut can leave the hidden file behind: nothing reads it, and it may be
+A file is first written under a hidden name in the same folder (``.<random>.tmp``), forced to the
+disk, and then renamed in one step. After an error the old file is as it was, and nothing else is
+left. Only a kill or a power cut can leave the hidden file behind: nothing reads it, and it may be
 removed.
 """
 
@@ -26,12 +26,12 @@ from kt_core.base.values import path_of
 
 @contextlib.contextmanager
 def renamed(path: Path) -> Iterator[Path]:
-    """A hidden name to write to, which becomes `path` when the block ends well.
+    """A hidden name to write to, which becomes `path` when the block ends without an error.
 
     Raises
     ------
     OSError
-        As the system gives it, once the hidden file is gone.
+        The system's error, after the hidden file has been removed.
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -41,17 +41,17 @@ def renamed(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)  # or the new name might not outlive a power cut
+    _sync(path.parent)  # otherwise a power cut could undo the renaming
 
 
 @contextlib.contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """`renamed`, for files that a user has asked for.
+    """`renamed`, for files that a user asked for.
 
     Raises
     ------
     KTError
-        When the file cannot be written: with its name and the reason.
+        When the file cannot be written, with its name and the reason.
     """
     path = Path(path)
     try:
@@ -62,7 +62,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole, as UTF-8.
+    """Write a text file, as UTF-8, completely or not at all.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def copy(source: str | Path, target: str | Path) -> None:
-    """Copy a file's content whole.
+    """Copy the content of a file, completely or not at all.
 
     Raises
     ------
@@ -86,12 +86,12 @@ def copy(source: str | Path, target: str | Path) -> None:
 
 
 def make_folder(path: str | Path) -> Path:
-    """A folder and those above it, unless they are there.
+    """Make a folder and those above it, where they do not exist.
 
     Raises
     ------
     KTError
-        When a file is in the way, or nothing can be written there.
+        When a file has that name, or nothing can be written there.
     """
     path = path_of("folder", path)
     try:
@@ -103,12 +103,12 @@ def make_folder(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A hidden folder to fill, which becomes `path` when the block ends well, else is removed.
+    """A hidden folder to fill, which becomes `path` if the block ends without an error.
 
     Raises
     ------
     KTError
-        When it cannot be written, or something of that name has come to be there.
+        When it cannot be written, or `path` has come to exist meanwhile.
     """
     path = Path(path).absolute()
     partial = path.with_name(f".partial-{path.name[:100]}-{os.getpid()}")
@@ -127,7 +127,7 @@ def _reason(error: Exception) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has the file, or the folder's names."""
+    """Wait until the file, or the names in the folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -136,7 +136,7 @@ def _sync(path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Plain JSON of nested tables and numbers: what is not finite is null, draws are left out."""
+    """Nested tables and numbers as plain JSON; non-finite values become null, draws are dropped."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items() if k != "draws"}
     if isinstance(value, list | tuple):
@@ -147,13 +147,13 @@ def plain(value: Any) -> Any:
 
 
 def formulas(table: pd.DataFrame) -> int:
-    """How many learners and skills a spreadsheet would take for formulas and compute."""
+    """Number of learners and skills whose names a spreadsheet would compute as formulas."""
     names = {*table["learner"].astype(str), *table["skill"].astype(str)}
     return sum(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)
 
 
 def check_target(path: str | Path) -> Path:
-    """Raise a KTError where no table could be written."""
+    """The path of a table to write. Raise a KTError if nothing could be written there."""
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
         raise KTError(f"{path}: name it .parquet or .csv")
@@ -163,12 +163,12 @@ def check_target(path: str | Path) -> Path:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
-    """Write Parquet or CSV, by the file's name, whole or not at all.
+    """Write Parquet or CSV, by the file's name, completely or not at all.
 
     Raises
     ------
     KTError
-        For another kind of file, or a place that cannot be written.
+        For another kind of file, or a path that cannot be written.
     """
     path = check_target(path)
     with whole(path) as temporary:

@@ -1,7 +1,7 @@
 """One process at a time in a folder.
 
-The lock is on the folder itself and ends with its holder, even where that is killed; it leaves no
-file behind.
+The lock is on the folder itself. It ends with its process, even a killed one, and leaves no file
+behind.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from kt_core.base.errors import KTError
 
 @contextlib.contextmanager
 def locked(folder: Path, busy: str = "") -> Iterator[None]:
-    """Hold the folder.
+    """Lock the folder during the block.
 
     Parameters
     ----------
-    busy : what to say to who comes second.
+    busy : the message for a second process.
 
     Raises
     ------
     KTError
-        When another process holds it.
+        When another process holds the lock.
     """
     with _opened(folder) as handle:
         try:
@@ -39,7 +39,7 @@ def locked(folder: Path, busy: str = "") -> Iterator[None]:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process holds the folder, this one included."""
+    """Whether a process, perhaps this one, has locked the folder."""
     with _opened(folder) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -49,7 +49,7 @@ def in_use(folder: Path) -> bool:
 
 
 def wait_for(folder: Path) -> None:
-    """Return when no process holds the folder any more."""
+    """Wait until no process has locked the folder."""
     with _opened(folder) as handle:
         fcntl.flock(handle, fcntl.LOCK_SH)
 

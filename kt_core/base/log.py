@@ -1,4 +1,4 @@
-"""One logger for the whole package, silent until a program decides where it writes."""
+"""One logger for the whole package, silent until a program decides where messages go."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several training processes: how many there are, and what all of them have seen.
+"""Several training processes: how many there are, and values gathered from all of them.
 
-They are started from outside, by torchrun or by SLURM (docs/scale.md), which say in the environment
-who each one is. With a single process all of this is nothing.
+torchrun or SLURM start them (docs/scale.md) and number them in environment variables. With a single
+process, these functions do nothing.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ LOCAL = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")
 
 
 def world() -> int:
-    """How many processes train together; 1 where nothing has started several."""
+    """The number of processes that train together; 1 unless several were started."""
     started = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ
     return _number(WORLD, 1) if started else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0; the first alone writes files."""
+    """The number of this process, from 0; only the first one writes files."""
     return _number(RANK, 0) if world() > 1 else 0
 
 
 def on_this_machine() -> int:
-    """How many of them run on this machine."""
+    """The number of processes on this machine."""
     return _number(LOCAL, 1) if world() > 1 else 1
 
 
 def gathered(mine: T) -> list[T]:
-    """What each process has, in the order of their ranks; a list of one where there is one.
+    """The value of each process, in the order of their ranks.
 
-    Tensors of others, also inside containers and dataclasses, come on the CPU.
+    Tensors of other processes, also in containers and dataclasses, arrive on the CPU.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [mine]
@@ -53,6 +53,6 @@ def _number(names: tuple[str, ...], default: int) -> int:
     for name in names:
         if text := os.environ.get(name):
             if not text.isdigit():
-                raise KTError(f"{name} = {text!r}: a number is wanted; use torchrun or srun")
+                raise KTError(f"{name} = {text!r}: expected a number; use torchrun or srun")
             return int(text)
     return default

@@ -1,4 +1,4 @@
-"""Single values of a configuration, read as the type of the field that they are for."""
+"""Single values of a configuration, converted to the type of their field."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kt_core.base.errors import KTError, brief
 def convert(name: str, value: Any, kind: Any) -> Any:
     """`value` as `kind`: int, float, bool, str, a Literal of texts, or dict[str, str].
 
-    Text is read as the command line gives it; nothing else is made to fit.
+    Text is converted as from the command line; other values are not converted.
 
     Raises
     ------
     KTError
-        When it is not of that kind; the message begins with `name`.
+        When it is not of that kind. The message begins with `name`.
     """
     origin = typing.get_origin(kind)
     if origin is Literal:
@@ -32,7 +32,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         return _mapping(name, value)
     if kind is bool:
         return _truth(name, value)
-    wrong = KTError(f"{name} = {brief(value)}: {kind.__name__} is wanted")
+    wrong = KTError(f"{name} = {brief(value)}: expected {kind.__name__}")
     if kind is str:
         if not isinstance(value, str | os.PathLike):
             raise wrong
@@ -49,7 +49,7 @@ def _truth(name: str, value: Any) -> bool:
     known = isinstance(value, str) or (isinstance(value, int) and value in (0, 1))
     text = str(value).lower() if known else ""
     if text not in ("true", "false", "1", "0", "yes", "no"):
-        raise KTError(f"{name} = {brief(value)}: true or false is wanted")
+        raise KTError(f"{name} = {brief(value)}: expected true or false")
     return text in ("true", "1", "yes")
 
 
@@ -60,7 +60,7 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
         isinstance(part, str | int | float) for pair in value.items() for part in pair
     )
     if not plain:
-        raise KTError(f"{name} = {brief(value)}: a mapping is wanted, of names to names")
+        raise KTError(f"{name} = {brief(value)}: expected a mapping of names to names")
     return {str(k): str(v) for k, v in value.items()}
 
 
@@ -81,7 +81,7 @@ def whole_number(name: str, value: Any, low: int, high: int | None = None) -> in
     Raises
     ------
     KTError
-        When it is none.
+        When it is not one.
     """
     number = convert(name, value, int)
     if number < low or (high is not None and number > high):
@@ -91,7 +91,7 @@ def whole_number(name: str, value: Any, low: int, high: int | None = None) -> in
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be written as UTF-8: it has no half of a surrogate pair."""
+    """Whether a text can be written as UTF-8, that is, has no unpaired surrogate."""
     return not any("\ud800" <= c <= "\udfff" for c in value)
 
 
@@ -101,25 +101,25 @@ def path_of(name: str, value: Any) -> Path:
     Raises
     ------
     KTError
-        When it is empty or no text.
+        When it is empty or not text.
     """
     text = convert(name, value, str)
     if not text or "\0" in text:
-        raise KTError(f"{name} = {brief(text)}: the name of a file or folder is wanted")
+        raise KTError(f"{name} = {brief(text)}: expected the name of a file or folder")
     return Path(text)
 
 
 def names_of(name: str, value: Any) -> list[str]:
-    """`value` as a list of names; numbers are names too.
+    """`value` as a list of names; numbers count as names.
 
     Raises
     ------
     KTError
-        When it is no list, or holds anything else.
+        When it is not a list, or holds anything else.
     """
     plain = isinstance(value, list | tuple) and all(
         isinstance(v, str | int | os.PathLike) and not isinstance(v, bool) for v in value
     )
     if not plain:
-        raise KTError(f"{name} = {brief(value)}: a list of names is wanted, such as ['a', 'b']")
+        raise KTError(f"{name} = {brief(value)}: expected a list of names, such as ['a', 'b']")
     return [str(v) for v in value]

@@ -42,10 +42,10 @@ class Strands:
 
     Attributes
     ----------
-    skill, weight : [U], the strand's skill and how often the strand stands in the data.
+    skill, weight : [U], the strand's skill and how often the strand occurs in the data.
     bounds : [T + 1], where each opportunity begins in the flat arrays.
     answer : [M], flat.
-    place : [N], where the rows of the data stand in the flat arrays (None once collapsed).
+    place : [N], positions of the rows of the data in the flat arrays (None once collapsed).
     """
 
     skill: np.ndarray
@@ -75,10 +75,11 @@ class Strands:
             yield slice(low, high), high - low
 
     def collapsed(self) -> Strands:
-        """Equal answers on the same skill as one strand with a weight: the same likelihood."""
+        """Strands with equal answers on the same skill, as one with a weight: the same
+        likelihood."""
         code = self.skill.copy()
         for here, n in self:
-            # Strands that end before keep the code that they had; who goes on gets a higher one.
+            # Strands that end before keep their code; those that continue get a higher one.
             longer = code[:n] * 2 + self.answer[here]
             code[:n] = code.max() + 1 + np.unique(longer, return_inverse=True)[1]
         _, first, weight = np.unique(code, return_index=True, return_counts=True)
@@ -118,12 +119,12 @@ def filtered(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, ...]
 def smoothed(strands: Strands, seen: np.ndarray, after: np.ndarray) -> np.ndarray:
     """P(known) at each answer from the whole strand, [R, M].
 
-    Who knows the skill at one opportunity knows it at the next, so that the backward step is
+    Whoever knows the skill at one opportunity knows it at the next, so the backward step is
     P(known now and next | all) = P(known next | all) * P(known now | past) / P(known next | past).
     """
     smooth, following = np.empty_like(seen), None
     for here, _ in reversed(list(strands)):
-        smooth[:, here] = seen[:, here]  # what strands that end here are left with
+        smooth[:, here] = seen[:, here]  # for strands that end here
         if following is not None:
             m = following.stop - following.start
             now = slice(here.start, here.start + m)
@@ -133,16 +134,16 @@ def smoothed(strands: Strands, seen: np.ndarray, after: np.ndarray) -> np.ndarra
 
 
 class BKT:
-    """The four-parameter model; `parameters` [4, C] are there after `fit`.
+    """The four-parameter model; `parameters` [4, C] exist after `fit`.
 
     Mastery is the filtered P(known). As in Corbett & Anderson, mastery *after* an answer is the
     posterior given that answer plus the chance of having learned from the opportunity:
-    posterior + (1 - posterior) learn. So even a wrong answer can raise it.
+    posterior + (1 - posterior) learn. Even a wrong answer can therefore raise it.
 
     Parameters
     ----------
     starts : random starting points; each skill keeps the one with the best training likelihood.
-    tolerance : a fit ends when an iteration adds less than this to a skill's log-likelihood.
+    tolerance : a fit ends when an iteration adds less than this to every skill's log-likelihood.
     """
 
     name = "BKT"
@@ -179,7 +180,7 @@ class BKT:
         before, _, after, _ = (x[0, strands.place] for x in filtered(strands, fitted[:, None]))
         _, learn, guess, slip = fitted[:, sequences.skill]
         predicted = before * (1 - slip) + (1 - before) * guess
-        # The two posteriors' difference, reduced: as it stands, rounding could turn its sign.
+        # The difference of the two posteriors, simplified so that rounding cannot turn its sign.
         apart = before * (1 - before) * (1 - slip - guess) / (predicted * (1 - predicted))
         return Trace(
             predicted=unless_first(sequences, predicted),
@@ -195,7 +196,7 @@ class BKT:
         sequence = sequence_of(sequences)
         done = step_of(sequences) < steps[sequence]
         belief = np.tile(self.parameters[0], (len(sequences), 1))
-        # Rows are in order: of several for one skill the last one stays.
+        # Rows are in order, so of several for one skill the last one is kept.
         belief[sequence[done], sequences.skill[done]] = after[done]
         return belief
 
@@ -243,5 +244,5 @@ def _per_skill(strands: Strands, values: np.ndarray, skills: int) -> np.ndarray:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, old: np.ndarray) -> np.ndarray:
-    """part / whole, or the old value where the data say nothing."""
+    """part / whole, or the old value if there is no data."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), old)

@@ -1,4 +1,4 @@
-"""What a learner has done so far, counted: the evidence of the simple tracers; the base rate.
+"""Counts of what a learner has done so far, for the simple tracers; the skill base rate.
 
 N interactions, S sequences, C skills. Each sequence is its own history.
 """
@@ -31,7 +31,7 @@ class Counts:
     all_wrong: np.ndarray
 
     def plus(self, response: np.ndarray | int) -> Counts:
-        """The counts once one more answer, 1 or 0, was given on the skill in question."""
+        """The counts after one more answer, 1 or 0, on the skill in question."""
         return Counts(
             self.right + response,
             self.wrong + (1 - response),
@@ -41,7 +41,7 @@ class Counts:
 
 
 def sequence_of(sequences: Sequences) -> np.ndarray:
-    """Number of the sequence that each interaction belongs to, [N]."""
+    """The sequence of each interaction, [N]."""
     return np.repeat(np.arange(len(sequences)), sequences.lengths)
 
 
@@ -51,7 +51,7 @@ def step_of(sequences: Sequences) -> np.ndarray:
 
 
 def item_of(sequences: Sequences) -> np.ndarray:
-    """Item of each interaction, [N]; 0, an unknown one, where there are none."""
+    """The item of each interaction, [N]; 0 (unknown) in data without items."""
     item = getattr(sequences, "item", None)
     return np.zeros(sequences.interactions, np.int64) if item is None else item
 
@@ -77,7 +77,7 @@ def counts_before(sequences: Sequences, skills: int) -> Counts:
 
 
 def counts_after(sequences: Sequences, steps: np.ndarray, skills: int) -> Counts:
-    """Counts of every skill once the first `steps` [S] steps of each sequence are done, [S, C]."""
+    """Counts of every skill after the first `steps` [S] steps of each sequence, [S, C]."""
     sequence = sequence_of(sequences)
     done = step_of(sequences) < steps[sequence]
     pair, right = (sequence * skills + sequences.skill)[done], sequences.response[done]
@@ -90,14 +90,14 @@ def counts_after(sequences: Sequences, steps: np.ndarray, skills: int) -> Counts
 
 
 def unless_first(sequences: Sequences, values: np.ndarray) -> np.ndarray:
-    """`values` [N] with NaN at first steps, which nobody predicts."""
+    """`values` [N] with NaN at first steps, which are not predicted."""
     out = np.array(values, float)
     out[sequences.starts] = np.nan
     return out
 
 
 def check_fitted(name: str, skills: int | None, sequences: Sequences) -> None:
-    """Refuse to trace what the tracer cannot know.
+    """Refuse to trace before `fit`, or unknown skills.
 
     Raises
     ------
@@ -114,7 +114,8 @@ def check_fitted(name: str, skills: int | None, sequences: Sequences) -> None:
 
 
 class SkillBaseRate:
-    """Predicts the training share of right answers of the skill, whoever answers; no mastery."""
+    """Predicts the share of right answers of the skill in training, for every learner; no
+    mastery."""
 
     name = "skill base rate"
 

@@ -6,7 +6,7 @@ Both put the log-odds of a right answer at
 
 with s_k, f_k the learner's successes and failures on the asked skill k so far and s, f those on
 all skills. PFA has phi(x) = x and no bracket; Best-LR has phi(x) = log(1 + x) and the bracket.
-Mastery of a skill is the probability at the learner's counts with the item's effect at zero.
+Mastery of a skill is the probability at the learner's counts, with an item effect of zero.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Weights:
 
 
 class CountRegression:
-    """What PFA and Best-LR share; `weights` and the chosen `strength` are there after `fit`."""
+    """What PFA and Best-LR share; `weights` and the chosen `strength` exist after `fit`."""
 
     name: str
     totals: bool  # whether counts over all skills and the item take part
@@ -63,8 +63,8 @@ class CountRegression:
         items = int(item_of(splits.train).max()) if self.totals else 0
         train, valid = (self.features(p, skills, items) for p in (splits.train, splits.valid))
         scored = np.setdiff1d(np.arange(splits.valid.interactions), splits.valid.starts)
-        # Newton steps: raw counts are on many scales, with which first-order solvers struggle.
-        # From strong penalty to weak, each fit starts where the one before ended.
+        # Newton steps: raw counts have many scales, on which first-order solvers struggle.
+        # From strong penalty to weak, each fit starts where the previous one ended.
         model = LogisticRegression(solver="newton-cg", tol=1e-6, max_iter=500, warm_start=True)
         losses, fits = [], []
         for strength in sorted(self.strengths):

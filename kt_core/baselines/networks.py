@@ -4,11 +4,14 @@ B sequences in a batch, T steps, C skills, D = width, Q questions put to a memor
 0. All three are used alike:
 
 - ``forward(skills, responses, items)`` gives the logits of the next responses;
-- ``remember(skills, responses, items)`` keeps what the answers say, in a form of the network's own;
-- ``ask(memory, skills, items, seen)`` gives the logit of P(right), were these skills asked when the
-  first ``seen`` steps are known and nothing later;
-- ``flipped(skills, responses, items)`` is a memory to ask in the same way, in which the last of the
-  ``seen`` answers is the other one, and those before it are the true ones.
+- ``remember(skills, responses, items)`` stores the answers in a form of the network's own, the
+memory;
+- ``ask(memory, skills, items, seen)`` gives the logit of P(right) if these skills were asked after
+the
+  first ``seen`` steps;
+- ``flipped(skills, responses, items)`` is the same memory, but with the other answer at the last of
+the
+  ``seen`` steps.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ Logits = Float[Tensor, "B Q"]
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a network; `heads` is for the two that attend, `blocks` for simpleKT alone."""
+    """Size of a network; DKT has no `heads`, and only simpleKT has `blocks`."""
 
     width: int = 128
     heads: int = 8
@@ -39,13 +42,13 @@ class Shape:
 
 
 class Network(nn.Module):
-    """Predictions are answers of the memory, one step ahead; what it is, each network decides.
+    """Asks its memory one step ahead; each network has its own kind of memory.
 
     Parameters
     ----------
     shape : size.
     n_skills, n_items : C, and the number of known items; item 0 is an unknown one.
-    steps : number of positions, where there are positions.
+    steps : number of positions, in a network with positions.
     """
 
     def forward(
@@ -88,8 +91,8 @@ class DKTNetwork(Network):
     def stepwise(
         self, skills: Steps, responses: Steps
     ) -> tuple[Float[Tensor, "B T+1 D"], Float[Tensor, "B T+1 D"]]:
-        """Hidden and cell states before the first step and after each: `nn.LSTM` keeps only the
-        last of its cell states, so that it has to be run step by step."""
+        """Hidden and cell states before the first step and after each. `nn.LSTM` returns only the
+        last cell state, so it is run step by step."""
         x = self.embed(skills + self.n_skills * responses)
         state = tuple(x.new_zeros(1, len(x), self.lstm.hidden_size) for _ in range(2))
         states = [state]
@@ -116,14 +119,14 @@ class Past:
     flipped: bool = False
 
     def beside(self, other: Past) -> Past:
-        """The places of both."""
+        """The places of both, one after the other."""
         pairs = [
             zip(*layers, strict=True) for layers in zip(self.layers, other.layers, strict=True)
         ]
         return Past([tuple(torch.cat(p, dim=1) for p in pair) for pair in pairs], flipped=True)
 
     def visible(self, seen: Seen) -> Bool[Tensor, "#B #Q S"]:
-        """Which places a question sees."""
+        """The places that each question sees."""
         seen, places = seen.unsqueeze(-1), self.layers[0][0].shape[1]
         if not self.flipped:
             return torch.arange(places, device=seen.device) < seen
@@ -241,7 +244,7 @@ class SimpleKTNetwork(AttentionNetwork):
         )
 
     def question(self, skills: Asked, items: Asked | None, seen: Seen) -> Float[Tensor, "... Q D"]:
-        """x of a question put after `seen` steps."""
+        """x of a question asked after `seen` steps."""
         x = self.embed_skill(skills) + self.position(seen)
         if self.difficulty is not None and items is not None:
             x = x + self.difficulty(items) * self.vary(skills)
@@ -263,7 +266,7 @@ class SimpleKTNetwork(AttentionNetwork):
     def forward(
         self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T-1"]:
-        """As in `Network`; the questions of the steps are there already."""
+        """As in `Network`; the questions of the steps are already part of the memory."""
         past, state = self._run(skills, responses, items)
         return self._read(state, past.layers[0][0])[:, 1:]
 
@@ -275,7 +278,7 @@ class SimpleKTNetwork(AttentionNetwork):
     def _run(
         self, skills: Steps, responses: Steps, items: Steps | None
     ) -> tuple[Past, Float[Tensor, "B T D"]]:
-        """What each block attends to, and the states of the steps' own questions."""
+        """The keys and values of each block, and the states of the steps' own questions."""
         step = torch.arange(skills.shape[1], device=skills.device)
         x, y = self.question(skills, items, step.unsqueeze(0)), self.values(skills, responses)
         earlier, layers = (step < step.unsqueeze(1)).unsqueeze(0), []

@@ -157,7 +157,7 @@ class SimpleKT(NeuralTracer):
 
 
 class _Epochs(L.Callback):
-    """One row per epoch, printed where wanted."""
+    """One row per epoch, also printed if requested."""
 
     def __init__(self, name: str, verbose: bool):
         self.name, self.verbose = name, verbose
@@ -182,7 +182,7 @@ class _Epochs(L.Callback):
 
 
 def _batches(sequences: Sequences, C: int) -> Iterator[Batch]:
-    """Sequences of similar length; a sequence has its steps to ask about, and C skills."""
+    """Batches of sequences of similar length; each asks about its steps and about C skills."""
     data, order = SequenceDataset(sequences), np.argsort(sequences.lengths, kind="stable")
     places = np.maximum(sequences.lengths[order], C)
     for chosen in LengthBuckets(places, READING, shuffle=False):
@@ -190,7 +190,7 @@ def _batches(sequences: Sequences, C: int) -> Iterator[Batch]:
 
 
 def _ask(network: Network, batch: Batch, C: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Fields of a trace beside the steps, [B, T], and the states of all skills, [B, C]."""
+    """Fields of a trace per step, [B, T], and the states of all skills, [B, C]."""
     q, r, items = batch.skills, batch.responses, batch.items
     memory, unknown = network.remember(q, r, items), torch.zeros_like(items)
 

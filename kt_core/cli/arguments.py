@@ -1,4 +1,4 @@
-"""What the command line accepts, and what it makes of it."""
+"""The arguments of the command line, and the settings that they stand for."""
 
 from __future__ import annotations
 
@@ -11,26 +11,15 @@ from kt_core.config import LOSS_WEIGHTINGS
 from kt_core.presets import PRESETS, USUAL
 
 NEW = (  # arguments of a new training
-    "preset",
-    "dataset",
-    "data",
-    "column",
-    "expand_skills",
-    "pseudonymise",
-    "mode",
-    "loss",
-    "seed",
-    "fold",
-    "name",
-    "out",
-    "set",
+    *("preset", "dataset", "data", "column", "expand_skills", "pseudonymise", "mode", "loss"),
+    *("seed", "fold", "name", "out", "set"),
 )
 
 
 def parser(
     about: str, actions: dict[str, Callable[[argparse.Namespace], int | None]]
 ) -> argparse.ArgumentParser:
-    """The parser of all commands; each name's action is `actions`'s, and its help the docstring."""
+    """The parser of all commands; `actions` has their functions, whose docstrings are the help."""
     top = argparse.ArgumentParser(prog="python -m kt_core", description=about)
     commands = top.add_subparsers(dest="command", required=True)
 
@@ -48,11 +37,15 @@ def parser(
     sub = command("visualise")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--learner", action="append", default=[], help="an id; may be repeated")
-    sub.add_argument("--rule", default="", help="growth quartiles, steepest, flattest, longest")
+    sub.add_argument(
+        "--rule",
+        default="",
+        help="growth quartiles, steepest, flattest, stuck, most revised or longest",
+    )
     _split_argument(sub)
     sub = command("predict")
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--data", required=True, metavar="PATH", help="histories, in any known format")
+    sub.add_argument("--data", required=True, metavar="PATH", help="answers, in any known format")
     sub.add_argument("--out", required=True, metavar="PATH", help="a .parquet or .csv file")
     sub.add_argument("--every-skill", action="store_true", help="also skills not yet practised")
     _reading_arguments(sub)
@@ -63,7 +56,7 @@ def parser(
     _reading_arguments(sub)
     sub = command("convert")
     sub.add_argument("--data", required=True, metavar="PATH", help="a CSV, TSV or Parquet file")
-    sub.add_argument("--out", required=True, help="folder; then give it as --data")
+    sub.add_argument("--out", required=True, help="a new folder, which --data then accepts")
     _column_argument(sub)
     sub.add_argument("--expand-skills", action="store_true", help="see `train`")
     _pseudonymise_argument(sub)
@@ -75,32 +68,42 @@ def parser(
     _reading_arguments(sub)
     sub = command("benchmark")
     sub.add_argument("--only", default="", help="cells whose name contains this")
-    sub.add_argument("--jobs", type=int, default=1, help="cells at a time, one core each")
-    sub.add_argument("--print", action="store_true", help="train nothing")
-    sub.add_argument("--store", default="", help="of finished cells; default: benchmarks/store")
-    sub.add_argument("--out", default="", help="of report and figures; default: runs/benchmark")
+    sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
+    sub.add_argument(
+        "--print", action="store_true", help="only print what is finished; train nothing"
+    )
+    sub.add_argument(
+        "--store", default="", help="folder of finished cells; default: benchmarks/store"
+    )
+    sub.add_argument(
+        "--out", default="", help="folder of report and figures; default: runs/benchmark"
+    )
     sub = command("sweep")
-    sub.add_argument("--grid", required=True, metavar="GRID.yaml", help="what to run, see README")
+    sub.add_argument(
+        "--grid", required=True, metavar="GRID.yaml", help="what to run; see docs/guide.md"
+    )
     sub.add_argument("--out", required=True, help="folder of the runs and of the results")
     sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
-    sub.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster instead")
+    sub.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="run on a Dask cluster instead"
+    )
     command("datasets")
     sub = command("presets")
     sub.add_argument("name", nargs="?", default="")
     sub = command("doctor")
-    sub.add_argument("--out", default="", help="folder for runs that should be writable")
+    sub.add_argument("--out", default="", help="folder for runs, checked for being writable")
     return top
 
 
 def settings_given(args: argparse.Namespace) -> list[str]:
-    """The arguments of a new training that were used, as they are written."""
+    """The arguments of a new training that were given, as they are typed."""
     given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
     return [f"--{name.replace('_', '-')}" for name in given]
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Settings by dotted name that the arguments of a training ask for."""
-    # Headless: a line per epoch instead of Lightning's bar; papermill's bar counts the cells.
+    """The settings, by dotted name, that the arguments of a training stand for."""
+    # One line per epoch instead of Lightning's bar; papermill has a bar of its own.
     overrides: dict[str, Any] = {"train.progress": False}
     if args.loss:
         overrides["loss"] = args.loss
@@ -119,7 +122,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def columns_of(pairs: list[str]) -> dict[str, str]:
-    """What ``--column`` says: canonical name -> the file's."""
+    """The columns that ``--column`` names: canonical name -> name in the file."""
     columns = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -143,24 +146,26 @@ def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser
     sub.add_argument("--mode", default="", help="retrospective, cumulative or projection")
     sub.add_argument("--loss", default="", help=f"weighting: {', '.join(LOSS_WEIGHTINGS)}")
     sub.add_argument("--seed", type=int, default=None)
-    sub.add_argument("--fold", type=int, default=None, help="the validation fold")
-    sub.add_argument("--name", default="", help="of the run folder; default: dated")
+    sub.add_argument("--fold", type=int, default=None, help="the fold used for validation")
+    sub.add_argument("--name", default="", help="name of the run folder; default: a dated one")
     sub.add_argument(
         "--resume",
         default="",
         metavar="RUN",
-        help="go on with a training that was stopped or killed, with its own settings",
+        help="resume a training that was stopped or killed, with its own settings",
     )
     sub.add_argument(
-        "--end", action="store_true", help="with --resume: end it with the best weights so far"
+        "--end",
+        action="store_true",
+        help="with --resume: end the training with the best weights so far",
     )
-    sub.add_argument("--out", default="", help="where run folders go; default: runs/")
+    sub.add_argument("--out", default="", help="folder for run folders; default: runs/")
     sub.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any value, e.g. model.d_model=64; all names: presets NAME",
+        help="any setting, such as model.d_model=64; `presets NAME` lists them",
     )
     _split_argument(sub)
     return sub
@@ -179,7 +184,7 @@ def _column_argument(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="user=NAME",
-        help="the file's name for user, skill, correct, item or timestamp",
+        help="the file's column for user, skill, correct, item or timestamp",
     )
 
 
@@ -187,12 +192,14 @@ def _pseudonymise_argument(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--pseudonymise",
         action="store_true",
-        help="learner ids as keyed hashes (KT_PSEUDONYM_KEY), in all that is written",
+        help="replace learner ids by keyed hashes (KT_PSEUDONYM_KEY) in everything that is written",
     )
 
 
 def _pdf_argument(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--pdf", action="store_true", help="the report as PDF too, by Chromium")
+    sub.add_argument(
+        "--pdf", action="store_true", help="also make the report as PDF, with Chromium"
+    )
 
 
 def _split_argument(sub: argparse.ArgumentParser) -> None:
@@ -200,5 +207,5 @@ def _split_argument(sub: argparse.ArgumentParser) -> None:
         "--split",
         default="test",
         choices=("test", "valid"),
-        help="whom the report is about; valid while choices are being made",
+        help="learners of the report; use valid while you are still making choices",
     )

@@ -45,7 +45,7 @@ BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, run, and turn what goes wrong into one message and an exit code."""
+    """Parse the arguments and run the command; an error becomes one message and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__, ACTIONS).parse_args(argv)
     try:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except KTError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of a list has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # such as a full disk under a temporary folder
@@ -68,20 +68,22 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        left = "call it again to go on" if args.command == "convert" else str(stop)
+        left = "call it again to continue" if args.command == "convert" else str(stop)
         print(f"interrupted: {left or 'nothing is left of it'}", file=sys.stderr)
         return 130
 
 
 def _check_text(argv: list[str]) -> None:
-    """Arguments go into notebooks and JSON: what is no text is refused at the door."""
+    """Refuse arguments that are not text, as they go into notebooks and JSON."""
     for word in argv:
         if "\0" in word or not is_text(word):
-            raise KTError(f"argument {word!a}: not UTF-8 text; rename the file, or mend the call")
+            raise KTError(
+                f"argument {word!a}: not UTF-8 text; rename the file, or correct the call"
+            )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, validate and visualise."""
+    """Train a model, and make its report and figures."""
     if processes.world() > 1:
         raise KTError("reports are made by one process: start train with torchrun, then validate")
     if args.pdf:
@@ -93,14 +95,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train only."""
+    """Train a model, without a report."""
     folder = launch.train(args)
     if not processes.rank():
         print(f"run folder: {folder}")
 
 
 def validate(args: argparse.Namespace) -> None:
-    """Report on saved runs."""
+    """Make the report on a saved run, or compare several."""
     folders = [Path(folder) for folder in args.runs]
     report = _report(folders, args.split, args.pdf)
     if len(folders) == 1:
@@ -110,16 +112,18 @@ def validate(args: argparse.Namespace) -> None:
 
 
 def visualise(args: argparse.Namespace) -> None:
-    """Trajectory figures of a saved run."""
+    """Make the trajectory figures of a saved run."""
     _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule})
     print(f"figures: {Path(args.run) / 'figures'}")
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Mastery of each learner and skill after the answers in a table."""
+    """Write the mastery of each learner and skill after the answers in a table."""
     run = Run.load(args.run)
     if check_target(args.out).resolve() == Path(args.data).resolve():
-        raise KTError(f"--out {args.out}: that is the file of histories itself")
+        raise KTError(
+            f"--out {args.out}: that is the file of histories itself; choose another name"
+        )
     result = predictions(run, _histories(args, run), args.every_skill)
     target = write_table(result, args.out)
     print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
@@ -131,7 +135,7 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def classroom(args: argparse.Namespace) -> None:
-    """Pages that a teacher can read: the class, and each learner."""
+    """Write pages for a teacher: the class, and each learner."""
     run = Run.load(args.run)
     free_folder(Path(args.out).absolute())
     if args.data:
@@ -140,7 +144,9 @@ def classroom(args: argparse.Namespace) -> None:
         _, splits = open_run(args.run)
         everybody = splits.dataset.table
         if everybody.empty:
-            raise KTError(f"{args.run}: its data is stored on disk; name the class's with --data")
+            raise KTError(
+                f"{args.run}: its data is stored on disk; name the class's answers with --data"
+            )
         table = everybody[everybody["user"].isin(splits.test.learners)].reset_index(drop=True)
         data = dataclasses.replace(splits.dataset, table=table)
     page = write_classroom(run, data, args.out)
@@ -157,7 +163,7 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def audit(args: argparse.Namespace) -> None:
-    """Measure mastery estimates from any tool against responses."""
+    """Measure mastery estimates of any tool against responses."""
     folder = Path(args.out).absolute()
     free_folder(folder)
     parameters = {
@@ -199,13 +205,13 @@ def benchmark(args: argparse.Namespace) -> int:
 
 
 def datasets(args: argparse.Namespace) -> None:
-    """List the data sets and where they would come from."""
+    """List the data sets and where each would be read from."""
     for name, spec in DATASETS.items():
         print(f"{name:24s}{found(name):24s}{getattr(spec, 'about', 'simulated learners')}")
 
 
 def presets(args: argparse.Namespace) -> None:
-    """List the presets, or every value of one."""
+    """List the presets, or all values of one."""
     if args.name:
         config = configure(args.name).to_dict()
         for name in options():
@@ -217,7 +223,7 @@ def presets(args: argparse.Namespace) -> None:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Check the set-up."""
+    """Check the installation."""
     return check(Path(args.out) if args.out else default_out())
 
 
@@ -238,14 +244,14 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 def summarise(folder: Path) -> None:
-    """Print where everything lies and the headline numbers."""
+    """Print the headline numbers, and where the report and the figures are."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{headline(metrics)}\n")
     print(f"report:  {folder / 'report.html'}\nfigures: {folder / 'figures'}")
 
 
 def _told(failed: dict[str, str]) -> int:
-    """Name the cells that failed; the exit code."""
+    """Print the cells that failed; return the exit code."""
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     return 1 if failed else 0
@@ -296,21 +302,5 @@ def _finished(folders: list[Path]) -> None:
             raise KTError(f"{folder}: cannot be written")
 
 
-ACTIONS = {
-    action.__name__: action
-    for action in (
-        run,
-        train,
-        validate,
-        visualise,
-        predict,
-        classroom,
-        convert,
-        audit,
-        benchmark,
-        sweep,
-        datasets,
-        presets,
-        doctor,
-    )
-}
+COMMANDS = (run, train, validate, visualise, predict, classroom, convert, audit, benchmark, sweep)
+ACTIONS = {action.__name__: action for action in (*COMMANDS, datasets, presets, doctor)}

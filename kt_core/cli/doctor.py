@@ -1,4 +1,4 @@
-"""`doctor`: is everything there that a run needs?"""
+"""`doctor`: checks of everything that a run needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kt_core.runs.run import free_folder
 
 
 def check(out: Path) -> int:
-    """Print one line per check; 1 when any has failed."""
+    """Print one line per check; return 1 if one has failed."""
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
         "packages": _packages,

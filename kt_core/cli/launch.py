@@ -23,27 +23,27 @@ TRAIN = "01_train"
 
 
 def train(args: argparse.Namespace) -> Path:
-    """Train what `run` and `train` were given, or go on with a half-run; gives the run folder.
+    """Train as `run` and `train` were told, or resume a half-run; return the run folder.
 
     Raises
     ------
     KTError
-        For settings that cannot be, a folder that is there, or a half-run that cannot go on.
+        For impossible settings, a folder that exists, or a half-run that cannot be resumed.
     NotebookFailed
         When the notebook stops with another error.
     KeyboardInterrupt
-        With the way on, where something is left of the training.
+        With how to resume, if something of the training was kept.
     """
     if args.resume:
         return _resume(args)
     if args.end:
-        raise KTError("--end goes with --resume: name the training that is to end")
+        raise KTError("--end goes with --resume: name the training that should end")
     if args.dataset and args.data:
-        raise KTError(f"--dataset {args.dataset} and --data {args.data}: name one of them")
+        raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
     overrides, preset = overrides_of(args), args.preset or USUAL
     config = configure(preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides)
     folder = run_folder(config, args.name, args.out).absolute()
-    if not processes.rank():  # the others may come when the first has made it
+    if not processes.rank():  # the other processes may come after the first has made it
         free_folder(folder)
     if processes.world() > 1:
         return _train_together(config, folder)
@@ -65,7 +65,7 @@ def _resume(args: argparse.Namespace) -> Path:
     folder = Path(args.resume).absolute()
     config = read_configuration(folder)[0] if processes.rank() else half_run(folder)
     if given := settings_given(args):
-        raise KTError(f"--resume goes on with the run's own settings: leave out {', '.join(given)}")
+        raise KTError(f"--resume uses the run's own settings: leave out {', '.join(given)}")
     if processes.world() > 1:
         return _train_together(config, folder, resume=True, end=args.end)
     return _in_notebook(folder, {"resume": str(folder), "end": args.end})
@@ -85,7 +85,7 @@ def _in_notebook(folder: Path, parameters: dict[str, Any]) -> Path:
 
 
 def discarded(folder: Path) -> bool:
-    """Whether nothing is left of a training; what a kernel left that died at once is removed."""
+    """Remove what a kernel left that died at once. Return True if nothing is left of a training."""
     there = folder.is_dir() and not in_use(folder)
     return discard_unstarted(folder) if there else not folder.is_dir()
 
@@ -93,7 +93,7 @@ def discarded(folder: Path) -> bool:
 def _train_together(
     config: RunConfig, folder: Path, resume: bool = False, end: bool = False
 ) -> Path:
-    """Without a notebook: one of several processes that torchrun or SLURM has started."""
+    """Train without a notebook, as one of several processes started by torchrun or SLURM."""
     from kt_core.training.train import train  # takes seconds to load
 
     train(config, read_splits(config), folder, resume=resume, end=end)

@@ -5,18 +5,3 @@ from kt_core.data.registry import DATASETS, load_dataset
 from kt_core.data.sequences import Sequences, Splits, Vocabulary, make_splits
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.table import Dataset
-
-__all__ = [
-    "DATASETS",
-    "Batch",
-    "Dataset",
-    "SequenceDataset",
-    "Sequences",
-    "Simulation",
-    "Splits",
-    "Vocabulary",
-    "load_dataset",
-    "loader",
-    "make_splits",
-    "simulate",
-]

@@ -1,4 +1,4 @@
-"""Batches of similar lengths under a token budget, so that little of the work is padding."""
+"""Batches of sequences of similar lengths, with a limit on their size and little padding."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from kt_core.base.errors import KTError
 from kt_core.data.sequences import Sequences
 
-READING = 4096  # padded steps in a batch without gradients, on a CPU: they stay in its cache ...
-READING_ON_GPU = 65536  # ... while a GPU wants more at once
+READING = 4096  # padded steps in a batch without gradients on a CPU, which fit its cache
+READING_ON_GPU = 65536  # a GPU is faster with more
 
 
 def reading_tokens(device: torch.device) -> int:
-    """How many padded steps are best read at once without gradients."""
+    """The best number of padded steps to read at once without gradients."""
     return READING if device.type == "cpu" else READING_ON_GPU
 
 
@@ -31,7 +31,7 @@ class Batch:
     ----------
     skills, items, responses : [B, T], 0 where padded.
     valid : [B, T], true at real steps.
-    index : [B], numbers of the sequences.
+    index : [B], index of each sequence.
     """
 
     skills: Int[Tensor, "B T"]
@@ -46,7 +46,7 @@ class Batch:
 
 
 class SequenceDataset(Dataset):
-    """Sequences by lists of numbers: one look-up makes one batch."""
+    """Sequences, indexed by lists of numbers: each look-up is a batch."""
 
     def __init__(self, sequences: Sequences):
         self.sequences = sequences
@@ -61,30 +61,30 @@ class SequenceDataset(Dataset):
         step = np.arange(lengths.max())
         valid = step < lengths[:, None]
         at = np.where(valid, s.starts[index][:, None] + step, 0)
-        columns = (s.skill, s.item, s.response)  # stored data has them in narrower types
+        columns = (s.skill, s.item, s.response)  # narrower types in stored data
         steps = (np.where(valid, column[at], 0).astype(np.int64, copy=False) for column in columns)
         return Batch(*(torch.from_numpy(x) for x in (*steps, valid, index)))
 
 
 class LengthBuckets(Sampler[list[int]]):
-    """Lists of sequence numbers: neighbours in length, about `tokens` padded steps together.
+    """Lists of sequence numbers: sequences of similar length, with about `tokens` padded steps.
 
-    Each epoch of `shuffle` mixes learners of similar length anew and then the order of batches, a
-    function of the seed and the epoch alone. The sizes of the batches stay the same, so that an
-    epoch always has the same number of steps.
+    With `shuffle`, each epoch mixes learners of similar length and then the order of the batches;
+    both depend only on seed and epoch. The sizes of the batches stay the same, so that every epoch
+    has the same number of steps.
 
-    Of several processes, each takes its share. In training all take equally many, and at each step
-    batches of neighbouring lengths, so that none waits for another; where the last step lacks
-    batches, some of the step before are read twice. Without `shuffle` each sequence is read once.
+    Each of several processes takes its share. In training all take the same number of batches, and
+    at each step batches of similar lengths, so that none waits for another. If the last step lacks
+    batches, some others are read twice. Without `shuffle` each sequence is read once.
 
     Parameters
     ----------
-    rank, world : which of how many processes this is.
+    rank, world : number of this process, from 0, and how many processes there are.
 
     Raises
     ------
     KTError
-        Where there are fewer sequences than processes.
+        When there are fewer sequences than processes.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class LengthBuckets(Sampler[list[int]]):
     ):
         self.lengths, self.shuffle, self.seed, self.epoch = lengths, shuffle, seed, 0
         self.rank, self.world = rank, world
-        self.place = 0  # how many batches of the epoch have been handed out
-        self.begin = 0  # how many of the next epoch to leave out
+        self.place = 0  # number of batches of the epoch handed out so far
+        self.begin = 0  # number of batches of the next epoch to skip
         self.cuts = _cuts(np.sort(lengths), tokens)
         if len(self.cuts) + 1 < world:  # every process needs something to read
             if len(lengths) < world:
@@ -117,8 +117,8 @@ class LengthBuckets(Sampler[list[int]]):
         return len(range(self.rank, parts, self.world))
 
     def __iter__(self) -> Iterator[list[int]]:
-        # Nothing is read before the first batch is asked for: Lightning makes the iterator of a
-        # resumed epoch first and says then which epoch it is.
+        # Nothing is read before the first batch is requested: when resuming, Lightning makes the
+        # iterator before it sets the epoch.
         begin, self.begin = self.begin, 0
         for place, part in enumerate(self._batches()[begin:], start=begin + 1):
             self.place = place
@@ -132,19 +132,19 @@ class LengthBuckets(Sampler[list[int]]):
         rng = np.random.default_rng((self.seed, self.epoch))
         jitter = rng.uniform(0.9, 1.1, len(self.lengths))
         parts = np.split(np.argsort(self.lengths * jitter, kind="stable"), self.cuts)
-        parts += parts[-self.world :]  # for a last step that lacks some
+        parts += parts[-self.world :]  # in case the last step lacks some
         return [parts[i * self.world + self.rank] for i in rng.permutation(len(self))]
 
 
 class Batches(DataLoader):
-    """A DataLoader that knows its place in the epoch: a training resumed there reads on."""
+    """A DataLoader that knows its place in the epoch, from which training resumes."""
 
     def state_dict(self) -> dict[str, int]:
-        """For the checkpoint; at the end of an epoch the place is the start of the next."""
+        """State for the checkpoint; the end of an epoch is the start of the next."""
         return {"place": self.sampler.place % len(self.sampler)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """From the checkpoint."""
+        """Continue from a checkpoint."""
         self.sampler.begin = state["place"]
 
 
@@ -166,6 +166,6 @@ def loader(
     rank: int = 0,
     world: int = 1,
 ) -> Batches:
-    """A DataLoader whose items are `Batch`es, of this process's share."""
+    """A DataLoader of the `Batch`es that this process reads."""
     sampler = LengthBuckets(sequences.lengths, tokens, shuffle, seed, rank, world)
     return Batches(SequenceDataset(sequences), sampler=sampler, batch_size=None)

@@ -1,9 +1,8 @@
-"""Pseudonyms for learner ids: a keyed hash, so that nothing written carries an id.
+"""Pseudonyms for learner ids: a keyed hash, so that no file contains an id.
 
 A pseudonym is the first 12 hexadecimal digits of HMAC-SHA-256 of the id. The same key gives the
-same pseudonyms; without the key nobody can try ids out. The key is `KT_PSEUDONYM_KEY`, or else a
-file of the user's, made on first use, that only the user can read; it is written and shown nowhere
-else.
+same pseudonyms; without the key, ids cannot be guessed and checked. The key is `KT_PSEUDONYM_KEY`,
+or else a file made on first use that only the user can read; it is not written or shown elsewhere.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import pandas as pd
 from kt_core.base.errors import KTError
 
 KEY = "KT_PSEUDONYM_KEY"
-DIGITS = 12  # two of a million learners share a pseudonym in 1 of 560 data sets: then an error
-WHOLE = 32  # digits by which two ids with the same pseudonym are told apart
-SHORTEST_KEY = 16  # characters; what is shorter can be guessed
+DIGITS = 12  # in 1 of 560 data sets of a million learners two share a pseudonym, which is an error
+WHOLE = 32  # digits that tell two ids with the same pseudonym apart
+SHORTEST_KEY = 16  # characters; a shorter key can be guessed
 
 
 class Pseudonyms:
@@ -29,7 +28,7 @@ class Pseudonyms:
 
     Attributes
     ----------
-    fingerprint : 8 hexadecimal digits that tell keys apart and do not give them away.
+    fingerprint : 8 hexadecimal digits that tell keys apart without revealing them.
     """
 
     def __init__(self, key: str):
@@ -37,17 +36,17 @@ class Pseudonyms:
         self.fingerprint = self._digest("\0kt_core: fingerprint of the key")[:8]
 
     def of(self, ids: pd.Series) -> pd.Series:
-        """The pseudonym of each id; blank ids stay blank, for the readers to complain of.
+        """The pseudonym of each id. Blank ids stay blank, and the readers refuse them.
 
         Raises
         ------
         KTError
-            When two ids have the same.
+            When two ids have the same pseudonym.
         """
         return shortened(self.whole(ids))
 
     def whole(self, ids: pd.Series) -> pd.Series:
-        """The same, before it is cut to its length."""
+        """The full hashes, of which pseudonyms are the first digits."""
         names = {name: self._digest(name) if name.strip() else "" for name in ids.unique()}
         return ids.map(names)
 
@@ -66,13 +65,13 @@ def shortened(whole: pd.Series) -> pd.Series:
     short = whole.str[:DIGITS]
     if short.nunique() < whole.nunique():
         raise KTError(
-            f"two learners have the same pseudonym of {DIGITS} digits; take another key: set {KEY}"
+            f"two learners have the same pseudonym of {DIGITS} digits; use another key: set {KEY}"
         )
     return short
 
 
 def pseudonyms() -> Pseudonyms:
-    """Those under the user's key; it is made where there is none.
+    """The pseudonyms under the user's key, which is made if there is none.
 
     Raises
     ------
@@ -85,24 +84,24 @@ def pseudonyms() -> Pseudonyms:
     if len(key) < SHORTEST_KEY:
         where = KEY if KEY in os.environ else key_file()
         raise KTError(
-            f"{where}: a key of {SHORTEST_KEY} characters or more is wanted, for instance the "
+            f"{where}: expected a key of {SHORTEST_KEY} characters or more, for instance the "
             "output of: openssl rand -hex 32"
         )
     return Pseudonyms(key)
 
 
 def key_file() -> Path:
-    """Where the key lies that is made on first use."""
+    """The file of the key that is made on first use."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "kt_core" / "pseudonym.key"
 
 
 def same_key(was: str, now: str, what: str) -> None:
-    """Raise a KTError when `what` was read under another key than the one at hand."""
+    """Raise a KTError if `what` was read under another key than the present one."""
     if was != now:
         raise KTError(
             f"{what}: its learners' pseudonyms were made with another key (fingerprint {was} then, "
-            f"{now or 'none'} now); set {KEY} to the key of that time, or restore {key_file()}"
+            f"{now or 'none'} now); set {KEY} to the earlier key, or restore {key_file()}"
         )
 
 
@@ -121,7 +120,7 @@ def _kept() -> str:
 
 
 def _make(file: Path) -> None:
-    """A new key, whole or not at all; of two processes that make one, the first one's is kept."""
+    """A new key, complete or not at all; if two processes make one, the first is kept."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:

@@ -1,8 +1,8 @@
-"""The data sets that go by a name, and where their files are found.
+"""The data sets that have a name, and where their files are found.
 
-Real data is never part of the project. Its files are looked for in ``$KT_DATA_DIR/<name>/`` (or in
-``$KT_DATA_DIR`` itself), then in the user's cache, then fetched from their public home with a
-checksum.
+Real data is not part of the project. Its files are searched for in ``$KT_DATA_DIR/<name>/`` (or in
+``$KT_DATA_DIR`` itself) and in the user's cache, and otherwise downloaded from their public home
+and checked against a checksum.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Public:
     Attributes
     ----------
     files : file name -> SHA-256.
-    test_files : those whose learners are the test split.
-    best_auc : above what anybody has published on it; a model that gets there has a leak to find.
+    test_files : the files whose learners are the test split.
+    best_auc : an AUC above all published ones; a model that exceeds it has a leak to find.
     """
 
     about: str
@@ -97,12 +97,12 @@ DATASETS: dict[str, Simulation | Public] = {
 
 
 def load_dataset(config: DataConfig) -> Dataset:
-    """The data that `config` names: a file of one's own, simulated learners, or a public set.
+    """The data that `config` names: a file, simulated learners, or a public data set.
 
     Raises
     ------
     KTError
-        For an unknown name, a file that cannot be read, or a download that fails or differs.
+        For an unknown name, an unreadable file, or a download that fails or has a wrong checksum.
     """
     names = pseudonyms() if config.pseudonymise else None
     if config.path:
@@ -136,7 +136,7 @@ def load_dataset(config: DataConfig) -> Dataset:
 
 
 def locate(name: str) -> list[Path]:
-    """Paths of a public data set's files, downloaded where they are nowhere on this machine."""
+    """Paths of the files of a public data set, downloaded if they are not on this machine."""
     spec = DATASETS[name]
     assert isinstance(spec, Public)
     folder = os.environ.get("KT_DATA_DIR")
@@ -144,12 +144,12 @@ def locate(name: str) -> list[Path]:
         for base in (Path(folder) / name, Path(folder)):
             if all((base / file).is_file() for file in spec.files):
                 return [_verified(base / file, digest) for file, digest in spec.files.items()]
-        log.info("%s is not in KT_DATA_DIR=%s; looking in the cache", name, folder)
+        log.info("%s is not in KT_DATA_DIR=%s; searching the cache", name, folder)
     return [_fetch(name, spec.home, file, digest) for file, digest in spec.files.items()]
 
 
 def found(name: str) -> str:
-    """Where a data set would come from: built in, a folder, or a download."""
+    """Where a data set would be read from: built in, a folder, or a download."""
     spec = DATASETS[name]
     if isinstance(spec, Simulation):
         return "built in"
@@ -162,7 +162,7 @@ def found(name: str) -> str:
 
 
 def best_auc(name: str) -> float:
-    """An AUC that nobody has published more than; 1 where none is known."""
+    """An AUC above all published ones on this data; 1 if none is known."""
     return getattr(DATASETS.get(name), "best_auc", 1.0)
 
 
@@ -199,16 +199,16 @@ def _fetch(name: str, home: str, file: str, digest: str) -> Path:
         )
     except (requests.RequestException, OSError, ValueError) as error:
         raise KTError(
-            f"{name}: {file} could not be had from {home}: {error}. Put the file into a folder "
-            f"{name}/ and name the folder above it with KT_DATA_DIR"
+            f"{name}: {file} could not be downloaded from {home}: {error}. Put the file into "
+            f"a folder {name}/, and set KT_DATA_DIR to the folder above it"
         ) from None
 
 
 def _check_address(address: str) -> None:
-    """Raise a ValueError for an address without TLS, but for this machine's own."""
+    """Raise a ValueError for an address without TLS, except on this machine."""
     parts = urlsplit(address)
     if parts.scheme not in ("", "https") and parts.hostname not in ("127.0.0.1", "localhost"):
-        raise ValueError(f"{address} is no https address, and nothing is downloaded without TLS")
+        raise ValueError(f"{address} is not an https address; downloads need TLS")
 
 
 def _verified(path: Path, digest: str) -> Path:
@@ -237,16 +237,16 @@ def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
         users = part["user"].unique()
         for user in users:
             if user in seen:
-                raise KTError(f"learner {user!r} stands in two files: {seen[user]} and {path}")
+                raise KTError(f"learner {user!r} is in two files: {seen[user]} and {path}")
         seen |= dict.fromkeys(users, path)
 
 
 def read_splits(config: RunConfig) -> Splits:
-    """Data as `config` says, split by learner."""
+    """The data that `config` names, split by learner."""
     if is_stored(config.data.path):
         splits = stored_splits(config.data)
     else:
         splits = make_splits(load_dataset(config.data), config.data)
     if splits.dataset.inflated:
-        log.warning("answers are repeated once per skill: every number from this run is inflated")
+        log.warning("answers are repeated once per skill: all results of this run are inflated")
     return splits

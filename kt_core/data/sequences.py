@@ -1,7 +1,7 @@
-"""From the canonical table to splits of learners and chunks of steps (design, section 7).
+"""From the canonical table to splits of learners and chunks of steps (docs/method.md, "The data").
 
-Learners are split, never rows. Each learner's history is cut into chunks of `chunk` steps; chunks
-under `min_length` are dropped. Skills (and items) become numbers by a `Vocabulary`.
+Whole learners are split, not rows. Each learner's history is cut into chunks of `chunk` steps, and
+chunks shorter than `min_length` are dropped. A `Vocabulary` maps skills and items to numbers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from kt_core.base.log import log
 from kt_core.config import DataConfig
 from kt_core.data.table import Dataset
 
-PIECE = 2_000_000  # rows held in memory at a time
+PIECE = 2_000_000  # rows in memory at a time
 
 SPLITS = ("train", "valid", "test")
-MOST_LEARNERS = 20_000  # of a split whose answers are held in memory and reported on
+MOST_LEARNERS = 20_000  # of a split whose answers are kept in memory and reported
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """Names of the skills, in the order of their ids 0..C-1, and of the items, from id 1 on.
 
-    An item is one within its skill: the same name under another skill is another item. Item id 0
-    stands for items that training learners never met, and for data without items.
+    An item belongs to one skill: the same name under another skill is another item. Item id 0 is
+    for items that training learners never met, and for data without items.
     """
 
     skills: tuple[str, ...]
@@ -56,7 +56,7 @@ class Vocabulary:
         Raises
         ------
         KTError
-            For a skill that the model was not trained with.
+            For a skill on which the model was not trained.
         """
         index = pd.Index(self.skills).get_indexer(skills)
         if (index < 0).any():
@@ -82,13 +82,12 @@ class Sequences:
 
     Attributes
     ----------
-    skill, item, response : [N], all interactions of all chunks, one chunk after the other; item 0
-        is an unknown one.
-    starts, lengths : [S], where each chunk begins and how many steps it has.
-    learner : [S], number of the learner in `learners`.
+    skill, item, response : [N], all interactions, chunk after chunk; item 0 is unknown.
+    starts, lengths : [S], first interaction and number of steps of each chunk.
+    learner : [S], index of the learner in `learners`.
     chunk : [S], 0 for a learner's first chunk, 1 for the next.
-    learners : ids of the learners as they stand in the data.
-    truth : for simulated learners, true values per interaction, each [N].
+    learners : ids of the learners, as in the data.
+    truth : true values of simulated learners, each [N].
     """
 
     skill: np.ndarray
@@ -105,7 +104,7 @@ class Sequences:
         return len(self.starts)
 
     def whole(self) -> Sequences:
-        """The same interactions with each learner's chunks joined to one sequence again."""
+        """The same interactions, with the chunks of each learner joined to one sequence."""
         first = np.flatnonzero(np.diff(self.learner, prepend=-1))
         return dataclasses.replace(
             self,
@@ -116,7 +115,7 @@ class Sequences:
         )
 
     def sample(self, learners: int, seed: int = 0) -> Sequences:
-        """All of at most so many learners, drawn at random; itself where there are no more."""
+        """All interactions of at most `learners` learners, drawn at random."""
         if len(self.learners) <= learners:
             return self
         drawn = np.random.default_rng(seed).choice(len(self.learners), learners, replace=False)
@@ -151,7 +150,7 @@ class Sequences:
         kept = lengths >= min_length
         rows = np.repeat(kept, lengths)
         starts = np.cumsum(np.append(0, lengths[kept]))[:-1]
-        # Learners all of whose chunks were dropped are not learners of this split.
+        # A learner whose chunks were all dropped is not in this split.
         present, renumbered = np.unique(learner[begins][kept], return_inverse=True)
         truth = {c: table[c].to_numpy()[rows] for c in table if c.startswith("true_")}
         return cls(
@@ -196,12 +195,12 @@ class Splits:
 
 
 def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
-    """Split by learner: by the data's own folds where it has them, else by a seeded shuffle.
+    """Split by learner: by the folds of the data if it has them, otherwise by a seeded shuffle.
 
     Raises
     ------
     KTError
-        When a learner stands in two folds, or a split has no sequence.
+        When a learner is in two folds, or a split has no sequence.
     """
     table = dataset.table
     fold = learner_folds(dataset, config)
@@ -227,7 +226,7 @@ def rows_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def split_masks(fold: np.ndarray, config: DataConfig) -> dict[str, np.ndarray]:
-    """Who is in which split, from folds of rows or of learners."""
+    """A mask for each split, from the folds of rows or of learners."""
     return {
         "train": (fold >= 0) & (fold != config.fold),
         "valid": fold == config.fold,
@@ -236,19 +235,19 @@ def split_masks(fold: np.ndarray, config: DataConfig) -> dict[str, np.ndarray]:
 
 
 def given_folds(fold: pd.Series, name: str, valid: int) -> pd.Series:
-    """The data's own folds; where no learner is in the test split, the next fold is it."""
+    """The folds of the data; without a test split, the next fold is used as one."""
     numbers = sorted(set(fold[fold >= 0]))
     if valid not in numbers:
         raise KTError(f"{name}: no fold {valid}; it has {[int(n) for n in numbers]}")
     if (fold == -1).any():
         return fold
     after = numbers[(numbers.index(valid) + 1) % len(numbers)]
-    log.info("%s: folds but no test split; fold %s is the test split", name, after)
+    log.info("%s: has folds but no test split; fold %s is used as the test split", name, after)
     return fold.where(fold != after, -1)
 
 
 def learner_folds(dataset: Dataset, config: DataConfig) -> pd.Series:
-    """Fold of each learner (index: learner id); -1 is the test split."""
+    """The fold of each learner (index: learner id); -1 is the test split."""
     table = dataset.table
     if "fold" in table and table["fold"].notna().all():
         return given_folds(fold_of_learners(table, dataset.name), dataset.name, config.fold)
@@ -256,15 +255,15 @@ def learner_folds(dataset: Dataset, config: DataConfig) -> pd.Series:
 
 
 def fold_of_learners(table: pd.DataFrame, name: str) -> pd.Series:
-    """The `fold` of each learner; a learner in two is an error."""
+    """The `fold` of each learner; it is an error if a learner has two."""
     per_learner = table.groupby("user", sort=False)["fold"]
     several = per_learner.nunique() > 1
     if several.any():
         user = several.idxmax()
         folds = sorted(table.loc[table["user"] == user, "fold"].unique().tolist())
         raise KTError(
-            f"{name}: learner {user!r} stands in the folds {folds}; a learner belongs "
-            "into one: mend the column, or drop it to have learners split at random"
+            f"{name}: learner {user!r} is in the folds {folds}, but must be in one; "
+            "correct the column, or drop it to have learners split at random"
         )
     return per_learner.first().astype(int)
 
@@ -282,8 +281,8 @@ def drawn_folds(users: np.ndarray, config: DataConfig) -> pd.Series:
 
 
 def tally(keys: np.ndarray, response: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Answers and right answers by key 0..n-1, each [n], a piece at a time: the columns may be
-    larger than memory."""
+    """Numbers of answers and of right answers by key 0..n-1, each [n]. The columns are read in
+    pieces, as they may be larger than memory."""
     answers, right = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for begin in range(0, len(keys), PIECE):
         key, correct = (column[begin : begin + PIECE] for column in (keys, response))

@@ -1,4 +1,4 @@
-"""Simulated learners whose mastery is known (design, section 7): the embedded default data.
+"""Simulated learners, whose true mastery is known: the embedded default data.
 
 Each learner has an ability and a speed, each skill an easiness and a gain, each item a difficulty.
 Practice is massed: a learner stays on a skill until three right answers in a row or until the
@@ -10,9 +10,9 @@ gain to the log-odds theta of the skill practised, whatever the answer:
 
     P(correct) = sigmoid(theta - difficulty),     true mastery M* = sigmoid(theta).
 
-Controls: `growth=0` learners never learn, and with `forgetting` theta sinks back towards its start
-while other skills are practised. `true_parameters` says what the draws come from; with it,
-`kt_core.evaluation.ceiling` computes how well mastery can be recovered at all.
+With `growth=0` learners never learn; with `forgetting` theta falls back towards its start while
+other skills are practised. `true_parameters` are the parameters behind the draws; from them,
+`kt_core.evaluation.ceiling` computes how well mastery can be recovered at best.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Simulation:
 
     Attributes
     ----------
-    growth : factor on every gain; 1 is the standard, 0 learners who do not learn.
-    forgetting : share of what was gained on a skill that is lost per step spent elsewhere.
+    growth : factor on every gain; 1 is the standard, and with 0 learners do not learn.
+    forgetting : share of the gains on a skill that is lost per step on other skills.
     mean_steps : expected interactions per learner.
     """
 
@@ -57,12 +57,12 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a simulation's learners and answers are drawn from; C skills, I items a skill.
+    """The parameters from which learners and answers are drawn; C skills, I items per skill.
 
     Attributes
     ----------
     easiness : [C], mean start of each skill in log-odds.
-    gain : [C], log-odds that a practice adds at speed 1; `growth` is in it.
+    gain : [C], log-odds that a practice adds at speed 1, `growth` included.
     difficulty : [C, I], zero-mean within each skill.
     ability_sd, start_sd : of normal distributions around 0, per learner and per learner x skill.
     speed_log_mean, speed_log_sd : of the lognormal distribution of a learner's speed.
@@ -97,7 +97,7 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
 
     Returns
     -------
-    A canonical table with items and, beside each response, `true_before` and `true_mastery`, the
+    A canonical table with items and, for each response, `true_before` and `true_mastery`, the
     probability-scale mastery of the asked skill before and after the step, and `true_gain`, what
     the practice added to its log-odds.
     """
@@ -138,7 +138,7 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
 
 
 class _Walk:
-    """Which skill each learner practises: massed, with a mastery stop rule."""
+    """The skill that each learner practises: massed practice with a mastery stop rule."""
 
     def __init__(self, rng: np.random.Generator, learners: int, skills: int):
         self.rng, self.skills = rng, skills
@@ -150,7 +150,7 @@ class _Walk:
         self.streak = np.where(correct, self.streak + 1, 0)
         self.patience -= 1
         leave = (self.streak >= STREAK) | (self.patience <= 0)
-        # Skills come in a loose order: mostly the next one, sometimes a jump back or ahead.
+        # Mostly the next skill, sometimes a jump back or ahead.
         jump = self.rng.random(len(leave)) < JUMP
         other = self.rng.integers(self.skills, size=len(leave))
         following = np.where(jump, other, (self.skill + 1) % self.skills)

@@ -1,4 +1,4 @@
-"""The canonical table: one row an interaction, in order within a learner.
+"""The canonical table: one row per interaction, in order within a learner.
 
 Columns: `user`, `skill` (text), `correct` (0 or 1), and where known `item` (text), `timestamp`
 (numbers that sort), `fold` (-1 is the test split, 0, 1, ... the validation folds) and, for
@@ -22,11 +22,11 @@ RIGHT = {"1", "1.0", "true", "correct", "right"}
 WRONG = {"0", "0.0", "false", "incorrect", "wrong"}
 DAY_MONTH = re.compile(r"^\s*(\d{1,2})([./-])(\d{1,2})\2(?:\d{4}|\d{2})(?!\d)")  # or month, day
 
-Show = Callable[[object], str]  # how a value of the file stands in a message
+Show = Callable[[object], str]  # how a value of the file appears in a message
 
 
 def hidden(_: object) -> str:
-    """In place of values that might be a learner's id."""
+    """What messages show instead of a value that might be a learner's id."""
     return "(not shown: data.pseudonymise)"
 
 
@@ -36,11 +36,11 @@ class Dataset:
 
     Attributes
     ----------
-    notes : what reading changed, as counts (rows dropped, rows combined).
-    inflated : one answer stands in several rows; every number computed from it is too good.
+    notes : counts of what reading changed (rows dropped, rows combined).
+    inflated : whether one answer is in several rows, which makes every result too good.
     sources : file name -> SHA-256.
-    pseudonyms : fingerprint of the key where learners go by pseudonyms (`kt_core.data.pseudonyms`).
-    simulation : for simulated learners, the `Simulation` that drew them.
+    pseudonyms : fingerprint of the key if learners have pseudonyms (`kt_core.data.pseudonyms`).
+    simulation : for simulated learners, their `Simulation`.
     """
 
     name: str
@@ -55,19 +55,19 @@ class Dataset:
 def canonical(
     raw: pd.DataFrame, source: str, expand_skills: bool = False, show: Show = repr
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Check and clean rows of text into the canonical table.
+    """Check and clean rows of text, and return the canonical table.
 
     Rows without a skill and responses strictly between 0 and 1 are dropped and counted. Rows are
-    grouped by learner in order of first appearance and sorted by timestamp where there is one,
-    stably, so that ties keep the file's order. Adjacent rows of a learner with the same item, the
-    same response and different skills are one answer: they become one row with a combined skill.
+    grouped by learner, in order of first appearance, and sorted by timestamp if there is one; ties
+    keep the file's order. Adjacent rows of a learner with the same item, the same response and
+    different skills are one answer: they become one row with a combined skill.
 
     Parameters
     ----------
     raw : columns `user`, `skill`, `correct` and optionally `item`, `timestamp`, as text, `fold`,
-        and `line`, the line (or row) of the file in which each stands, for messages.
+        and `line`, the line (or row) of the file, for messages.
     source : the file's name, for messages.
-    show : how values stand in messages.
+    show : how values appear in messages.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def canonical(
         For an empty learner id or response, or a response or timestamp that cannot be read.
     """
     if raw.empty:
-        raise KTError(f"{source}: no interactions in it")
+        raise KTError(f"{source}: it has no interactions")
     table, notes = clean(raw, source, expand_skills, show)
     if table.empty:
         raise KTError(f"{source}: no row has both a skill and a response of 0 or 1")
@@ -87,7 +87,7 @@ def canonical(
 def clean(
     raw: pd.DataFrame, source: str, expand_skills: bool = False, show: Show = repr
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """`canonical` for a part of a source, all rows of its learners: the result may be empty."""
+    """`canonical` for all rows of some learners of a source; the result may be empty."""
     notes: dict[str, int] = {}
     line, raw = raw["line"], raw.drop(columns="line")
     blank = raw["user"].str.strip() == ""
@@ -114,14 +114,14 @@ def combine_skills(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
     Returns
     -------
-    The table with combined skills such as ``37+54``, and how many rows were merged away.
+    The table with combined skills such as ``37+54``, and the number of rows that were merged.
     """
     user, item = table["user"].to_numpy(), table["item"].to_numpy()
     skill, correct = table["skill"].to_numpy(), table["correct"].to_numpy()
     if table.empty:
         return table, 0
     same = (user[1:] == user[:-1]) & (item[1:] == item[:-1]) & (correct[1:] == correct[:-1])
-    further = np.append(False, same & (item[1:] != ""))  # a further skill of the answer before
+    further = np.append(False, same & (item[1:] != ""))  # another skill of the previous answer
     seen: set[str] = set()
     for i in np.flatnonzero(further):
         seen = seen | {skill[i - 1]} if further[i - 1] else {skill[i - 1]}
@@ -136,7 +136,7 @@ def combine_skills(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 
 def repeated_answers(table: pd.DataFrame) -> int:
-    """How many rows repeat the answer of the row before for a further skill."""
+    """Number of rows that repeat the previous row's answer for a further skill."""
     return combine_skills(table)[1] if "item" in table else 0
 
 
@@ -158,7 +158,7 @@ def _responses(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.
 
 
 def _numbers(text: pd.Series) -> pd.Series:
-    """Finite numbers, NaN for anything else."""
+    """Finite numbers; NaN for anything else."""
     value = pd.to_numeric(text, errors="coerce").astype(float)
     return value.where(np.isfinite(value))
 
@@ -178,9 +178,9 @@ def _timestamps(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd
 
 
 def _dates(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
-    """Dates as numbers, NaN where there is none.
+    """Dates as numbers; NaN for anything else.
 
-    Whether 3/4/2011 is in March or in April is said by another line with a number over 12.
+    Whether 3/4/2011 is in March or in April is decided by another line with a number above 12.
     """
     parts = text.str.extract(DAY_MONTH)[[0, 2]].astype(float)
     day_first, month_first = (parts[i] > 12 for i in (0, 2))
@@ -188,8 +188,8 @@ def _dates(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
     if unclear.any() and day_first.any() == month_first.any():
         at = unclear.idxmax()
         raise KTError(
-            f"{source}, line {line[at]}: the dates in it may have the day first or the month "
-            f"first; write them as 2011-02-01, or drop the column of the time"
+            f"{source}, line {line[at]}: its dates may have the day first or the month "
+            f"first; write them as 2011-02-01, or drop the time column"
         )
     dates = pd.to_datetime(
         text, errors="coerce", format="mixed", utc=True, dayfirst=bool(day_first.any())

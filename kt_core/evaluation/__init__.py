@@ -3,5 +3,3 @@
 from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.evaluation.measures import Measures, measure
 from kt_core.evaluation.tracer import Trace, Tracer
-
-__all__ = ["Beliefs", "Measures", "Trace", "Tracer", "evaluate", "measure"]

@@ -1,15 +1,16 @@
 """The ceiling on recovering mastery: its posterior mean under the simulator's true parameters.
 
 No model can do better in squared error on the same answers. Everything that is unknown about a
-simulated learner is static: the ability a, the speed s and, per skill k, the start noise. Growth is
-deterministic given the speed and the skills practised, also with forgetting,
+simulated learner is static: the ability a, the speed s and, per skill k, the start noise. Given
+the speed and the skills practised, growth is deterministic, also with forgetting:
 
     theta_k(t) = easiness_k + u_k + s * h_k(t),     u_k = a + start noise,
 
-with h_k(t) known. Which skill comes next depends on past answers only, so it says nothing more.
+with h_k(t) known. Which skill comes next depends only on past answers and adds no information.
 Given (a, s) the skills are independent: a skill's likelihood is a table over (u, s), summing out u
-turns it into a factor over (a, s), and the factors of all skills multiply. Sums over regular nodes
-stand for the integrals; with smooth integrands they converge faster than any power of the spacing.
+turns it into a factor over (a, s), and the factors of all skills multiply. Integrals are replaced
+by sums over regular nodes, which for smooth integrands converge faster than any power of the
+spacing.
 
 Shapes: A, S, U nodes of ability, speed and start; L learners of one batch, C skills, R rows.
 """
@@ -60,7 +61,7 @@ def posterior_mastery(
     ------
     KTError
         If the table's learners, skills and items are not those of `simulate(spec)`: the ceiling
-        of another simulation, or of part of a history, would be wrong without a sign.
+        of another simulation, or of part of a history, would be wrong without a warning.
     """
     _check(table, spec)
     truth = true_parameters(spec)

@@ -1,4 +1,4 @@
-"""What goes beside the verdicts: the table of skills, signs of collapse, recovery of the truth."""
+"""Measures that describe and are not judged: skills, signs of collapse, recovery of the truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kt_core.uncertainty import Uncertainty, coverage
 
 
 def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
-    """Per skill: practice, correctness, AUC, and where known mastery, gains and growth.
+    """Per skill: practice, correctness, AUC and, where known, mastery, gains and growth.
 
     Growth is mastery after a learner's last opportunity minus that after the first, along the
     trajectory as believed at the learner's last step.
@@ -53,7 +53,7 @@ def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> p
 
 
 def collapse_table(beliefs: Beliefs) -> pd.DataFrame:
-    """Signs that mastery or gains say nothing: no spread, everything at the bounds, no gains."""
+    """Signs that mastery or gains carry nothing: no spread, everything at a bound, no gains."""
     counts, frame, values = beliefs.counts, beliefs.frame, {}
     if beliefs.has("gain"):
         gains = frame.groupby("skill")["gain"].mean()
@@ -76,13 +76,12 @@ def collapse_table(beliefs: Beliefs) -> pd.DataFrame:
 
 
 def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
-    """What the prediction owes to mastery, what an answer does to it, how far beliefs move.
+    """How far predictions depend on mastery, what an answer does to it, how far beliefs move.
 
-    - AUC of predictions from mastery (and item difficulty) alone, and what that costs;
+    - AUC of predictions from mastery (and item difficulty) alone, and the cost in AUC;
     - share of steps at which a right answer would have left mastery lower than a wrong one;
     - share of the variance of the predicted logit that past gains account for, net of what the
-      belief about the start leaves out for them (covariance with the logit; the rest is what the
-      belief has from the answers, and the item);
+      belief about the start subtracts for them (the rest is the belief and the item);
     - mean size of the revision of the belief about the start by an answer on the skill.
     """
     rows, frame = beliefs.predicted, beliefs.frame
@@ -122,7 +121,7 @@ def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
     )
     level = np.clip(level, -30, 30)
     if len(rows):
-        level = level - level.mean()  # the sum of squares stays accurate
+        level = level - level.mean()  # so that sums of squares stay accurate
     learner, n = rows["learner"].to_numpy(), bootstrap.n
     terms = (np.ones_like(level), gains_before, level, gains_before * level, level * level)
     parts = np.stack([np.bincount(learner, t, n) for t in terms])
@@ -130,7 +129,7 @@ def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
         count, g, v, gv, vv = parts @ bootstrap.weights.T
         g, v = g / count, v / count
         varied = vv - count * v * v
-        varied = np.where(varied > TINY * vv, varied, np.nan)  # rounding is no variance
+        varied = np.where(varied > TINY * vv, varied, np.nan)  # rounding is not variance
         share = (gv - count * g * v) / varied
         by_sums = (g - share * v) * v, -v, 2 * share * v - g, np.ones_like(share), -share
         errors = bootstrap.errors(np.column_stack(by_sums) / varied[:, None], parts)
@@ -142,10 +141,10 @@ def recovery_table(
 ) -> pd.DataFrame:
     """Simulated learners only: mastery and growth against the truth; empty otherwise.
 
-    Filtered mastery stands beside the filter's ceiling and the trajectory beside the smoother's:
-    the posterior means under the simulator's true parameters (`kt_core.evaluation.ceiling`), where the
-    evidence has them. Growth is mastery after the last minus after the first opportunity on a
-    skill, along the trajectory.
+    Filtered mastery is listed next to the filter's ceiling and the trajectory next to the
+    smoother's: the posterior means under the simulator's true parameters
+    (`kt_core.evaluation.ceiling`). Growth is mastery after the last opportunity on a skill minus
+    that after the first, along the trajectory.
     """
     frame = beliefs.frame
     if not (beliefs.has("true_mastery") and beliefs.has("mastery_post")):

@@ -1,13 +1,8 @@
-"""From a model and sequences to evidence: every interaction with what was believed around it.
+"""From a model and sequences to beliefs: every interaction with what was believed around it.
 
-`evaluate` makes one pass over a split. What it keeps is all that the measures need: a row per
-interaction, and per sequence the states at its middle and end and the counts of broken constraints.
-
-Histories longer than a chunk: in `retrospective` a learner's whole history is the context, so the
-trajectory, its horizon and the counts know no seam. In the other modes chunks are read one after
-the other, and `cumulative` goes on from the mastery in which the last one ended; the step across
-the seam is counted. The first answer of every chunk stays unscored in all of them, so that all
-models are judged on the same answers.
+`evaluate` makes one pass over a split and keeps what the measures need: one row per interaction,
+the states at the middle and end of each sequence, and the counts of broken constraints. How
+histories longer than a chunk are read: docs/method.md, "Long histories".
 """
 
 from __future__ import annotations
@@ -34,7 +29,7 @@ NOT_FINITE = (
     "the model's predictions are not finite: training has diverged or the weights are damaged; "
     "train again with a smaller train.learning_rate"
 )
-STATES_A_STEP = 128  # skills; with more of them a batch has fewer steps, as states are [B, T, C]
+STATES_A_STEP = 128  # skills; with more of them batches are smaller, as states are [B, T, C]
 
 
 @dataclass
@@ -44,12 +39,12 @@ class Beliefs:
     Attributes
     ----------
     frame : [N] rows, in order within a learner: `learner`, `sequence`, `chunk`, `step`, `skill`,
-        `correct`; the fields of `kt_core.evaluation.tracer.Trace` that are there; `opportunity` and
+        `correct`; the fields of `kt_core.evaluation.tracer.Trace` that are known; `opportunity` and
         `successes` on the skill before the step; and the `true_` columns of simulated learners.
-    middle, final : [S, C], filtered mastery when half of the steps, and all, have been seen; NaN
-        where our models have seen no answer yet.
-    counts : rows with `learner`, counts of `kt_core.metrics.invariants`; None where the states
-        that they are counted on are not known.
+    middle, final : [S, C], filtered mastery after half of the steps and after all; NaN before the
+        first answer.
+    counts : rows with `learner` and the counts of `kt_core.metrics.invariants`; None where the
+        states of all skills are not known.
     """
 
     frame: pd.DataFrame
@@ -69,7 +64,7 @@ class Beliefs:
 
     @classmethod
     def of(cls, sequences: Sequences, trace: Trace, counts: pd.DataFrame | None = None) -> Beliefs:
-        """The table of a trace, beside the answers that it is about."""
+        """The beliefs of a trace, next to the answers that it is about."""
         s = sequences
         number = np.repeat(np.arange(len(s)), s.lengths)
         frame = pd.DataFrame(
@@ -93,13 +88,13 @@ class Beliefs:
 def evaluate(
     model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
 ) -> Beliefs:
-    """Run `model` over `sequences` without touching its weights or the random state; on a GPU where
-    there is one.
+    """Run `model` over `sequences`, on a GPU if there is one. Weights and random state stay as they
+    are.
 
     Parameters
     ----------
-    flips : whether to ask what the other answer would have done, which doubles the work.
-    whole : whether `retrospective` reads whole histories; else each chunk starts cold, as in the
+    flips : whether to compute what the other answer would have done, which doubles the work.
+    whole : whether `retrospective` reads whole histories. If not, each chunk starts cold, as in the
         baselines and in the validation after each epoch.
 
     Raises
@@ -137,14 +132,14 @@ def evaluate(
 
 def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
     logits = [states.logits]
-    if model.on_path:  # states are kept credible whatever the weights; plain predictions are not
+    if model.on_path:  # its states are always finite; the plain predictions are not
         logits.append(model.heads.next_logits(states.context, states.value, batch.skills))
     if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
         raise KTError(NOT_FINITE)
 
 
 class _Collected:
-    """Arrays over the interactions and sequences of the protocol, filled batch by batch."""
+    """Arrays over all interactions and sequences, filled batch by batch."""
 
     def __init__(self, sequences: Sequences, C: int):
         self.sequences = sequences
@@ -155,7 +150,7 @@ class _Collected:
     def add(
         self, starts: np.ndarray, batch: Batch, filtered: Tensor, values: dict[str, Tensor]
     ) -> None:
-        """Write a batch whose rows begin at interactions `starts` to its places."""
+        """Write a batch, whose rows begin at the interactions `starts`."""
         valid = batch.valid.cpu().numpy()
         at = (starts[:, None] + np.arange(valid.shape[1]))[valid]
         for name, value in values.items():
@@ -169,13 +164,13 @@ class _Collected:
         for target, seen in ((self.middle, s.lengths // 2), (self.final, s.lengths)):
             step = (s.starts - starts[row] + seen - 1)[here]
             states = filtered[row[here], step.clip(min=0)].float().cpu().numpy()
-            # Before the first answer there is no state (half of one step is none).
+            # Before the first answer there is no state: half of one step is 0 steps.
             target[here] = np.where(step[:, None] >= 0, states, np.nan)
 
     def trace(self, model: GainAKT2) -> Trace:
-        """The finished trace; a protocol sequence's first step has no pre-response fields."""
+        """The finished trace; the first step of a sequence has no pre-response fields."""
         columns = self.columns
-        if model.on_path:  # to the last bit: a sigmoid's may differ from place to place
+        if model.on_path:  # a sigmoid may differ by one bit from place to place
             columns["predicted"] = from_mastery(columns["mastery_pre"], columns.get("difficulty"))
         for name in ("predicted", "mastery_pre"):
             columns[name][self.sequences.starts] = np.nan
@@ -183,8 +178,8 @@ class _Collected:
 
 
 def _in_turn(sequences: Sequences, most: int) -> Iterator[tuple[int, Batch]]:
-    """First chunks, then second ones, ..., each with its number; those of similar length together,
-    `most` padded steps at once."""
+    """All first chunks, then all second ones, and so on, each batch with this number; similar
+    lengths together, at most `most` padded steps at once."""
     data = SequenceDataset(sequences)
     for number in range(int(sequences.chunk.max()) + 1):
         chosen = np.flatnonzero(sequences.chunk == number)
@@ -193,7 +188,7 @@ def _in_turn(sequences: Sequences, most: int) -> Iterator[tuple[int, Batch]]:
 
 
 def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
-    """Each field of a trace for a batch, [B, T], but for flips."""
+    """The fields of a trace for a batch, [B, T], except flips."""
     q = batch.skills
     unknown = states.filtered.new_full((len(q), 1), torch.nan)
     before = states.filtered[:, :-1].gather(-1, q[:, 1:].unsqueeze(-1)).squeeze(-1)

@@ -1,15 +1,15 @@
-"""What answers hidden from the belief say about gains and about forgetting (design, sections 3, 6).
+"""Tests with answers that are hidden from the belief: are gains needed, and is anything forgotten?
 
 Each answer of a split is hidden once: the split is read K times, each time with another K-th of
-every history hidden from the encoder. What is believed at the end of the history, from the answers
-that were left, is then held against the hidden ones. The trajectory at that horizon is a fixed
-curve through the whole history, so these answers judge its shape:
+every history hidden from the encoder. The belief at the end of the history, from the remaining
+answers, then predicts the hidden ones. The trajectory at that horizon is a fixed curve through the
+whole history, so the hidden answers judge its shape (docs/method.md, "The measures"):
 
-- *gain necessity*: with the gains as they are, without them, flat at the level that they average
-  to, and shuffled in time;
+- *gain necessity*: with the gains as they are, without them, flat at their mean level, and shuffled
+  in time;
 - *forgetting*: with the trajectory as it is, and allowed to sink while a skill is not practised.
 
-Mode `retrospective` only: the others have no belief to hide an answer from.
+Only mode `retrospective` has a belief from which answers can be hidden.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from kt_core.mastery import same_skill
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.model import HIDDEN, GainAKT2
 
-FOLDS = 5  # each pass hides one answer in five
-RUN_END = 3  # places before a run of practice ends that have an offset of their own
-APART = 0.1  # how far skills' slopes lie from the common one (sd) in the forgetting test
+FOLDS = 5  # K: each pass hides one answer in five
+RUN_END = 3  # places at the end of a run of practice that have their own offset
+APART = 0.1  # prior sd of skills' slopes around the common one, in the forgetting test
 TOGETHER = "all skills together"
-MINIMUM = 20  # learners who came back to a skill before it is judged
+MINIMUM = 20  # learners who returned to a skill, before it is judged
 
 
 @torch.no_grad()
 def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.DataFrame:
-    """Every answer with what the trajectory says of it when the belief has not seen it.
+    """Every answer, with what the trajectory says about it when the belief has not seen it.
 
     Returns
     -------
@@ -50,13 +50,13 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
     Raises
     ------
     KTError
-        For a model that is not on the mastery path.
+        For a model of another mode.
     """
     if not model.on_path:
         raise KTError(f"mode {model.config.mode!r} has no belief that an answer can be hidden from")
     whole = sequences.whole()
     fold = _folds(whole, seed)
-    # Drawn by answer and not by batch: batches are of other sizes on other machines.
+    # Drawn per answer, not per batch: batches have other sizes on other machines.
     order = np.random.default_rng((seed, 1)).random((FOLDS, whole.interactions), np.float32)
     columns = {
         name: np.full(whole.interactions, np.nan)
@@ -90,12 +90,12 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
 
 
 def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Loss of hidden answers with the gains as they are, and what other gains add to it.
+    """Log loss of hidden answers with the gains as they are, and what changed gains add to it.
 
     Returns
     -------
-    `quantity`, `value`, `low`, `high`: log loss as it is, and the differences (above 0: the gains
-    carry something) without gains, flat, and shuffled.
+    `quantity`, `value`, `low`, `high`: the log loss, and the differences without gains, flat, and
+    shuffled. A difference above 0 means that the gains carry information.
     """
     base = _loss(frame["believed"], frame["correct"])
     learner = frame["learner"].to_numpy()
@@ -115,26 +115,25 @@ def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
 def forgetting(
     frame: pd.DataFrame, names: tuple[str, ...], level: float = 0.05, seed: int = 0
 ) -> pd.DataFrame:
-    """Per skill: do hidden answers come out better when the trajectory may sink during breaks?
+    """Per skill: are hidden answers predicted better if the trajectory may sink during breaks?
 
-    The trajectory's logit is an offset. To it comes, per skill, a slope on log(1 + steps since the
-    skill was last practised); slopes are drawn towards a common one. With the constraint they are
-    0; without it, they are fitted on one half of the learners and judged on the other, and the
-    other way round. As practice often stops *because* answers were right, the last places of a run
-    of practice have offsets of their own in both.
+    The trajectory's logit is an offset. Each skill has a slope on log(1 + steps since the skill was
+    last practised), shrunken towards a common one. With the constraint the slopes are 0; without it
+    they are fitted on one half of the learners and judged on the other, and vice versa. As practice
+    often stops *because* answers were right, the last places of a run of practice have their own
+    offsets in both.
 
     Parameters
     ----------
-    frame : of `hidden_answers`, of learners who trained nothing.
+    frame : of `hidden_answers`, for learners who were not trained on.
 
     Returns
     -------
-    A first row for all skills together, which describes and is not judged (with that many answers,
-    what a stopping rule leaves behind is enough for a small p). Then one per skill with at least 20
-    learners who came back to it: `slope` (negative: sinking), `saved` (log loss per answer after a
+    A first row for all skills together, which describes and is not judged: with so many answers,
+    the traces of a stopping rule are enough for a small p. Then one row per skill with at least 20
+    learners who returned to it: `slope` (negative: sinking), `saved` (log loss per answer after a
     break, with minus without the constraint), `p` (one-sided t test over learners), `q`
-    (Benjamini and Hochberg 1995, over the skills), `contradicted`. Empty where no skill has that
-    many.
+    (Benjamini and Hochberg 1995, over the skills), `contradicted`. Empty without such a skill.
     """
     frame = _breaks(frame)
     learners = frame["learner"].max() + 1 if len(frame) else 0
@@ -171,7 +170,7 @@ def forgetting(
 
 
 def _judge(part: pd.DataFrame, slopes: list[float]) -> dict[str, float]:
-    """Whether learners' losses fall, on the whole, where the trajectory may sink."""
+    """Test over learners whether the loss falls if the trajectory may sink."""
     per_learner = part.groupby("learner")["saved"].sum()
     test = ttest_1samp(per_learner, 0.0, alternative="greater")
     sinks = max(slopes) < 0 and np.isfinite(test.pvalue)
@@ -181,7 +180,7 @@ def _judge(part: pd.DataFrame, slopes: list[float]) -> dict[str, float]:
 
 
 def _folds(whole: Sequences, seed: int) -> np.ndarray:
-    """[N], in which pass each answer is hidden: every K neighbours in a random order."""
+    """[N], the pass in which each answer is hidden: a random order within every K neighbours."""
     rng = np.random.default_rng(seed)
     blocks = -(-whole.interactions // FOLDS)
     order = rng.permuted(np.tile(np.arange(FOLDS), (blocks, 1)), axis=1)
@@ -214,13 +213,13 @@ def _mean_on_skill(values: Tensor, skills: Tensor, valid: Tensor) -> Tensor:
 
 
 def _breaks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Adds `away`, log(1 + steps spent elsewhere before the step), and `left`, how many more steps
-    the run of practice on the skill lasts."""
+    """Add `away`, log(1 + steps on other skills since the last one on this), and `left`, the number
+    of steps until the run of practice on the skill ends."""
     groups = frame.groupby(["learner", "skill"], sort=False)["step"]
     elsewhere = (groups.diff() - 1).fillna(0)
     leaves = (-groups.diff(-1)).fillna(np.inf) > 1
     following = frame["learner"].shift(-1) == frame["learner"]
-    leaves &= following  # a history that simply ends stops nothing
+    leaves &= following  # the end of a history is not a stop
     run = frame["skill"].ne(frame["skill"].shift()) | ~frame["learner"].eq(frame["learner"].shift())
     run = run.cumsum()
     left = frame.groupby(run).cumcount(ascending=False)
@@ -233,9 +232,11 @@ def _end_effect(frame: pd.DataFrame, places: np.ndarray) -> np.ndarray:
 
 
 def _fit_slopes(frame: pd.DataFrame, skills: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets of the places before a run ends, [3], and slopes per skill, [C]: logistic regression
-    on the trajectory's logit, with normal priors on the offsets, on a slope common to all skills
-    and, narrower, on each skill's distance from it."""
+    """Offsets of the last places of a run, [3], and slopes per skill, [C].
+
+    A logistic regression with the trajectory's logit as offset, and normal priors on the offsets,
+    on a slope common to all skills and, narrower, on each skill's distance from it.
+    """
     y, offset = frame["correct"].to_numpy(float), frame["believed"].to_numpy()
     away, skill = frame["away"].to_numpy(), frame["skill"].to_numpy()
     place = frame["left"].clip(upper=RUN_END).astype(int).to_numpy()

@@ -1,8 +1,8 @@
-"""The measures of section 6 of the design, computed from evidence into tidy tables.
+"""All measures of a model (docs/method.md, "The measures"): beliefs in, tidy tables out.
 
 Each association is labelled with what it may see (*pre*, *post*, *retrospective*, *truth*), has an
-interval over learners, and stands beside the nulls that anyone gets for free, with the paired
-difference to each.
+interval over learners, and is listed next to nulls that need no model, with the paired difference
+to each.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Measures:
     violations : constraint, sees, scope, share, low, high, broken, places.
     associations : measure, variant, sees, predictor, kind (model, null, reference), value, low,
         high, gap, gap_low, gap_high (model minus this row, paired), entries, learners.
-    `draws`, in all tables with intervals, holds the measure on every resample of learners.
+    In all tables with intervals, `draws` holds the measure on every resample of learners.
     calibration : predicted, observed, low, high;  `miscalibration` in Brier units.
     skills : one row per skill.
-    conduct : quantity, sees, value, low, high: what the prediction owes to mastery, what flipping
-        an answer does, how far beliefs are revised.
+    conduct : quantity, sees, value, low, high: how far predictions depend on mastery, what the
+        other answer would do, how far beliefs are revised.
     collapse, recovery : quantity, value (and interval).
-    necessity, forgetting : of `kt_core.evaluation.masked`, for models that answers can be hidden from.
-    Tables that the evidence does not support are empty.
+    necessity, forgetting : of `kt_core.evaluation.masked`; only mode `retrospective` has them.
+    A table that cannot be computed is empty.
     """
 
     prediction: pd.DataFrame
@@ -83,7 +83,7 @@ class Measures:
         return own.iloc[0]
 
     def best_null(self, measure: str, variant: str = "pooled") -> pd.Series | None:
-        """The strongest null beside it, or None where none is defined."""
+        """The strongest null of the same measure, or None where none is defined."""
         a = self.associations
         nulls = a[(a.measure == measure) & (a.variant == variant) & (a.kind == "null")]
         nulls = nulls[nulls["value"].notna()]
@@ -105,16 +105,15 @@ def measure(
     Parameters
     ----------
     base : [C], share of right answers per skill in the *training* data, for the nulls.
-    hidden : of `hidden_answers`, for these learners, where the model has a belief to hide from.
-    hidden_elsewhere : of other learners who trained nothing; the forgetting test uses both.
+    hidden : of `hidden_answers`, for these learners; only mode `retrospective` has them.
+    hidden_elsewhere : the same for other learners who were not trained on; the forgetting test uses
+        both.
     uncertainty : of the run, for the coverage of its intervals on simulated learners.
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
-    rows = beliefs.predicted
     quality, curve, miscalibration = pd.DataFrame(), pd.DataFrame(), np.nan
-    if len(rows):
-        columns = (rows[name].to_numpy() for name in ("predicted", "correct", "learner"))
-        prediction = Prediction(*columns, bootstrap)
+    if len(rows := beliefs.predicted):
+        prediction = prediction_of(beliefs, bootstrap)
         quality = prediction_table(prediction, rows, base)
         curve, miscalibration = calibration_curve(prediction)
     tables = {}
@@ -138,6 +137,15 @@ def measure(
     )
 
 
+def prediction_of(
+    beliefs: Beliefs, bootstrap: Bootstrap, predicted: np.ndarray | None = None
+) -> Prediction:
+    """The model's predictions, or other ones of the same answers, for their quality."""
+    rows = beliefs.predicted
+    values = rows["predicted"] if predicted is None else predicted
+    return Prediction(*map(np.asarray, (values, rows["correct"], rows["learner"])), bootstrap)
+
+
 def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarray) -> pd.DataFrame:
     """Quality of the model's predictions and of the two nulls that are probabilities."""
     nulls = step_nulls(rows, base, post=False)
@@ -151,8 +159,8 @@ def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarra
 def violation_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
     """Share of places where each constraint is broken, over all learners of the split.
 
-    Counted on all skills at every step where those states are known, else (`scope`) on the skill
-    asked at each step.
+    Column `scope`: they are counted on all skills at every step where those states are known, and
+    otherwise on the skill asked at each step.
     """
     counts, scope = beliefs.counts, "all skills"
     if counts is None:
@@ -184,7 +192,7 @@ def violation_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
 
 def _asked_counts(beliefs: Beliefs) -> pd.DataFrame:
     """Broken constraints on the mastery of the asked skill, from one opportunity on it to the next,
-    as `kt_core.metrics.invariants` counts them on all skills. Steps without a value are no places.
+    as `kt_core.metrics.invariants` counts them on all skills. Steps without a value do not count.
     """
     frame, parts = beliefs.frame, []
     live = "mastery_post" if beliefs.has("mastery_post") else "mastery_pre"
@@ -216,7 +224,7 @@ def _asked_counts(beliefs: Beliefs) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Question:
-    """A score held against an outcome, row by row, with what anyone else would have scored.
+    """A score and the outcome that it is compared with, row by row, and other scores for it.
 
     Attributes
     ----------
@@ -241,44 +249,22 @@ def association_table(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) 
     rows, frame = beliefs.predicted, beliefs.frame
     parts = []
     if len(rows) and beliefs.has("mastery_pre"):
-        nulls = step_nulls(rows, base, post=False)
-        question = Question(
-            "mastery-response",
-            "pre",
-            rows,
-            rows["mastery_pre"],
-            rows["correct"].to_numpy(float),
-            ("pooled", "within_skill", "learner_average"),
-            nulls,
-            {"model's own prediction": rows["predicted"]},
-        )
+        nulls, reference = step_nulls(rows, base, post=False), rows["predicted"]
+        before = ("mastery-response", "pre", rows, rows["mastery_pre"], rows["correct"])
+        variants = ("pooled", "within_skill", "learner_average")
+        question = Question(*before, variants, nulls, {"model's own prediction": reference})
         parts += [_associate(question, bootstrap), _agreement(rows, nulls, bootstrap)]
     if beliefs.middle is not None:
-        parts += [_associate(q, bootstrap) for q in _prospective(beliefs, base)]
+        parts += [_associate(question, bootstrap) for question in _prospective(beliefs, base)]
     if beliefs.has("gain"):
         references = {"true gain": frame["true_gain"]} if beliefs.has("true_gain") else {}
-        question = Question(
-            "gain-correctness",
-            "post",
-            frame,
-            frame["gain"],
-            frame["correct"],
-            ("pooled", "within_skill"),
-            gain_nulls(frame, base),
-            references,
-        )
-        parts.append(_associate(question, bootstrap))
+        gains = ("gain-correctness", "post", frame, frame["gain"], frame["correct"])
+        variants, nulls = ("pooled", "within_skill"), gain_nulls(frame, base)
+        parts.append(_associate(Question(*gains, variants, nulls, references), bootstrap))
     if len(rows) and beliefs.has("mastery_post"):
-        question = Question(
-            "mastery-prediction",
-            "post",
-            rows,
-            rows["mastery_post"],
-            rows["predicted"],
-            ("skill_average", "pooled"),
-            step_nulls(rows, base, post=True),
-        )
-        parts.append(_associate(question, bootstrap))
+        after = ("mastery-prediction", "post", rows, rows["mastery_post"], rows["predicted"])
+        variants, nulls = ("skill_average", "pooled"), step_nulls(rows, base, post=True)
+        parts.append(_associate(Question(*after, variants, nulls), bootstrap))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -286,7 +272,7 @@ def _agreement(
     rows: pd.DataFrame, nulls: dict[str, np.ndarray], bootstrap: Bootstrap
 ) -> pd.DataFrame:
     """Degree of agreement, among learners at the same opportunity of a skill, and of an item."""
-    # Time index and counter order learners at the same opportunity; the other nulls are ties.
+    # Among learners at the same opportunity, only time index and counter differ; others are ties.
     predictors = {
         "model": ("model", rows["mastery_pre"]),
         "time index": ("null", nulls["time index"]),
@@ -322,7 +308,7 @@ def _against(
     entries: int,
     rows: pd.DataFrame,
 ) -> dict[str, object]:
-    """A predictor's own value, and by how much the model's exceeds it on the same resamples."""
+    """A predictor's value, and by how much the model exceeds it on the same resamples."""
     learners = rows["learner"].nunique()
     e = bootstrap.estimate(values, entries, learners)
     gap = bootstrap.estimate(own - values, entries, learners)
@@ -332,7 +318,7 @@ def _against(
 
 
 def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
-    """State at the middle of a sequence against correctness in its second half."""
+    """The state at the middle of a sequence, compared with correctness in its second half."""
     frame = beliefs.frame
     half = frame.groupby("sequence")["step"].transform("size") // 2
     later = frame[frame["step"] >= half].copy()
@@ -348,8 +334,10 @@ def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
         step=("half", "first"),
     )
     pairs = pairs.reset_index()
-    pairs = pairs[pairs["state"].notna()].reset_index(drop=True)  # audits may know some skills only
-    pairs["correct"] = 0  # unused: a pre-response null sees none of the later answers
+    pairs = pairs[pairs["state"].notna()].reset_index(
+        drop=True
+    )  # an audit may know only some skills
+    pairs["correct"] = 0  # not used: these nulls see no later answer
     per_skill = pairs[pairs["attempts"] >= LATER_PER_SKILL]
     nulls = pd.DataFrame(step_nulls(pairs, base, post=False), index=pairs.index)
     share = pairs["attempts"] / pairs.groupby("sequence")["attempts"].transform("sum")
@@ -373,7 +361,7 @@ def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
 
 
 def _associate(question: Question, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Each score's association with the outcome, and the model's lead over it."""
+    """The association of each score with the outcome, and the model's lead over it."""
     rows, outcome = question.rows, np.asarray(question.outcome, float)
     learner, skill = rows["learner"].to_numpy(), rows["skill"].to_numpy()
     scores = [("model", "model", question.score)]

@@ -1,7 +1,7 @@
-"""What any tracer (our model, a baseline, somebody's export) believed, dated, as flat arrays.
+"""What a tracer (our model, a baseline, another tool's export) believed, as flat arrays.
 
-The measures of section 6 of the design are computed from a `Trace` beside the `Sequences` that it
-is about; they know nothing of the model that made it. N interactions, S sequences, C skills.
+The measures (docs/method.md, "The measures") are computed from a `Trace` and the `Sequences` that
+it is about; they know nothing of the model behind it. N interactions, S sequences, C skills.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kt_core.data.sequences import Sequences, Splits
 
 @dataclass
 class Trace:
-    """Belief around every interaction; what a tracer does not have is None.
+    """Beliefs around every interaction; a field that a tracer does not have is None.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ class Trace:
     final: np.ndarray | None = None
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The fields that stand beside interactions and are there, by name."""
+        """The fields per interaction that are not None, by name."""
         states = ("middle", "final")
         return {k: v for k, v in vars(self).items() if v is not None and k not in states}
 
 
 def from_mastery(mastery: np.ndarray, difficulty: np.ndarray | None = None) -> np.ndarray:
-    """[N], predictions from pre-response mastery and, where there is one, item difficulty alone."""
+    """[N], predictions from pre-response mastery and item difficulty (where known) alone."""
     if difficulty is None:
         return mastery
     return expit(logit(mastery) - np.asarray(difficulty))
@@ -68,7 +68,7 @@ class Tracer(Protocol):
     name: str
 
     def fit(self, splits: Splits, seed: int = 0) -> None:
-        """Learn from `splits.train`; `splits.valid` may choose, `splits.test` is not touched."""
+        """Learn from `splits.train`; `splits.valid` may be used for choices, `splits.test` not."""
 
     def trace(self, sequences: Sequences) -> Trace:
-        """What is believed about other learners; their answers never change the parameters."""
+        """Beliefs about other learners; their answers never change the parameters."""

@@ -2,5 +2,3 @@
 
 from kt_core.learners.explain import explain
 from kt_core.learners.predict import LiveLearner, predict
-
-__all__ = ["LiveLearner", "explain", "predict"]

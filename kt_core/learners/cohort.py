@@ -1,4 +1,4 @@
-"""Learners and cohorts for the trajectory figures: who is shown, and the tidy frames of them."""
+"""Learners and cohorts for the trajectory figures: whom to show, and their tidy frames."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ RULES = ("growth quartiles", "steepest", "flattest", "stuck", "most revised", "l
 def rank_learners(
     beliefs: Beliefs, rule: str, minimum: int = 20, uncertainty: Uncertainty | None = None
 ) -> list[int]:
-    """First sequences of learners in the order of a rule, not of luck.
+    """The first sequences of learners, ranked by a rule.
 
-    Only sequences of at least `minimum` steps are ranked (of at least 3 where none is that long).
-    ``steepest`` and ``flattest`` go by mean growth of mastery on the skills practised, ``stuck`` by
-    the lowest mastery on a skill that they are stuck on (`standing`; others are left out),
-    ``most revised`` by how far what was believed then was from what is believed at the end, and
-    ``longest`` by steps. Ties: the first in the data.
+    Only sequences of at least `minimum` steps are ranked (all, if none is that long). ``steepest``
+    and ``flattest`` rank by mean growth of mastery on the practised skills, ``stuck`` by the lowest
+    mastery on a skill on which the learner is stuck (`standing.verdict`; others are left out),
+    ``most revised`` by how far the belief at the time was from the belief at the end, and
+    ``longest`` by steps. Ties keep the order of the data.
 
     Raises
     ------
     KTError
-        For a rule that does not exist.
+        For an unknown rule.
     """
     frame = beliefs.frame[beliefs.frame["chunk"] == 0]
     size = frame.groupby("sequence").size()
@@ -64,8 +64,8 @@ def choose_learners(
     minimum: int = 20,
     uncertainty: Uncertainty | None = None,
 ) -> list[int]:
-    """Sequences of three learners to show: the first of `rank_learners`, or for
-    ``growth quartiles`` those at 25, 50 and 75 % of mean growth."""
+    """Sequences of three learners to show: the first three of `rank_learners`, or, for ``growth
+    quartiles``, those at 25, 50 and 75 % of mean growth."""
     ranked = rank_learners(beliefs, rule, minimum, uncertainty)
     if not ranked:
         raise KTError(
@@ -79,7 +79,7 @@ def choose_learners(
 
 
 def sequences_of(splits: Splits, split: str, learners: list[str]) -> list[int]:
-    """First sequences of named learners.
+    """The first sequences of named learners.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def sequences_of(splits: Splits, split: str, learners: list[str]) -> list[int]:
 
 
 def learner_name(splits: Splits, split: str, sequence: int) -> str:
-    """The learner's id as it stands in the data."""
+    """The learner's id, as in the data."""
     s = getattr(splits, split)
     return str(s.learners[s.learner[sequence]])
 
@@ -115,7 +115,7 @@ def learner_frame(
 
     Parameters
     ----------
-    horizon : step, from 1, after which the trajectory is believed; 0 for the last.
+    horizon : step (from 1) at which the trajectory is believed; 0 for the last.
     spread : of the run, for the intervals.
 
     Returns
@@ -128,7 +128,7 @@ def learner_frame(
     Raises
     ------
     KTError
-        For a horizon that the history does not have.
+        For a horizon outside the history.
     """
     s = getattr(splits, split)
     if model.whole_histories:
@@ -173,17 +173,17 @@ def learner_frame(
 
 
 def telling_step(learner: pd.DataFrame) -> int:
-    """The last answer on the skill with most answers: a prediction with most gains in it."""
+    """The last answer on the most practised skill, whose prediction holds the most gains."""
     asked = learner[learner["asked"]]
     most = asked["skill"].value_counts(sort=True).index[0]
     return max(int(asked.loc[asked["skill"] == most, "step"].max()), 2)
 
 
 def learning_curves(beliefs: Beliefs, most: int = 15, resamples: int = 200) -> pd.DataFrame:
-    """Observed and modelled by opportunity, over all skills, 95 % over learners.
+    """Observed and modelled right answers by opportunity, over all skills, 95 % over learners.
 
-    Learners leave a skill when they have mastered it or given up, so later points are about those
-    who are still practising.
+    Learners leave a skill when they have mastered it or given up, so later points are only about
+    those who are still practising.
     """
     rows = beliefs.predicted
     rows = rows[rows["opportunity"] < most]
@@ -227,9 +227,9 @@ def skill_growth(
 ) -> pd.DataFrame:
     """How far learners came on each of the `most` practised skills, 95 % over learners.
 
-    Growth is the trajectory's, from the first to the last answer on the skill, of learners with at
-    least two. Who is stuck: `kt_core.learners.standing.verdict`, a description of what the model
-    believes, not a diagnosis.
+    Growth is along the trajectory, from the first to the last answer on the skill, for learners
+    with at least two. `kt_core.learners.standing.verdict` says who is stuck: a description of what
+    the model believes, not a diagnosis.
 
     Returns
     -------
@@ -262,8 +262,8 @@ def skill_growth(
 def transfer_shares(
     model: GainAKT2, beliefs: Beliefs, names: tuple[str, ...], most: int = 25
 ) -> pd.DataFrame | None:
-    """What part of a gain on one skill (row) reaches another (column), for the `most` practised
-    skills; None where the model has no transfer."""
+    """Share of a gain on one skill (row) that reaches another (column), for the `most` practised
+    skills; None for a model without transfer."""
     if getattr(model.heads, "transfer", None) is None:
         return None
     top = beliefs.frame["skill"].value_counts().index[:most]

@@ -1,11 +1,11 @@
-"""Why this prediction? The logit of mode `retrospective`, taken apart.
+"""Why this prediction? The logit of mode `retrospective`, decomposed.
 
     logit = belief about the start + gains on the skill so far - item difficulty,
 
-with nothing else in it (design, section 3): the parts sum to the logit. Of the belief, what the
-answers on the skill itself have left is told answer by answer. What remains, read from the present
-state, is a black box of all answers so far; and so is what a step says. How much of the predictions
-the gains stand for is their share of the logit's variance (`Measures.conduct`).
+and nothing else, so that the parts sum to the logit (docs/method.md, "The three modes"). The part
+of the belief that comes from earlier answers on the skill is given answer by answer. The rest is
+read from the present state, a black box of all answers so far, and so is the size of each answer's
+part. `Measures.conduct` has the share of the logit's variance that the gains account for.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ def explain(
 
     Parameters
     ----------
-    learner : id as it stands in the data.
+    learner : id, as in the data.
     step : of the learner's whole history, from 1; the first answer is not predicted.
 
     Returns
     -------
-    One row a part, in order: `part` (starting belief; starting belief, evidence; gain; transferred
-    gain; item difficulty), `step` (0 where it has none), `skill`, `correct`, and `logit`, what the
-    part adds. The first two kinds together are the belief about the start: what is read from the
-    present state, and what each answer on the skill says, less a share of the gains booked before
-    it. All parts together are the predicted logit; ``frame.attrs`` holds it as `logit`, with
-    `probability` and `mastery`.
+    One row per part, in order: `part` (starting belief; starting belief, evidence; gain;
+    transferred gain; item difficulty), `step` (0 if it has none), `skill`, `correct`, and `logit`,
+    the part's contribution. The first two kinds together are the belief about the start: what is
+    read from the present state, and the evidence of each answer on the skill. The parts sum to the
+    predicted logit, which ``frame.attrs`` holds as `logit`, with `probability` and `mastery`.
 
     Raises
     ------
@@ -54,7 +53,7 @@ def explain(
     if not 2 <= step <= len(q):
         raise KTError(f"step {step}: learner {learner!r} has predicted answers 2 to {len(q)}")
     model.eval()
-    q, r, i = (x[:step] for x in (q, r, i))  # no later answer has a say
+    q, r, i = (x[:step] for x in (q, r, i))  # later answers play no role
     skills, responses, items = (torch.from_numpy(x)[None] for x in (q, r, i))
     context, value, d = model.encode(skills, responses, items)
     path = model.heads.terms(context, value, skills, d, every_pair=False)
@@ -94,7 +93,7 @@ def history(sequences: Sequences, learner: str) -> tuple[np.ndarray, np.ndarray,
     Raises
     ------
     KTError
-        For a learner who is not there.
+        For an unknown learner.
     """
     whole = sequences.whole()
     number = np.flatnonzero(sequences.learners.astype(str) == str(learner))

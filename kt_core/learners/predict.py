@@ -1,4 +1,4 @@
-"""Current mastery for use: a table of histories in, a table of mastery out; or step by step."""
+"""Using a model: a table of histories in, a table of mastery out; or answer by answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kt_core.runs.run import Run
 
 
 def believed(run: Run, dataset: Dataset) -> Beliefs:
-    """What a run believes about histories of any length, of learners that it need not know.
+    """The beliefs of a run about histories of any length, also of learners that it does not know.
 
     Raises
     ------
@@ -37,13 +37,13 @@ def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFra
 
     Parameters
     ----------
-    dataset : histories of any length, of learners the run need not know, on skills it knows.
-    every_skill : also those that a learner never practised.
+    dataset : histories of any length on skills that the run knows; the learners may be new.
+    every_skill : also skills that a learner never practised.
 
     Returns
     -------
     One row per learner and skill, in the order of the data: `learner`, `skill`, `mastery` (the
-    filtered state: all answers seen, none to come), `low`, `high` (95 %, `kt_core.uncertainty`;
+    filtered state, after all answers), `low`, `high` (95 %, `kt_core.uncertainty`;
     only `retrospective` has them), `opportunities` on the skill and `steps` in all.
 
     Raises
@@ -62,7 +62,7 @@ class LiveLearner:
     >>> ada.answer("fractions", correct=True)
     >>> ada.mastery("fractions")
 
-    Each question reads the whole history again: milliseconds for hundreds of answers.
+    Each call reads the whole history again, which takes milliseconds for hundreds of answers.
     """
 
     def __init__(self, run: Run):
@@ -86,7 +86,7 @@ class LiveLearner:
         Raises
         ------
         KTError
-            Before the first answer: there is nothing to go by.
+            Before the first answer.
         """
         filtered = self._states().filtered[0, -1].double().numpy()
         if skill is None:
@@ -94,9 +94,9 @@ class LiveLearner:
         return float(filtered[self._skill(skill)])
 
     def predict(self, skill: str, item: str = "") -> float:
-        """P(right) were this asked next."""
+        """P(right) if this were asked next."""
         self._skill(skill)
-        self._states()  # says so where there is no history yet
+        self._states()  # raises an error if there is no history yet
         size = self.run.config.data.chunk
         begin = 0 if self.run.model.whole_histories else (len(self.history) - 1) // size * size
         q, r, i = self._tensors([*self.history[begin:], (skill, 0, item)])
@@ -105,7 +105,7 @@ class LiveLearner:
 
     def _states(self):
         if not self.history:
-            raise KTError("no answers yet: mastery is read from answers")
+            raise KTError("there are no answers yet, and mastery is estimated from answers")
         model, chunk = self.run.model, self.run.config.data.chunk
         columns, start = self._tensors(self.history), None
         size = (

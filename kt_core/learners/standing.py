@@ -1,7 +1,7 @@
-"""Where learners stand on each skill, and the one rule that says who is stuck.
+"""The state of learners on each skill, and the one rule that says who is stuck.
 
-Mastery is what the model believes P(right) to be on a typical question of the skill. Every rule
-that says something about a learner has its numbers here; pages and figures print them.
+Mastery is the believed P(right) on a typical question of the skill. The numbers of every rule about
+learners are here; pages and figures print them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MINIMUM = 8  # answers on a skill, before anything is said about a learner and t
 WEAK = 0.5  # stuck: the upper end of the interval is below this ...
 STILL = 0.1  # ... and mastery has grown by less than this
 READY = 0.8  # ready to move on: the lower end of the interval is above this
-SURE = 0.3  # an interval no wider than this is called fairly sure
+SURE = 0.3  # an interval of at most this width is called fairly sure
 
 
 def verdict(answers: int, low: float, high: float, growth: float) -> str:
@@ -43,18 +43,7 @@ def verdict(answers: int, low: float, high: float, growth: float) -> str:
 def current(
     beliefs: Beliefs, uncertainty: Uncertainty | None = None, every_skill: bool = False
 ) -> pd.DataFrame:
-    """Mastery of every learner after all of their answers.
-
-    Parameters
-    ----------
-    every_skill : also skills that a learner never practised.
-
-    Returns
-    -------
-    One row per learner and skill, by their numbers: `learner`, `skill`, `mastery` (the filtered
-    state: all answers seen), `low`, `high` (95 %; only with `uncertainty`), `opportunities` on the
-    skill and `steps` in all.
-    """
+    """The table of `kt_core.predict`, with numbers of learners and skills instead of names."""
     frame = beliefs.frame
     L, C = len(beliefs.learners), beliefs.final.shape[1]
     last = frame.groupby("learner")["sequence"].last().to_numpy()

@@ -1,4 +1,4 @@
-"""Degree of agreement: do learners with higher mastery answer right more often? (section 6)
+"""Degree of agreement: do learners with higher mastery answer right more often?
 
 Pairs are formed among learners at the same opportunity number of the same skill (and item, where
 asked for), so that neither easier skills nor more practice can make them agree. It is the area
@@ -19,27 +19,27 @@ def degree_of_agreement(
     group: np.ndarray,
     bootstrap: Bootstrap,
 ) -> tuple[np.ndarray, int]:
-    """Share of pairs, one right and one wrong in the same group, ordered as mastery says.
+    """Share of pairs, one right and one wrong answer in a group, that mastery orders correctly.
 
     Parameters
     ----------
-    mastery : [N], before the answer. A pair with the same mastery counts one half.
+    mastery : [N], before the answer. Pairs with equal mastery count one half.
     correct : [N], 0 or 1.
-    group : [N], numbers; only rows of one group are paired. For the degree of agreement a learner
-        stands at most once in each; with all rows in one group the share is the AUC.
+    group : [N], numbers; only rows of the same group are paired. For the degree of agreement each
+        learner is at most once in a group. With all rows in one group, the share is the AUC.
 
     Returns
     -------
-    The share on each row of the bootstrap's weights, [R+1], NaN without pairs; and the pairs.
+    The share on each row of the bootstrap's weights, [R+1], NaN without pairs; number of pairs.
     """
     order = np.lexsort((mastery, group))
     mastery, group = np.asarray(mastery, float)[order], np.asarray(group)[order]
     right, learner = np.asarray(correct)[order] == 1, np.asarray(learner)[order]
     new_group = np.diff(group, prepend=group[:1] - 1) != 0
     new_level = new_group | (np.diff(mastery, prepend=np.nan) != 0)  # equal group and mastery
-    # Of each answer of the rarer kind: how many of the other kind stand before its level, up to the
-    # level's end, and before and up to the end of its group. A resample is then a few look-ups in
-    # one cumulative sum; whole numbers are summed three times faster than others.
+    # For each answer of the rarer kind: the number of answers of the other kind before its level,
+    # up to the level's end, and before and up to the end of its group. A resample is then a few
+    # look-ups in one cumulative sum. Integers are summed three times faster than floats.
     rare = right if 2 * right.sum() <= len(right) else ~right
     before = np.append(0, np.cumsum(~rare))
     below, up_to = (before[ends][rare] for ends in spans(new_level))
@@ -60,7 +60,7 @@ def degree_of_agreement(
 
 
 def spans(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the run that each row belongs to begins and ends, from marks at the first rows."""
+    """Begin and end of the run of each row, from marks at the first rows of the runs."""
     start = np.flatnonzero(begins)
     end = np.append(start[1:], len(begins))
     run = np.cumsum(begins) - 1

@@ -30,7 +30,7 @@ class Association:
     x, y : [N]; rows where either is not finite are left out. With fewer than three others, nothing
         is defined.
     learner, skill : [N], numbers from 0.
-    bootstrap : over all learners, also those without a row here.
+    bootstrap : over all learners, also those without a row.
     """
 
     def __init__(
@@ -56,14 +56,15 @@ class Association:
         return _pearson(*(self.bootstrap.weights @ c.sum(axis=1) for c in self.cells))
 
     def within_skill(self) -> np.ndarray:
-        """r after each skill's own means are taken off, [R+1]: between-skill level is no help."""
+        """r after subtracting each skill's means, [R+1]: differences between skills do not
+        count."""
         sums = self._by_skill()
         cov, var_x, var_y = (part.sum(axis=1) for part in _moments(*sums))
         squares = sums[3].sum(axis=1), sums[4].sum(axis=1)
         return _ratio(cov, var_x, var_y, *squares)
 
     def skill_average(self) -> np.ndarray:
-        """Mean over skills of each skill's own r, [R+1], where that is defined."""
+        """Mean over skills of the r of each skill, [R+1], where it is defined."""
         r = _pearson(*self._by_skill())
         defined = np.isfinite(r)
         count = defined.sum(axis=1)
@@ -71,7 +72,7 @@ class Association:
             return np.where(defined, r, 0).sum(axis=1) / np.where(count, count, np.nan)
 
     def learner_average(self) -> np.ndarray:
-        """Mean over learners of each learner's own r, [R+1]."""
+        """Mean over learners of the r of each learner, [R+1]."""
         r = _pearson(*(np.asarray(c.sum(axis=1)) for c in self.cells))
         defined = np.isfinite(r)
         weights = self.bootstrap.weights
@@ -91,8 +92,8 @@ class Association:
 def rank_correlation(
     x: np.ndarray, y: np.ndarray, learner: np.ndarray, bootstrap: Bootstrap
 ) -> np.ndarray:
-    """Spearman's correlation over rows that belong to learners, each resample with ranks of its
-    own, [R+1].
+    """Spearman's correlation over rows that belong to learners, [R+1]; each resample is ranked
+    anew.
 
     Parameters
     ----------
@@ -113,8 +114,7 @@ def rank_correlation(
 
 
 class _Ranks:
-    """Twice the ranks of values that stand there as often as whole weights say, ties in their
-    middle, minus the mean: whole numbers."""
+    """Twice the ranks of weighted values, ties in their middle, minus the mean: integers."""
 
     def __init__(self, values: np.ndarray):
         self.order = np.argsort(values)
@@ -128,14 +128,13 @@ class _Ranks:
 
 
 def _known(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which rows count: those where both are finite, if there are three of them."""
+    """The rows where both are finite, if there are at least three of them."""
     keep = np.isfinite(x) & np.isfinite(y)
-    return keep & (keep.sum() > 2)  # the r of two rows is 1 or -1, whatever they are
+    return keep & (keep.sum() > 2)  # the r of two rows is always 1 or -1
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Values minus their mean, so that sums of squares stay accurate; differences that are rounding
-    are none."""
+    """Values minus their mean, so that sums of squares stay accurate, with 0 for rounding."""
     if len(values) == 0:
         return values
     apart = values - values.mean()

@@ -1,7 +1,7 @@
-"""Intervals from resampling learners, never rows (design, section 6).
+"""Intervals from resampling learners, never rows (docs/method.md, "The measures").
 
-Rows of one learner hang together, so a learner is drawn with all rows or not at all. A resample is
-a vector of learner counts; every measure is a function of weighted sums over learners, so that all
+Rows of one learner are correlated, so a learner is drawn with all rows or not at all. A resample is
+a vector of learner counts. Every measure is a function of weighted sums over learners, so all
 resamples are one matrix product, and two measures on the same `Bootstrap` are paired.
 """
 
@@ -14,16 +14,17 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit
 
-TINY = 1e-12  # below this share of the whole, a variance or a difference is rounding, not spread
+TINY = 1e-12  # below this share of the whole, a variance or a difference is only rounding
+UNBOUNDED = (-np.inf, np.inf)  # a measure that may have any value
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A measured value with its 95 % interval over learners (`Bootstrap.estimate`).
 
-    `value` is NaN where the measure is not defined (one class, no spread, nobody qualifies); the
-    interval is NaN too where fewer than 95 % of the resamples define it, or with one learner.
-    `draws`, [R+1], are the measure on every row of the weights: those of two models on the same
+    `value` is NaN where the measure is not defined (one class, no variance, no learner qualifies).
+    The interval is NaN too if fewer than 95 % of the resamples define it, or with one learner.
+    `draws`, [R+1], are the measure on every row of the weights; those of two models on the same
     learners are paired.
     """
 
@@ -36,12 +37,12 @@ class Estimate:
 
 
 def levels(learners: int) -> tuple[float, float]:
-    """Between which shares of the resamples the 95 % interval of a measure over learners lies.
+    """The percentiles of the resamples between which the 95 % interval lies.
 
-    0.025 and 0.975 for many learners, and where 0 says that their number is not known. Resamples of
-    few are too much alike, and the interval ends further out, by as much as a t interval with the
-    usual standard error is wider than a normal one with the bootstrap's (Hesterberg 2015, section
-    5.3): 0.016 and 0.984 with 20.
+    0.025 and 0.975 for many learners, or if their number is not known (0). Resamples of few
+    learners are too similar, so the interval is widened as much as a t interval with the usual
+    standard error is wider than a normal one with the bootstrap's (Hesterberg 2015, section 5.3):
+    to 0.016 and 0.984 with 20.
     """
     n = learners
     low = ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)) if n > 1 else 0.025
@@ -49,8 +50,8 @@ def levels(learners: int) -> tuple[float, float]:
 
 
 def _studentised(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Ends of the 95 % bootstrap-t interval; the value twice where more than 5 % of the resamples
-    have no error."""
+    """Ends of the 95 % bootstrap-t interval, or the value twice if more than 5 % of the resamples
+    have no standard error."""
     known = errors[1:] > 0
     if known.mean() < 0.95:
         return values[0], values[0]
@@ -78,17 +79,17 @@ class Bootstrap:
         entries: int,
         learners: int,
         errors: np.ndarray | None = None,
-        bounds: tuple[float, float] = (-np.inf, np.inf),
+        bounds: tuple[float, float] = UNBOUNDED,
     ) -> Estimate:
         """An `Estimate` from a measure's values on all rows of `weights`, [R+1].
 
-        The interval lies between percentiles (`levels`). Where the measure's standard error on each
-        row is known, `errors` [R+1], it reaches to the ends of the bootstrap-t interval too (Efron
-        and Tibshirani 1993, section 12.5), cut at the measure's `bounds`: percentiles of a skewed
-        measure of few learners fall short on its long side.
+        The interval lies between percentiles (`levels`). If the measure's standard error on each
+        row is given, `errors` [R+1], it extends to the ends of the bootstrap-t interval (Efron and
+        Tibshirani 1993, section 12.5) within `bounds`, because percentiles of a skewed measure of
+        few learners do not reach far enough on the long side.
         """
         value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
-        few = self.n == 1 or learners == 1  # resampling one learner draws the same one again
+        few = self.n == 1 or learners == 1  # resampling one learner always draws the same one
         few |= not len(draws) or len(draws) < 0.95 * self.resamples
         if few or not np.isfinite(value):
             return Estimate(value, entries=entries, learners=learners, draws=values)
@@ -99,13 +100,13 @@ class Bootstrap:
         return Estimate(value, float(low), float(high), entries, learners, values)
 
     def errors(self, gradient: np.ndarray, parts: np.ndarray) -> np.ndarray:
-        """Standard errors of a measure that is a function of J sums over learners and does not
-        change with the scale of the weights, by the infinitesimal jackknife; [R+1].
+        """Standard errors, [R+1], of a measure that is a function of J sums over learners and does
+        not change with the scale of the weights, by the infinitesimal jackknife.
 
         Parameters
         ----------
-        gradient : [R+1, J], of the measure by its sums, on each row of the weights.
-        parts : [J, n], each learner's part of the sums.
+        gradient : [R+1, J], of the measure with respect to its sums, on each row of the weights.
+        parts : [J, n], the contribution of each learner to the sums.
         """
         size, errors = np.abs(parts), np.empty(len(gradient))
         for i, (w, g) in enumerate(zip(self.weights, gradient, strict=True)):
@@ -118,9 +119,9 @@ class Bootstrap:
         self,
         numerator: np.ndarray,
         denominator: np.ndarray,
-        bounds: tuple[float, float] = (-np.inf, np.inf),
+        bounds: tuple[float, float] = UNBOUNDED,
     ) -> Estimate:
-        """Sum over learners of `numerator` by that of `denominator`, each [n]."""
+        """Sum over learners of `numerator` divided by that of `denominator`, each [n]."""
         a, b = np.asarray(numerator, float), np.asarray(denominator, float)
         total = self.weights @ b
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -130,18 +131,13 @@ class Bootstrap:
         size = int(b.sum()), int((b > 0).sum())
         return self.estimate(values, *size, errors, bounds)
 
-    def mean(
-        self, per_learner: np.ndarray, bounds: tuple[float, float] = (-np.inf, np.inf)
-    ) -> Estimate:
+    def mean(self, per_learner: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
         """Mean over the learners for whom the value, [n], is defined."""
         defined = np.isfinite(per_learner)
         return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float), bounds)
 
     def row_mean(
-        self,
-        values: np.ndarray,
-        learner: np.ndarray,
-        bounds: tuple[float, float] = (-np.inf, np.inf),
+        self, values: np.ndarray, learner: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
     ) -> Estimate:
         """Mean of `values` over rows that belong to learners, numbers from 0; each [N]."""
         rows = np.bincount(learner, minlength=self.n)
@@ -149,5 +145,5 @@ class Bootstrap:
 
 
 def tidy(estimates: dict[str, Estimate], label: str) -> pd.DataFrame:
-    """One row an estimate; the column `label` holds the names."""
+    """One row per estimate; the column `label` holds the names."""
     return pd.DataFrame([{label: k, **dataclasses.asdict(e)} for k, e in estimates.items()])

@@ -1,30 +1,32 @@
 """Counts of broken constraints and signs of collapse, on tensors, with no tolerance.
 
-Each function returns one number per sequence, [B], so that shares can be summed over batches and
+Each function returns one number per sequence, [B], so that they can be summed over batches and
 resampled over learners. A value that is not finite is a violation. B learners, T steps, C skills.
 """
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
+
+from kt_core.layers import Ids, Skills, Start, Valid
 
 Counts = dict[str, Int[Tensor, "..."]]  # [B], or summed
 
 
 def violations(
-    mastery: Float[Tensor, "B T C"],
-    gains: Float[Tensor, "B T C"],
-    skills: Int[Tensor, "B T"],
-    responses: Int[Tensor, "B T"],
-    valid: Bool[Tensor, "B T"],
-    start: Float[Tensor, "B C"] | None = None,
+    mastery: Skills,
+    gains: Skills,
+    skills: Ids,
+    responses: Ids,
+    valid: Valid,
+    start: Start | None = None,
 ) -> Counts:
     """Broken constraints and the number of places where they could break.
 
     Parameters
     ----------
-    start : mastery at the end of each learner's previous chunk; the step across the seam is then
+    start : mastery at the end of each learner's previous chunk; the step from there is then
         counted too.
 
     Returns
@@ -57,9 +59,7 @@ def violations(
     return counts
 
 
-def saturation(
-    mastery: Float[Tensor, "B T C"], gains: Float[Tensor, "B T C"], valid: Bool[Tensor, "B T"]
-) -> Counts:
+def saturation(mastery: Skills, gains: Skills, valid: Valid) -> Counts:
     """Entries at the bounds (within 0.001 of 0 or 1, or beyond) and gains of exactly zero."""
     steps, C = valid.unsqueeze(-1), mastery.shape[-1]
     at_bounds = ((mastery <= 1e-3) | (mastery >= 1 - 1e-3)) & steps
@@ -71,6 +71,6 @@ def saturation(
 
 
 def shares(counts: Counts) -> dict[str, float]:
-    """Each count by its ``_n``, summed over the batch; NaN where nothing was counted."""
+    """Each count divided by its ``_n``, summed over the batch; NaN where nothing was counted."""
     names = [name for name in counts if f"{name}_n" in counts]
     return {n: float(counts[n].sum() / counts[f"{n}_n"].sum().double()) for n in names}

@@ -1,4 +1,4 @@
-"""What anyone gets for free: predictors with no model behind them (design, section 6).
+"""Nulls: predictors that need no model (docs/method.md, "The measures").
 
 A correlation is worth as much as it exceeds the best of these. They see exactly the answers that
 the measured value may see: those before the step (*pre*), or the step's own too (*post*).
@@ -28,10 +28,7 @@ def running_counts(frame: pd.DataFrame) -> pd.DataFrame:
     """
     groups = frame.groupby(["learner", "skill"], sort=False)["correct"]
     return pd.DataFrame(
-        {
-            "opportunity": groups.cumcount(),
-            "successes": groups.cumsum() - frame["correct"],
-        }
+        {"opportunity": groups.cumcount(), "successes": groups.cumsum() - frame["correct"]}
     )
 
 

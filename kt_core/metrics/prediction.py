@@ -23,11 +23,7 @@ class Prediction:
     """
 
     def __init__(
-        self,
-        predicted: np.ndarray,
-        correct: np.ndarray,
-        learner: np.ndarray,
-        bootstrap: Bootstrap,
+        self, predicted: np.ndarray, correct: np.ndarray, learner: np.ndarray, bootstrap: Bootstrap
     ):
         self.p = np.asarray(predicted, float)
         self.y = np.asarray(correct, float)

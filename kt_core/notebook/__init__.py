@@ -5,7 +5,6 @@ from importlib import import_module
 from kt_core.notebook.page import begin, show
 
 _HOME = {"Dashboard": "dashboard", "Explorer": "explorer", "in_jupyterlab": "headless"}
-__all__ = ["Dashboard", "Explorer", "begin", "in_jupyterlab", "show"]
 
 
 def __getattr__(name: str):

@@ -1,9 +1,8 @@
-"""A live dashboard for JupyterLab while a model trains, with a stop button that works meanwhile.
+"""A live dashboard for JupyterLab while a model trains, with a stop button.
 
-One figure behind one display handle, drawn between two batches and so seldom that it costs little
-more than `SHARE` of the time. Training runs in a thread, and the notebook's cell awaits it: the
-kernel is free to hear the button (ipykernel 7.4 answers widgets while a cell awaits, 7.0 to 7.3 in
-a thread of their own).
+The figure is drawn between two batches, and so rarely that it takes little more than `SHARE` of the
+time. Training runs in a thread that the notebook's cell awaits, so that the kernel can react to the
+button (ipykernel 7.4 handles widgets while a cell awaits; 7.0 to 7.3 do so in a thread).
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from kt_core.plots.style import PAGE
 from kt_core.plots.training import draw_training
 from kt_core.training.train import History
 
-SHARE = 0.02  # of training time that drawing may take, but for the first picture and the last
+SHARE = 0.02  # of training time that drawing may take, except for the first and last picture
 SECONDS = 1.0  # between two updates of the progress line, at least
 
 
 class Dashboard(L.Callback):
-    """Lightning callback that shows how training goes; it draws no random numbers.
+    """Lightning callback that shows the progress of training; it draws no random numbers.
 
     Attributes
     ----------
     shows_training : in place of the progress bar and the printed lines.
-    stopping : whether somebody has asked training to end.
-    seconds_drawing : spent on the display so far.
+    stopping : whether the stop button was pressed.
+    seconds_drawing : time spent on the display so far.
     """
 
     shows_training = True
@@ -65,14 +64,14 @@ class Dashboard(L.Callback):
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """End training after the batch in hand and one last validation."""
+        """End training after the current batch and one last validation."""
         self._stop.set()
         self._button.disabled = True
         self._button.description = "Stopping ..."
 
     async def watch(self, work: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        """`work` with these arguments and this callback, in a thread; an interrupt of the cell
-        stops training as the button does, and the cell ends as interrupted."""
+        """Run `work` with these arguments and this callback in a thread. An interrupt of the cell
+        stops training like the button, and the cell then ends as interrupted."""
         running = asyncio.ensure_future(asyncio.to_thread(work, *args, [self], **more))
         try:
             return await asyncio.shield(running)
@@ -82,8 +81,8 @@ class Dashboard(L.Callback):
             raise
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Find the rows that training appends to, one per epoch and one each time the monitor
-        looks, and show the controls; the figure comes when there is something to see."""
+        """Find the rows to which training and monitor append, and show the controls; the figure
+        follows when there is something to show."""
         for callback in trainer.callbacks:
             if isinstance(callback, History):
                 self.history = callback.rows
@@ -96,7 +95,7 @@ class Dashboard(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Tell the time left, draw where that is due, and obey the stop button."""
+        """Show the time left, draw if it is time to, and obey the stop button."""
         now = time.perf_counter()
         if self.stopping:
             trainer.should_stop = True
@@ -106,7 +105,7 @@ class Dashboard(L.Callback):
             self._draw()
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
-        """The last figure stays."""
+        """Draw the last figure, which stays."""
         self._draw()
         self._bar.value = 1.0
         self._button.layout.display = "none"
@@ -138,15 +137,13 @@ class Dashboard(L.Callback):
         show(Image(self._png()))
         self._drawn = time.perf_counter()
         cost = self._drawn - begun
-        # The first picture also loads fonts: what one costs is known from the second on.
+        # The first picture also loads fonts, so the cost of one is known only from the second on.
         self._pause = max(cost / SHARE, 2 * SECONDS) if self._shown else 6 * SECONDS
         self._shown = True
         self.seconds_drawing += cost
 
     def _png(self) -> bytes:
-        figure = Figure(
-            figsize=(PAGE * 1.35, 6.4), layout="none"
-        )  # fixed places: drawn twice as fast
+        figure = Figure(figsize=(PAGE * 1.35, 6.4), layout="none")  # drawn twice as fast
         figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.44, hspace=0.9)
         history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
         draw_training(history, monitor, self.config.targets, figure)
@@ -156,7 +153,7 @@ class Dashboard(L.Callback):
 
 
 def clock(seconds: float) -> str:
-    """A duration for people: 50 s, 3 min, 2 h 5 min."""
+    """A duration as text: 50 s, 3 min, 2 h 5 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,6 +1,6 @@
-"""The trajectory explorer for JupyterLab: choose a learner, skills and a moment, and look.
+"""The trajectory explorer for JupyterLab: choose a learner, skills and a moment.
 
-Every picture comes from the functions that draw the static figures of `03_mastery_trajectories`.
+Its pictures are drawn by the functions behind the static figures of `03_mastery_trajectories`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kt_core.plots.explanation import plot_revision, plot_waterfall
 from kt_core.plots.style import PAGE, as_text
 from kt_core.runs.run import Run
 
-LISTED = 200  # learners in the list at most; searching narrows it
+LISTED = 200  # learners in the list, at most
 
 
 class Explorer:
@@ -30,7 +30,7 @@ class Explorer:
     Attributes
     ----------
     widget : what to display.
-    frame : of `kt_core.learners.cohort.learner_frame`, of the learner and horizon that are chosen.
+    frame : of `kt_core.learners.cohort.learner_frame`, for the chosen learner and horizon.
     """
 
     def __init__(self, run: Run, splits: Splits, split: str, beliefs: Beliefs):
@@ -137,7 +137,7 @@ class Explorer:
         return learner_name(self.splits, self.split, self.learner.value)
 
     def _quietly(self, action: Callable[[], None]) -> None:
-        """Change controls without their reactions: one picture a change, not five."""
+        """Change controls without their reactions: one picture per change, not five."""
         self._changing = True
         try:
             action()

@@ -17,24 +17,23 @@ from traitlets.config import Config
 from kt_core.base.errors import KTError
 from kt_core.base.files import copy, make_folder
 
-KEEP_FAILED = "KT_KEEP_FAILED"  # names a folder to which notebooks that fail are copied
+KEEP_FAILED = "KT_KEEP_FAILED"  # the variable with a folder for copies of failed notebooks
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error that is not about the user's input."""
+    """A notebook stopped with an error that the user's input did not cause."""
 
 
 def in_jupyterlab() -> bool:
-    """Whether this is a kernel of a Jupyter server, where someone may look: not so under papermill
-    and in plain Python."""
+    """Whether this is the kernel of a Jupyter server; False under papermill and in plain Python."""
     shell = get_ipython()
     return hasattr(shell, "kernel") and "JPY_SESSION_NAME" in os.environ
 
 
 @contextlib.contextmanager
 def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
-    """Run a notebook in a scratch folder; gives the executed notebook's path."""
+    """Run a notebook in a scratch folder; the value is the path of the executed notebook."""
     import papermill  # takes seconds to load
 
     source = NOTEBOOKS / f"{name}.ipynb"
@@ -76,12 +75,12 @@ def keep(notebook: Path, folder: Path, name: str = "") -> None:
 
 
 def _literally(path: Path) -> str:
-    """papermill would fill braces in the names of notebooks with parameters."""
+    """The path with braces escaped, as papermill would fill them with parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _private_kernel(scratch: Path) -> Config:
-    """On Linux the kernel listens on sockets in the scratch folder, not on open TCP ports."""
+    """On Linux, a kernel that listens on sockets in the scratch folder, not on TCP ports."""
     config = Config()
     if sys.platform == "linux":
         config.KernelManager.transport = "ipc"

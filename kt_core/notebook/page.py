@@ -12,7 +12,7 @@ from kt_core.base.log import log_to_output
 
 
 def begin() -> None:
-    """What every notebook begins with: this project's figures, and its log below the cell."""
+    """Set up a notebook: the style of figures, and log messages below the cell."""
     from kt_core.plots.style import use_style  # takes seconds to load, for figures alone
 
     use_style()
@@ -20,7 +20,7 @@ def begin() -> None:
 
 
 def show(table: pd.DataFrame, caption: str = "", digits: int = 3):
-    """A table for a notebook, every cell escaped, with a caption that says how to read it."""
+    """A table for a notebook, with every cell escaped and a caption that says how to read it."""
     from IPython.display import HTML
 
     body = table.to_html(

@@ -1,4 +1,4 @@
-"""HTML pages as PDF, by the Chromium that is installed."""
+"""HTML pages as PDF, made with an installed Chromium."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kt_core.base.errors import KTError
 from kt_core.base.files import copy
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# Without a sandbox only because the page is our own, made a moment ago, and needs no network.
+# Without a sandbox, because the page is our own, was just made, and needs no network.
 FLAGS = ("--headless", "--disable-gpu", "--no-sandbox", "--no-pdf-header-footer")
 SECONDS = 120
 
@@ -22,7 +22,7 @@ def browser() -> str:
     Raises
     ------
     KTError
-        When there is none.
+        When none is installed.
     """
     for name in BROWSERS:
         if path := shutil.which(name):
@@ -34,7 +34,7 @@ def browser() -> str:
 
 
 def export_pdf(page: str | Path, target: str | Path) -> Path:
-    """Print an HTML file.
+    """Print an HTML file to PDF.
 
     Raises
     ------

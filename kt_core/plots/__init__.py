@@ -1,4 +1,4 @@
-"""Figures: tidy frames and an `ax` in, the `ax` out; nothing is computed from raw data here."""
+"""Figures: a tidy frame and an `ax` in, the `ax` out; nothing is computed from raw data here."""
 
 from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
 from kt_core.plots.measures import (
@@ -20,32 +20,3 @@ from kt_core.plots.trajectories import (
     plot_mastery_distribution,
     plot_skill_growth,
 )
-
-__all__ = [
-    "COLUMN",
-    "PAGE",
-    "as_text",
-    "draw_training",
-    "plot_associations",
-    "plot_benchmark",
-    "plot_calibration",
-    "plot_collapse",
-    "plot_comparison",
-    "plot_gains",
-    "plot_heatmap",
-    "plot_history",
-    "plot_learner",
-    "plot_learning_curves",
-    "plot_losses",
-    "plot_mastery_distribution",
-    "plot_monitor",
-    "plot_recovery",
-    "plot_revision",
-    "plot_skill_growth",
-    "plot_sweep",
-    "plot_transfer",
-    "plot_waterfall",
-    "save",
-    "shared_legend",
-    "use_style",
-]

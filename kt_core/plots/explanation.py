@@ -1,4 +1,4 @@
-"""Figures of one prediction taken apart, and of how beliefs are revised."""
+"""Figures of one prediction explained, and of how beliefs are revised."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _answers(marks: pd.DataFrame, color: str, strength: float, ax: Axes) -> None
 
 
 def plot_transfer(shares: pd.DataFrame, ax: Axes) -> Axes:
-    """What part of a gain on one skill (row) reaches another (column).
+    """The share of a gain on one skill (row) that reaches another (column).
 
     Parameters
     ----------

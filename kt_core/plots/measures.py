@@ -11,7 +11,7 @@ from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORAN
 
 
 def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Each correlation with its interval, and the free nulls as grey marks on the same line.
+    """Each correlation with its interval, and its nulls as grey marks on the same line.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One look for all figures, and files that are the same byte for byte when made again."""
+"""One style for all figures, and files with the same bytes each time they are made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODES = {
     "retrospective": GREEN,
     "cumulative": BLUE,
     "projection": RED,
-}  # the same model has the same colour everywhere
+}  # a model has the same colour in all figures
 MODELS = MODES | {
     "DKT": ORANGE,
     "SAKT": SKY,
@@ -32,7 +32,7 @@ MODELS = MODES | {
     "PFA": GREY,
     "Best-LR": "black",
 }
-MARKERS = {  # ours are round; legible in black and white
+MARKERS = {  # our modes are round; distinguishable in black and white
     "retrospective": "o",
     "cumulative": "o",
     "projection": "o",
@@ -83,10 +83,10 @@ def use_style() -> None:
 
 
 def as_text(name: object, most: int = 48) -> str:
-    """A learner's, skill's or run's name as text in a figure: nothing in it is a command.
+    """A name as plain text in a figure, so that nothing in it acts as a command.
 
-    Dollars do not begin formulas, a leading underscore does not hide it from the legend, characters
-    that a figure's file cannot hold are shown as a question mark, and long names lose their middle.
+    A dollar sign does not start a formula, and a leading underscore does not hide the name from the
+    legend. Characters that the file cannot hold are replaced, and long names lose their middle.
     """
     text = "".join(c if c.isprintable() else "\ufffd" for c in str(name))
     if len(text) > most:
@@ -96,7 +96,7 @@ def as_text(name: object, most: int = 48) -> str:
 
 
 def whole_numbers(ax: Axes) -> None:
-    """Ticks of a count (steps, epochs, opportunities) at whole numbers only."""
+    """Put the ticks of a count (steps, epochs, opportunities) at whole numbers."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -117,7 +117,9 @@ def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     with _laid_out(fig):
         for kind, metadata in dateless.items():
             path = folder / f"{name}.{kind}"
-            drawn = io.BytesIO()  # a full disk in the middle of a PDF would be an error of zlib
+            drawn = (
+                io.BytesIO()
+            )  # as a full disk in the middle of a PDF would raise an error of zlib
             fig.savefig(drawn, format=kind, dpi=DPI, metadata=metadata)
             with whole(path) as temporary:
                 temporary.write_bytes(drawn.getvalue())
@@ -127,7 +129,7 @@ def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
 
 @contextlib.contextmanager
 def _laid_out(fig: Figure) -> Iterator[None]:
-    """The layout is made once, and not anew for every file: it takes longer than drawing."""
+    """Compute the layout once, not for every file, as it takes longer than drawing."""
     engine, dpi = fig.get_layout_engine(), fig.dpi
     try:
         fig.dpi = DPI

@@ -15,7 +15,7 @@ from kt_core.plots.style import BLUE, MODES, as_text
 def plot_sweep(
     table: pd.DataFrame, settings: Sequence[str], measures: Sequence[str], axes: np.ndarray
 ) -> np.ndarray:
-    """Every cell as a dot, a column of panels a setting and a row a measure; bars are means.
+    """Every cell as a dot, in one column of panels per setting and one row per measure.
 
     Parameters
     ----------

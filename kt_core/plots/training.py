@@ -1,4 +1,4 @@
-"""How training goes: losses, validation AUC, pace, and the monitor's curves."""
+"""Figures of a training: losses, validation AUC, pace, and the monitor's curves."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
 def draw_training(
     history: pd.DataFrame, monitor: pd.DataFrame, targets: TargetConfig, figure: Figure
 ) -> Figure:
-    """All of a training in one figure; what is not known yet is left empty.
+    """A whole training in one figure; panels without data stay empty.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
 
 
 def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
-    """Skill by step, coloured by mastery; answers are marked where they were given."""
+    """Skill by step, coloured by mastery, with a mark for each answer."""
     asked = learner[learner["asked"]]
     order = asked.groupby("skill")["step"].min().sort_values().index[:most]
     grid = learner.pivot(index="skill", columns="step", values="mastery").loc[order]
@@ -140,7 +140,7 @@ def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Skills ranked by growth, and beside it the share of learners who are stuck.
+    """Skills ranked by growth, next to the share of learners who are stuck.
 
     Parameters
     ----------

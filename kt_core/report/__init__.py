@@ -14,19 +14,3 @@ from kt_core.report.tables import (
     violation_text,
 )
 from kt_core.report.verdicts import verdicts
-
-__all__ = [
-    "Examined",
-    "association_text",
-    "comparison",
-    "examine",
-    "headline",
-    "metrics_dict",
-    "over_learners",
-    "prediction_text",
-    "provenance_table",
-    "quantities_text",
-    "recovery_text",
-    "verdicts",
-    "violation_text",
-]

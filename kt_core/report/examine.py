@@ -1,4 +1,4 @@
-"""What the notebooks call: a configuration, a training, a run read back with its evidence."""
+"""A saved run, evaluated on a split and measured."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.config import ReportConfig
 from kt_core.data import Splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.evaluation.masked import hidden_answers
-from kt_core.evaluation.measures import Measures, measure
+from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
@@ -25,7 +24,7 @@ from kt_core.runs.run import Run
 
 @dataclass
 class Examined:
-    """A run with what it believed about one split, measured."""
+    """A run, its beliefs about one split, and the measures of them."""
 
     run: Run
     splits: Splits
@@ -37,7 +36,7 @@ class Examined:
 
     @property
     def inflated(self) -> bool:
-        """Whether one answer stands in several rows of the data."""
+        """Whether one answer is in several rows of the data, which makes every number too good."""
         return self.splits.dataset.inflated
 
     @property
@@ -47,13 +46,13 @@ class Examined:
 
     @property
     def best_epoch(self) -> pd.Series:
-        """The epoch whose weights were kept."""
+        """The row of the epoch whose weights were kept."""
         return self.history.loc[self.history["valid/auc"].idxmax()]
 
 
 def add_ceiling(beliefs: Beliefs, splits: Splits, split: str, chunk: int) -> Beliefs:
-    """For simulated learners, the columns `ceiling_post` and `ceiling_last`: what the simulator's
-    true parameters say of the same answers. Other evidence is returned as it is."""
+    """For simulated learners, add the columns `ceiling_post` and `ceiling_last`: the posterior
+    means under the simulator's true parameters. Other beliefs are returned as they are."""
     spec, sequences = splits.dataset.simulation, getattr(splits, split)
     if spec is None:
         return beliefs
@@ -63,12 +62,9 @@ def add_ceiling(beliefs: Beliefs, splits: Splits, split: str, chunk: int) -> Bel
         user=table["user"], place=table.groupby("user").cumcount()
     )
     frame = beliefs.frame
-    # Short last chunks may have been dropped from the sequences: look rows up by their place.
+    # Short last chunks may have been dropped from the sequences, so rows are found by place.
     kept = pd.MultiIndex.from_arrays(
-        [
-            sequences.learners[frame["learner"]],
-            frame["chunk"] * chunk + frame["step"],
-        ]
+        [sequences.learners[frame["learner"]], frame["chunk"] * chunk + frame["step"]]
     )
     best = best.set_index(["user", "place"]).loc[kept]
     columns = {"ceiling_post": best["filter_post"], "ceiling_last": best["smooth"]}
@@ -77,7 +73,18 @@ def add_ceiling(beliefs: Beliefs, splits: Splits, split: str, chunk: int) -> Bel
 
 
 def examine(path: str | Path, split: str = "test") -> Examined:
-    """Read a run, evaluate it on a split and measure all that section 6 of the design asks for."""
+    """Read a run, evaluate it on a split, and compute all measures.
+
+    Parameters
+    ----------
+    path : the run folder.
+    split : test or valid.
+
+    Raises
+    ------
+    KTError
+        When the folder is not a finished run, or its data has changed.
+    """
     run, splits = open_run(path, split)
     history = run.table("history.csv")
     if history.empty or history["valid/auc"].isna().all():
@@ -86,52 +93,35 @@ def examine(path: str | Path, split: str = "test") -> Examined:
         )
     beliefs = evaluate(run.model, getattr(splits, split))
     beliefs = add_ceiling(beliefs, splits, split, run.config.data.chunk)
-    report, model = run.config.report, run.model
+    report, model, rates = run.config.report, run.model, training_rates(splits)
     hidden = elsewhere = None
     if model.on_path:
         hidden = hidden_answers(model, getattr(splits, split))
-        if split == "test":  # neither split has trained anything; together they see more
+        if split == "test":  # no one in either split was trained on; together they have more power
             elsewhere = hidden_answers(model, splits.valid)
-    measures = measure(
-        beliefs,
-        training_rates(splits),
-        splits.vocabulary.skills,
-        report.bootstrap,
-        report.seed,
-        hidden,
-        elsewhere,
-        run.uncertainty,
-    )
-    valid = beliefs if split == "valid" else evaluate(run.model, splits.valid, flips=False)
-    rows = valid.predicted
-    nulls = step_nulls(rows, training_rates(splits), post=False)
-    aucs = (_auc(valid, p, report) for p in (rows["predicted"], nulls["success counter"]))
+    names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
+    tests = (hidden, elsewhere, run.uncertainty)
+    measures = measure(beliefs, rates, names, *resampling, *tests)
+    valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
+    bootstrap = Bootstrap(len(valid.learners), *resampling)
+    counter = step_nulls(valid.predicted, rates, post=False)["success counter"]
+    aucs = [auc_of(prediction_of(valid, bootstrap, p)) for p in (None, counter)]
     return Examined(run, splits, split, beliefs, measures, *aucs)
 
 
 def paired_aucs(examined: list[Examined]) -> list[Estimate]:
     """AUC of each run minus that of the first, on the same resamples of the same learners."""
-    report = examined[0].run.config.report
-    predictions = [
-        _predictions(e.beliefs, e.beliefs.predicted["predicted"], report) for e in examined
-    ]
-    draws = [p.auc() for p in predictions]
-    return [
-        p.bootstrap.estimate(d - draws[0], len(p.y), p.learners)
-        for p, d in zip(predictions, draws, strict=True)
-    ]
+    first, report = examined[0].beliefs, examined[0].run.config.report
+    bootstrap = Bootstrap(len(first.learners), report.bootstrap, report.seed)
+    predictions = [prediction_of(e.beliefs, bootstrap) for e in examined]
+    base = predictions[0].auc()
+    return [auc_of(prediction, base) for prediction in predictions]
 
 
-def _auc(beliefs: Beliefs, predicted: np.ndarray, report: ReportConfig) -> Estimate:
-    prediction = _predictions(beliefs, predicted, report)
-    return prediction.bootstrap.estimate(prediction.auc(), len(predicted), prediction.learners)
-
-
-def _predictions(beliefs: Beliefs, predicted: np.ndarray, report: ReportConfig) -> Prediction:
-    rows = beliefs.predicted
-    bootstrap = Bootstrap(len(beliefs.learners), report.bootstrap, report.seed)
-    correct, learner = rows["correct"].to_numpy(), rows["learner"].to_numpy()
-    return Prediction(np.asarray(predicted), correct, learner, bootstrap)
+def auc_of(prediction: Prediction, minus: np.ndarray | float = 0.0) -> Estimate:
+    """AUC with its interval, minus another one on the same resamples."""
+    draws = prediction.auc() - minus
+    return prediction.bootstrap.estimate(draws, len(prediction.y), prediction.learners)
 
 
 def training_rates(splits: Splits) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From measures to verdicts in words, `metrics.json` and a self-contained `report.html`."""
+"""The tables of the report, for people and as `metrics.json`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kt_core.report.examine import Examined, paired_aucs
 from kt_core.report.text import interval, number, percent, with_interval
 from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
 
-FEW = 50  # learners; from here on, intervals hold the truth in 94 to 95 of 100 cases
+FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
 
 
 def association_text(m: Measures) -> pd.DataFrame:
-    """The associations as a table for people: model, nulls and references side by side."""
+    """The associations: model, nulls and references side by side."""
     if m.associations.empty:
         return m.associations
     table = m.associations.copy()
@@ -35,14 +35,13 @@ def association_text(m: Measures) -> pd.DataFrame:
 
 
 def over_learners(learners: int) -> str:
-    """What the intervals are over, and what is known to be wrong with those of few learners
-    (benchmarks/intervals.py)."""
+    """What the intervals are over, with a warning for few learners (benchmarks/intervals.py)."""
     few = "" if learners >= FEW else "; of so few they hold the truth in some 93 of 100 cases"
     return f"95 % over {learners:,} learners{few}"
 
 
 def prediction_text(m: Measures) -> pd.DataFrame:
-    """Prediction quality with intervals, the model beside the nulls."""
+    """Prediction quality with intervals, the model next to the nulls."""
     if m.prediction.empty:
         return m.prediction
     p = m.prediction.copy()
@@ -70,7 +69,7 @@ def violation_text(m: Measures) -> pd.DataFrame:
 
 
 def quantities_text(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
-    """`Measures.conduct` or `necessity` for people."""
+    """`Measures.conduct` or `necessity`, with values and intervals as text."""
     if table.empty:
         return table
     text = [with_interval(row, digits) for row in table.to_dict("records")]
@@ -78,7 +77,7 @@ def quantities_text(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
 
 
 def recovery_text(m: Measures) -> pd.DataFrame:
-    """Recovery of the truth, the model beside its ceiling and its share of it."""
+    """Recovery of the truth: the model, its ceiling, and the share of the ceiling."""
     table = m.recovery.copy()
     table["text"] = [with_interval(row) for row in table.to_dict("records")]
     keys = ["quantity", "sees"]
@@ -92,14 +91,14 @@ def recovery_text(m: Measures) -> pd.DataFrame:
 
 
 def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Several runs on the same learners: a row each, and the tidy violations for the figure.
+    """Several runs on the same learners: one row per run, and the violations for the figure.
 
     The difference in AUC to the first run is paired over learners.
 
     Raises
     ------
     KTError
-        When the runs do not have the same learners in the split.
+        When the runs are not about the same answers.
     """
     for e in examined[1:]:
         _same_learners(examined[0], e)
@@ -144,7 +143,7 @@ def _correlations(m: Measures) -> dict[str, str]:
 
 
 def metrics_dict(examined: Examined) -> dict[str, Any]:
-    """All numbers of one run as plain JSON; what is not defined is null."""
+    """All numbers of one run as plain JSON; undefined values are null."""
     m = examined.measures
     tables = ("prediction", "violations", "associations", "conduct", "necessity", "forgetting")
     tables += ("collapse", "recovery", "skills")
@@ -173,6 +172,6 @@ def headline(metrics: dict[str, Any]) -> str:
 
 
 def provenance_table(examined: Examined) -> pd.DataFrame:
-    """Where the run comes from, as two columns."""
+    """The provenance of the run, in two columns."""
     flat = pd.json_normalize(examined.run.provenance, sep=" ").iloc[0]
     return pd.DataFrame({"what": flat.index, "value": flat.astype(str).to_numpy()})

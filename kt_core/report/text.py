@@ -1,4 +1,4 @@
-"""TODO."""
+"""Numbers as text: values, intervals and shares, in words where they are not defined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def interval(low: float | None, high: float | None, digits: int = 3, percent: bool = False) -> str:
-    """Text of an interval; empty where there is none."""
+    """An interval as text; empty if it is not defined."""
     if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
         return ""
     kind = f".{digits}{'%' if percent else 'f'}"
@@ -16,17 +16,17 @@ def interval(low: float | None, high: float | None, digits: int = 3, percent: bo
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Text of a value, in words where it is not defined."""
+    """A value as text, or "not defined"."""
     return "not defined" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """Text of a share, in words where it is not defined."""
+    """A share as text in per cent, or "not defined"."""
     return f"{share:.{digits}%}" if np.isfinite(share) else number(share)
 
 
 def with_interval(row: Any, digits: int = 3) -> str:
-    """Text of a row's `value`, `low` and `high`, in words where they are not defined."""
+    """A row's `value`, `low` and `high` as text, in words where they are not defined."""
     value, ends = number(row["value"], digits), interval(row["low"], row["high"], digits)
     if value == number(None):
         return value

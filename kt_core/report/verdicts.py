@@ -1,4 +1,4 @@
-"""Verdicts in words: each target with what was measured, what it saw, its null, and the word."""
+"""Verdicts: each target with the measured value, what it sees, its best null, and a word."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ UNDEFINED = "not defined on this data"
 
 
 def verdicts(examined: Examined) -> pd.DataFrame:
-    """One row per target: what was measured, what it saw, its interval, its best null, the word.
+    """One row per target: measure, what it sees, value, interval, target, best null and verdict.
 
-    Post-response correlations are printed as what they are: gain-correctness has a target of its
-    own, mastery-prediction (the original monitor's number) has none.
+    Post-response correlations are labelled as such: gain-correctness has its own target, and
+    mastery-prediction (the original monitor's number) has none.
     """
     m, targets = examined.measures, examined.run.config.targets
     guaranteed = examined.run.model.guaranteed
@@ -57,17 +57,16 @@ def _necessity(m: Measures) -> list[dict[str, Any]]:
     flat = m.necessity.set_index("quantity").loc["flat at the same level, minus as they are"]
     word = "gains are needed" if flat["low"] > 0 else "no evidence that gains are needed"
     known = np.isfinite(flat["low"])
-    return [
-        {
-            "measure": "Loss of hidden answers if the trajectory were flat",
-            "sees": flat["sees"],
-            "value": f"{flat['value']:+.4f}" if known else number(np.nan),
-            "interval": interval(flat["low"], flat["high"], 4),
-            "target": "> 0",
-            "best null": "0 (gains say nothing)",
-            "verdict": word if known else UNDEFINED,
-        }
-    ]
+    row = {
+        "measure": "Loss of hidden answers if the trajectory were flat",
+        "sees": flat["sees"],
+        "value": f"{flat['value']:+.4f}" if known else number(np.nan),
+        "interval": interval(flat["low"], flat["high"], 4),
+        "target": "> 0",
+        "best null": "0 (gains say nothing)",
+        "verdict": word if known else UNDEFINED,
+    }
+    return [row]
 
 
 def _forgetting(m: Measures) -> list[dict[str, Any]]:
@@ -78,22 +77,21 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
     against = table[table["contradicted"]]
     names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
     if table.empty:
-        word = f"{UNDEFINED}: too few learners come back to a skill"
+        word = f"{UNDEFINED}: too few learners return to a skill"
     elif against.empty:
         word = "not contradicted"
     else:
         word = f"contradicted for {names}"
-    return [
-        {
-            "measure": "No forgetting: skills whose hidden answers say otherwise",
-            "sees": "retrospective, answer hidden",
-            "value": f"{len(against)} of {len(table)} skills",
-            "interval": "",
-            "target": "none",
-            "best null": "5 % of them false, if any",
-            "verdict": word,
-        }
-    ]
+    row = {
+        "measure": "No forgetting: skills whose hidden answers say otherwise",
+        "sees": "retrospective, answer hidden",
+        "value": f"{len(against)} of {len(table)} skills",
+        "interval": "",
+        "target": "none",
+        "best null": "5 % of them false, if any",
+        "verdict": word,
+    }
+    return [row]
 
 
 def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
@@ -115,10 +113,8 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
 
 def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
     e, null = examined.valid_auc, examined.valid_null_auc
-    word, best = (
-        _word(e.value, targets.auc, targets.auc_minimum),
-        best_auc(examined.splits.dataset.name),
-    )
+    word = _word(e.value, targets.auc, targets.auc_minimum)
+    best = best_auc(examined.splits.dataset.name)
     reported = examined.measures.quality("AUC")["value"]
     for split, value in (("valid", e.value), (examined.split, reported)):
         if value > best:

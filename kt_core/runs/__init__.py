@@ -3,5 +3,3 @@
 from kt_core.runs.find import find_runs, open_run, run_folder
 from kt_core.runs.resume import half_run
 from kt_core.runs.run import Run
-
-__all__ = ["Run", "find_runs", "half_run", "open_run", "run_folder"]

@@ -22,12 +22,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")  # room for what is put a
 
 
 def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
-    """Where a run goes: ``out/name``, with a dated name where none is given.
+    """The folder of a new run: ``out/name``, with a dated name if none is given.
 
     Raises
     ------
     KTError
-        For a name that is no plain file name.
+        For a name that is not a plain file name.
     """
     data = Path(config.data.path).stem if config.data.path else config.data.dataset
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -42,21 +42,17 @@ def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
 
 
 def default_out() -> Path:
-    """``runs/`` beside the package."""
+    """``runs/``, next to the package."""
     return Path(__file__).resolve().parents[2] / "runs"
 
 
 def find_runs(runs: list[str]) -> list[Path]:
-    """The named run folders, or the newest one under ``runs/`` where none is named."""
+    """The named run folders, or the newest finished one under ``runs/`` if none is named."""
     if named := names_of("runs", [runs] if isinstance(runs, str) else runs):
         return [path_of("runs", run) for run in named]
+    weights = default_out().glob("[!.]*/model.safetensors")
     finished = sorted(
-        (
-            path
-            for path in default_out().glob("[!.]*/model.safetensors")
-            if not unfinished(path.parent)
-        ),
-        key=lambda path: path.stat().st_mtime,
+        (path for path in weights if not unfinished(path.parent)), key=lambda p: p.stat().st_mtime
     )
     if not finished:
         raise KTError(f"no finished run in {default_out()}: train one with 01_train, or name one")
@@ -64,13 +60,13 @@ def find_runs(runs: list[str]) -> list[Path]:
 
 
 def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
-    """A saved run with its data; of a larger validation or test split, 20,000 learners drawn at
-    random.
+    """A saved run with its data, split as it was; from a larger validation or test split, 20,000
+    learners are drawn at random.
 
     Raises
     ------
     KTError
-        When the folder is no finished run, or the data is not what the run was trained on.
+        When the folder is not a finished run, or the data is not what it was trained on.
     """
     if split not in ("valid", "test"):
         raise KTError(f"split {brief(split)}: choose valid or test")

@@ -73,8 +73,5 @@ def table_sha256(table: pd.DataFrame) -> str:
 
 
 def data_facts(splits: Splits) -> dict[str, Any]:
-    """What config.json says beside the configuration."""
-    return {
-        "skills": list(splits.vocabulary.skills),
-        "inflated": splits.dataset.inflated,
-    }
+    """What config.json holds in addition to the configuration."""
+    return {"skills": list(splits.vocabulary.skills), "inflated": splits.dataset.inflated}

@@ -1,8 +1,8 @@
-"""Reading a run folder that may come from anywhere: all of it is data, and all of it is checked.
+"""Reading a run folder that may come from anywhere: it is data, never code, and all is checked.
 
-Nothing in a run folder is code. The configuration goes through `kt_core.config` as if a user had
-typed it, names must be text, and the weights' header (names, shapes, kinds) is compared with the
-model that the configuration describes before a byte is allocated for either.
+The configuration goes through `kt_core.config` as if a user had typed it, names must be text, and
+the header of the weights (names, shapes, kinds) is compared with the model that the configuration
+describes before memory is allocated for either.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:  # JSON's and Unicode's are ValueErrors
         raise KTError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict):
-        raise KTError(f"{path}: a JSON object is wanted, not {type(content).__name__}")
+        raise KTError(f"{path}: expected a JSON object, not {type(content).__name__}")
     return content
 
 
 def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
-    """What `config.json` and `items.csv` say of a run.
+    """The configuration and vocabulary of a run, from `config.json` and `items.csv`.
 
     Raises
     ------
     KTError
-        When a file is damaged, of another schema, or asks for what cannot be.
+        When a file is damaged, has another schema, or holds an impossible value.
     """
     path = folder / "config.json"
     saved = read_json(path)
@@ -85,17 +85,16 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
     Raises
     ------
     KTError
-        When the file is damaged, holds other tensors than the model has, or values that are not
-        finite.
+        When the file is damaged, holds other tensors than the model, or values that are not finite.
     """
     shape = config, len(vocabulary.skills), vocabulary.item_skill
-    wanted = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
+    expected = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
     try:
         with safe_open(path, "pt") as file:
             slices = {RENAMED.get(n, n): file.get_slice(n) for n in file.keys()}  # noqa: SIM118
             found = {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()}
-        if differs := _difference(wanted, found):
-            raise KTError(f"{path}: of another model than config.json says ({differs})")
+        if differs := _difference(expected, found):
+            raise KTError(f"{path}: not the weights of the model in config.json ({differs})")
         weights = {RENAMED.get(name, name): w for name, w in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise KTError(
@@ -110,7 +109,7 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
 
 
 def read_uncertainty(folder: Path) -> Uncertainty | None:
-    """What `uncertainty.json` (in version 0.1, `spread.json`) says; None where there is none.
+    """The uncertainty from `uncertainty.json` (`spread.json` in version 0.1); None without one.
 
     Raises
     ------
@@ -124,7 +123,7 @@ def read_uncertainty(folder: Path) -> Uncertainty | None:
     weights = read_json(file).get("log_concentration")
     numbers = isinstance(weights, list) and all(type(w) in (int, float) for w in weights)
     if not numbers or len(weights) != 3 or not all(abs(w) < math.inf for w in weights):
-        raise KTError(f"{file}: three finite numbers are wanted under log_concentration")
+        raise KTError(f"{file}: expected three finite numbers under log_concentration")
     return Uncertainty(tuple(map(float, weights)))
 
 
@@ -145,7 +144,7 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             raise KTError(f"{path}: no column {name}; restore the file, or train again")
     for name in table:
         if len(table) and table[name].dtype.kind not in "ifb":
-            raise KTError(f"{path}: column {brief(name)} holds other things than numbers")
+            raise KTError(f"{path}: column {brief(name)} holds something other than numbers")
     return table
 
 
@@ -164,10 +163,10 @@ def _without_retired(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _skills(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
-        raise KTError(f"skills = {brief(names)}: a list of names is wanted")
+        raise KTError(f"skills = {brief(names)}: expected a list of names")
     skills = tuple(map(str, names))
     if not skills or len(set(skills)) < len(skills):
-        raise KTError(f"skills = {brief(names)}: at least one, and each once")
+        raise KTError(f"skills = {brief(names)}: expected at least one name, and each name once")
     for name in skills:
         if not is_text(name):
             raise KTError(f"skill {brief(name)}: not Unicode text")
@@ -189,12 +188,12 @@ def _items(file: Path, n_skills: int) -> tuple[tuple[str, ...], tuple[int, ...]]
     return items, tuple(skills.tolist())
 
 
-def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:
-    for name in wanted:
+def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
+    for name in expected:
         if name not in found:
             return f"{name} is missing"
-        for what, should, has in zip(("kind", "shape"), wanted[name], found[name], strict=True):
+        for what, should, has in zip(("kind", "shape"), expected[name], found[name], strict=True):
             if should != has:
-                return f"{name} has {what} {has}, and {should} is wanted"
-    extra = [name for name in found if name not in wanted]
-    return f"{brief(extra[0])} is no part of it" if extra else ""
+                return f"{name} has {what} {has}, expected {should}"
+    extra = [name for name in found if name not in expected]
+    return f"{brief(extra[0])} does not belong to it" if extra else ""

@@ -28,16 +28,16 @@ RESUME = "resume.ckpt"  # in the folder `checkpoints`
 def training_run(
     folder: str | Path, config: RunConfig, splits: Splits, resume: bool = False
 ) -> Iterator[Run]:
-    """A run folder while it trains: one process writes to it, and it says what became of it.
+    """A run folder while it trains: one process writes to it, and it records how that ended.
 
-    A new folder is gone again when the block fails before there is a checkpoint; else it stays,
-    stopped, to be resumed.
+    If the block fails before there is a checkpoint, a new folder is removed. Otherwise it stays, as
+    stopped, and can be resumed.
 
     Raises
     ------
     KTError
-        When a new `folder` exists already or cannot be written, or one to resume is no half-run,
-        in use, or of other data.
+        When a new `folder` exists already or cannot be written, or one to resume is not a half-run,
+        is in use, or was trained on other data.
     """
     folder = Path(folder)
     if resume:
@@ -75,41 +75,41 @@ def training_run(
 
 
 def half_run(folder: str | Path) -> RunConfig:
-    """The configuration of a run whose training can go on.
+    """The configuration of a run whose training can be resumed.
 
     Raises
     ------
     KTError
-        When the folder is no run, a finished one, or has no checkpoint.
+        When the folder is not a run, is finished, or has no checkpoint.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise KTError(f"{folder} is no run: it has no config.json")
+        raise KTError(f"{folder} is not a run: it has no config.json")
     if not unfinished(folder):
         raise KTError(f"{folder} is a finished run: there is nothing to resume")
     if in_use(folder):
         raise KTError(f"{folder} is in use by another process")
     if not (folder / "checkpoints" / RESUME).is_file():
-        raise KTError(f"{folder}: there is no checkpoint to go on from; remove it and train again")
+        raise KTError(f"{folder}: there is no checkpoint to resume from; remove it and train again")
     _check(folder / "checkpoints" / RESUME)
     return read_configuration(folder)[0]
 
 
 def _check(path: Path) -> None:
-    """Raise a KTError where a checkpoint holds anything but tensors and plain values, or is none:
-    one from elsewhere is data, and never run."""
+    """Raise a KTError for a file that is not a checkpoint of tensors and plain values. It may come
+    from elsewhere, so it is read as data and never executed."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         fine = {"loops", "callbacks", "optimizer_states", "loss_sums"} <= set(content)
-        reason = "" if fine else "no checkpoint of this program"
+        reason = "" if fine else "not a checkpoint of this program"
     except Exception as error:  # torch has no common class for what damaged files raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     if reason:
-        raise KTError(f"{path}: there is nothing to go on from ({reason}); train again")
+        raise KTError(f"{path}: it cannot be resumed from this file ({reason}); train again")
 
 
 def discard_unstarted(folder: Path) -> bool:
-    """Remove what is left of a training that never came to a checkpoint; gives whether it did."""
+    """Remove what is left of a training without a checkpoint. Return True if it did."""
     half = (folder / STATE).is_file() or (folder / "checkpoints").is_dir()
     if not half or not unfinished(folder) or (folder / "checkpoints" / RESUME).is_file():
         return False
@@ -121,12 +121,12 @@ def _say_why(run: Run, error: BaseException) -> None:
     why = str(error) if isinstance(error, KTError) else type(error).__name__
     try:
         run.write_state("stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else why)
-    except KTError as full:  # a full disk may be what has stopped it; it will count as killed
+    except KTError as full:  # perhaps a full disk stopped it; it will count as killed
         log.warning("%s: its state cannot be written: %s", run.path, full)
 
 
 def _gone_on(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
-    """The provenance of a run that goes on today."""
+    """The provenance of a run that is resumed now."""
     before = read_json(folder / "provenance.json")
     same_key(before.get("pseudonyms", ""), now["pseudonyms"], str(folder))
     if (was := before.get("data_sha256")) != now["data_sha256"]:

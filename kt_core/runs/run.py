@@ -8,7 +8,7 @@ items.csv           items and the skill (by number) of each, where the data has 
 history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
 provenance.json     versions, commit, checksums, seed, command, time
 metrics.json, report.html, figures/, notebooks/     added by the notebooks
-checkpoints/        what a training goes on from; gone when it has finished
+checkpoints/        from which a training is resumed; removed when it has finished
 """
 
 from __future__ import annotations
@@ -68,10 +68,12 @@ class Run:
         Raises
         ------
         KTError
-            When it is no table of numbers with the columns that it should have.
+            When it is not a table of numbers with the expected columns.
         """
         path = self.path / name
-        if not path.is_file() or path.read_bytes() == b"\n":  # the monitor may not have looked yet
+        if (
+            not path.is_file() or path.read_bytes() == b"\n"
+        ):  # the monitor may not have measured yet
             return pd.DataFrame()
         return read_numbers(path, COLUMNS[name])
 
@@ -84,12 +86,12 @@ class Run:
         write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def write_uncertainty(self, uncertainty: Uncertainty) -> None:
-        """Keep what validation learners said about the spread of true mastery."""
+        """Keep the uncertainty that was fitted to validation learners."""
         self.uncertainty = uncertainty
         self.write_json("uncertainty.json", {"log_concentration": list(uncertainty.weights)})
 
     def finish(self, model: GainAKT2) -> None:
-        """Keep the weights; from here on the run is finished."""
+        """Write the weights; from then on the run is finished."""
         weights = {name: w.contiguous() for name, w in model.state_dict().items()}
         self.provenance["parameters"] = sum(w.numel() for w in weights.values())
         self.write_json("provenance.json", self.provenance)
@@ -99,7 +101,7 @@ class Run:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def write_state(self, state: str, why: str = "") -> None:
-        """Write down the state of the run: training, stopped or finished."""
+        """Write the state of the run: training, stopped or finished."""
         self.write_json(STATE, {"state": state, **({"why": why} if why else {})})
 
     @classmethod
@@ -109,7 +111,7 @@ class Run:
         Raises
         ------
         KTError
-            When the folder is no run or half a run, or its configuration or weights are damaged.
+            When the folder is not a finished run, or its configuration or weights are damaged.
         """
         path = Path(path)
         if not (path / "config.json").is_file():
@@ -123,10 +125,10 @@ class Run:
 
 
 def unfinished(folder: Path) -> str:
-    """Why a run folder is no finished run, and the way on; nothing where it is one."""
-    state = {"state": "finished"}  # of a run older than the file
-    if (folder / STATE).is_file():
-        state = read_json(folder / STATE)
+    """Why a run folder is not a finished run, and what to do; empty if it is one."""
+    if not (folder / STATE).is_file():
+        return f"it has no {STATE}"
+    state = read_json(folder / STATE)
     if state.get("state") == "finished":
         weights = (folder / "model.safetensors").is_file()
         return "" if weights else "it has no model.safetensors"
@@ -138,15 +140,15 @@ def unfinished(folder: Path) -> str:
 
 
 def way_on(folder: Path) -> str:
-    """How a training that stopped can go on."""
+    """How to resume a training that stopped."""
     return (
-        f"Go on with: python -m kt_core train --resume {shlex.quote(str(folder))} "
-        "(with --end, it ends there with the best weights so far)"
+        f"Resume it with: python -m kt_core train --resume {shlex.quote(str(folder))} "
+        "(--end ends it there, with the best weights so far)"
     )
 
 
 def free_folder(folder: Path) -> None:
-    """Raise a KTError when a run of that name is there, or nothing can be written there."""
+    """Raise a KTError if the folder exists already or cannot be written."""
     try:
         there = folder.exists()
         parent = next(p for p in folder.absolute().parents if p.exists())

@@ -1,4 +1,4 @@
-"""What a model's tensors look like, without the memory that they would take."""
+"""The shapes of a model's tensors, without the memory that the tensors would take."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kt_core.model import GainAKT2
 
 
 class _NoValues(TorchFunctionMode):
-    """Leaves initial values out, but for the few that are computed with: these are on the CPU. To
-    draw or compute without memory, torch would load its compiler, which takes seconds."""
+    """Skips initial values, except the few that are used in computations: these are on the CPU. To
+    draw or compute on the meta device, torch would load its compiler, which takes seconds."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -27,6 +27,6 @@ class _NoValues(TorchFunctionMode):
 
 
 def shapes(*model: Any) -> dict[str, Tensor]:
-    """The state of `GainAKT2(*model)` as tensors of the right shapes and kinds, and no values."""
+    """The state of `GainAKT2(*model)` as tensors with shapes and kinds, but without values."""
     with torch.device("meta"), _NoValues():
         return GainAKT2(*model).state_dict()

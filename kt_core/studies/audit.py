@@ -1,15 +1,15 @@
-"""Audit of anyone's model: the same measures on mastery estimates exported from any tool.
+"""Audit: the measures of the report, for mastery estimates exported from any tool.
 
-A long table (learner, step, skill, mastery) is laid beside the responses that it is about. What the
-estimates may have seen decides what can be said of them, so it has to be stated:
+A long table (learner, step, skill, mastery) is compared with the responses that it is about. Which
+measures are possible depends on what the estimates have seen, so this has to be stated:
 
 - *pre*: the mastery before the answer of that step. All *pre* measures, and no others.
 - *post*: the mastery after the answer of that step, on the answers so far. Constraints, falls and
   what mastery does at an answer; nothing that predicts.
 - *retrospective*: mastery at that step as believed after the whole history. Constraints and spread.
 
-Rows for the skill asked at each step are enough. Where a learner's other skills are given too, they
-serve as the state in the middle of the history; where not, a skill's latest value up to there.
+Rows for the skill asked at each step are enough. If a learner's other skills are given too, they
+are the state in the middle of the history; otherwise a skill's latest value is used there.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ FIELD = {"pre": "mastery_pre", "post": "mastery_post", "retrospective": "mastery
 
 @dataclass
 class Audited:
-    """Estimates of a tool beside the answers, measured as far as they go."""
+    """Estimates of a tool, and all measures that they allow."""
 
     beliefs: Beliefs
     measures: Measures
     sees: str
-    covered: float  # share of answers for whose skill the table has a value at their step
+    covered: float  # share of answers with an estimate for their skill at their step
 
 
 def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.DataFrame:
-    """The long table from CSV or Parquet, checked.
+    """Read and check the long table, from CSV or Parquet.
 
     Parameters
     ----------
-    pseudonyms : in place of the learners' ids.
+    pseudonyms : to replace the learners' ids.
 
     Raises
     ------
     KTError
-        When it cannot be read, a column is missing, or a step or a mastery is no number.
+        When it cannot be read, a column is missing, or a step or mastery is not a number.
     """
     path = Path(path)
     try:
@@ -75,8 +75,8 @@ def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.D
     absent = [c for c in COLUMNS if c not in table]
     if absent:
         raise KTError(
-            f"{path}: no column {', '.join(absent)}; an audit wants {', '.join(COLUMNS)} "
-            f"and finds {', '.join(map(str, table.columns))}"
+            f"{path}: no column {', '.join(absent)}; an audit needs {', '.join(COLUMNS)}; "
+            f"the file has {', '.join(map(str, table.columns))}"
         )
     table = table[list(COLUMNS)].assign(
         learner=table["learner"].astype(str), skill=table["skill"].astype(str)
@@ -92,7 +92,7 @@ def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.D
             row = int(np.argmax(wrong.to_numpy()))
             kind = "whole number" if name == "step" and np.isfinite(number.iloc[row]) else "number"
             raise KTError(
-                f"{path}, row {row + 1}: {name} {brief(table[name].iloc[row])} is no {kind}; "
+                f"{path}, row {row + 1}: {name} {brief(table[name].iloc[row])} is not a {kind}; "
                 "leave out the rows for which there is no estimate"
             )
         table[name] = number.astype(int) if name == "step" else number
@@ -117,7 +117,7 @@ def audit(
     Raises
     ------
     KTError
-        When no estimate meets an answer, or an estimate stands at a step that does not exist.
+        When no estimate belongs to an answer, or one is at a step that does not exist.
     """
     if sees not in SEES:
         raise KTError(f"sees {brief(sees)}: choose {', '.join(SEES)}")
@@ -130,8 +130,8 @@ def audit(
     own = given.reindex(key).to_numpy(float)
     if np.isnan(own).all():
         raise KTError(
-            "no estimate meets an answer: learner, step (from 1) and skill must be those of the "
-            f"responses, such as {key[0]}"
+            "no estimate belongs to an answer: learner, step (from 1) and skill must be those of "
+            f"the responses, such as {key[0]}"
         )
     trace = Trace(predicted=np.full(len(table), np.nan), **{FIELD[sees]: own})
     if sees == "pre":
@@ -145,7 +145,7 @@ def audit(
 
 
 def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.Series:
-    """Estimates by (learner, step, skill), each at a step that the learner has."""
+    """Estimates by (learner, step, skill), after a check that each step exists."""
     longest = step.groupby(table["user"].astype(str)).max()
     limit = mastery["learner"].map(longest)
     wrong = limit.isna() | (mastery["step"] < 1) | (mastery["step"] > limit)
@@ -160,8 +160,8 @@ def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.
 
 
 def _middle(given: pd.Series, sequences: Sequences, vocabulary: Vocabulary) -> np.ndarray:
-    """[S, C], the state when half of the answers have been seen: the values *before* the next
-    answer, or a skill's latest value before that; NaN where the table has none."""
+    """[S, C], the state after half of the answers: the values *before* the next answer, or a
+    skill's latest earlier value; NaN where the table has none."""
     frame = given.reset_index()
     number = {str(name): i for i, name in enumerate(sequences.learners)}
     frame["sequence"] = frame["learner"].map(number)
@@ -185,11 +185,11 @@ def audit_files(
     resamples: int = 1000,
     pseudonymise: bool = False,
 ) -> Audited:
-    """`audit` on a table of estimates and a file of responses.
+    """`audit` for a file of estimates and a file of responses.
 
     Parameters
     ----------
-    pseudonymise : learners by keyed hashes (`kt_core.data.pseudonyms`); both files have the ids.
+    pseudonymise : replace the ids, which both files have, by keyed hashes.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def audit_files(
 
 
 def write_audit(audited: Audited, folder: str | Path) -> Path:
-    """All numbers as `metrics.json`."""
+    """Write all numbers as `metrics.json`."""
     folder = make_folder(folder)
     content = {"sees": audited.sees, "covered": audited.covered}
     content |= {name: getattr(audited.measures, name).to_dict("records") for name in TABLES}

@@ -44,12 +44,7 @@ from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell
 
 OURS = tuple(HEADS)
 MODELS = (*OURS, *BASELINES)
-PATH_ONLY = (  # settings that mode `retrospective` alone reads
-    ("model", "evidence"),
-    ("model", "transfer"),
-    ("train", "hide"),
-    ("train", "hide_in"),
-)
+PATH_ONLY = {"model": ("evidence", "transfer"), "train": ("hide", "hide_in")}  # `retrospective`'s
 LATER: dict[tuple[str, str], Any] = {}  # settings younger than the store, and what they stood for
 PATIENCE = "20s"  # with a scheduler that does not answer
 
@@ -97,8 +92,8 @@ class Cell:
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")}
         elif self.model != "retrospective":
-            for part, name in PATH_ONLY:
-                del settings[part][name]
+            for part, names in PATH_ONLY.items():
+                settings[part] = {k: v for k, v in settings[part].items() if k not in names}
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -164,8 +159,8 @@ def run_cells(
     """
     if jobs < 1:
         raise KTError(f"--jobs {jobs}: at least 1")
-    make_folder(out / "failed")
     waiting = [cell for cell in cells if not finished(cell, out, store)]
+    make_folder(out / "failed")
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     threads = max((os.cpu_count() or 1) // jobs, 1)
     failed = {}

@@ -18,9 +18,8 @@ from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.evaluation.evaluate import Beliefs, evaluate
-from kt_core.evaluation.measures import Measures, measure
+from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.metrics.bootstrap import Bootstrap
-from kt_core.metrics.prediction import Prediction
 from kt_core.report.examine import Examined, add_ceiling, training_rates
 
 BASELINES: dict[str, Callable[[], object]] = {
@@ -60,7 +59,7 @@ def read_cell(file: Path) -> pd.DataFrame:
 
 
 def of_run(examined: Examined) -> pd.DataFrame:
-    """The table of one of our own runs."""
+    """The table of a run of GainAKT2."""
     run, auc = examined.run, examined.valid_auc
     table = with_draws(examined.measures, auc.value, auc.draws)
     if run.model.whole_histories:
@@ -76,14 +75,12 @@ def _cold_auc(examined: Examined) -> np.ndarray:
     """AUC where each chunk starts cold, as it does for the baselines; with its draws."""
     sequences, report = getattr(examined.splits, examined.split), examined.run.config.report
     beliefs = evaluate(examined.run.model, sequences, flips=False, whole=False)
-    rows = beliefs.predicted
     bootstrap = Bootstrap(len(beliefs.learners), report.bootstrap, report.seed)
-    columns = (rows[name].to_numpy() for name in ("predicted", "correct", "learner"))
-    return Prediction(*columns, bootstrap).auc().astype(np.float32)
+    return prediction_of(beliefs, bootstrap).auc().astype(np.float32)
 
 
 def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
-    """Fit a baseline; the table of its measures."""
+    """Fit a baseline; return the table of its measures."""
     splits, tracer = read_splits(config), BASELINES[model]()
     started = time.perf_counter()
     tracer.fit(splits, seed)
@@ -132,9 +129,9 @@ def long_table(tables: dict[str, pd.DataFrame], valid_auc: dict[str, Any]) -> pd
 
 
 def with_draws(m: Measures, valid_auc: float, valid_draws: np.ndarray) -> pd.DataFrame:
-    """`long_table` for a store: with the draws of what is worth pairing, and the forgetting test."""
+    """`long_table` for a store, with draws of what can be paired, and the forgetting test."""
     table = long_table(vars(m), {"value": valid_auc, "draws": valid_draws})
-    # Draws of a null are of no use to other cells, the counter's apart; they would fill the store.
+    # Other cells cannot use the draws of a null, except the counter's; they would fill the store.
     kept = table["predictor"].isin((*OWN, "ceiling", "success counter"))
     kept &= table["measure"] != "mastery-prediction"
     nothing = np.zeros(0, np.float32)

@@ -14,6 +14,7 @@ from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.files import write_table
 from kt_core.base.values import path_of
 from kt_core.presets import configure
+from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.runs.read import read_json
 from kt_core.studies.cells import Cell, finished
 from kt_core.studies.results import OWN, TABLES, long_table
@@ -22,11 +23,7 @@ AXES = {"preset": "quick", "dataset": "simulated", "mode": "", "seed": 0, "fold"
 HEADLINES = {
     "AUC, validation": ("prediction", "AUC, validation", ""),
     "AUC": ("prediction", "AUC", ""),
-    "prospective validity (pre)": (
-        "associations",
-        "prospective validity, learner x skill",
-        "pooled",
-    ),
+    "prospective validity (pre)": ("associations", PROSPECTIVE, "pooled"),
     "mastery falls": ("violations", "monotonicity", ""),
 }
 AXIS_OF = {
@@ -40,26 +37,26 @@ COLUMNS = ("cell", "dataset", "mode", "table", "measure", "variant", "predictor"
 
 
 def read_grid(path: Path) -> list[Cell]:
-    """All cells of a YAML file, checked one by one before anything runs.
+    """All cells of a YAML file, each checked before anything runs.
 
     Raises
     ------
     KTError
-        For a file that cannot be read, unknown names, or values that cannot be.
+        For a file that cannot be read, an unknown name, or an impossible value.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise KTError(f"{path}: cannot be read as YAML ({reason(error, 300)})") from None
     if not isinstance(raw, dict):
-        raise KTError(f"{path}: a mapping is wanted, such as 'mode: [retrospective, cumulative]'")
+        raise KTError(f"{path}: expected a mapping, such as 'mode: [retrospective, cumulative]'")
     known = [*AXES, "set"]
     for key in raw:
         if key not in known:
             raise KTError(f"{path}: unknown key {brief(key)}; known are {', '.join(known)}")
     single = raw.get("set") or {}
     if not isinstance(single, dict):
-        raise KTError(f"{path}: set: a mapping is wanted, such as 'model.d_model: [32, 64]'")
+        raise KTError(f"{path}: set: expected a mapping, such as 'model.d_model: [32, 64]'")
     axes = [(key, _values(path, key, raw.get(key, default))) for key, default in AXES.items()]
     overrides = [(str(key), _values(path, f"set: {key}", value)) for key, value in single.items()]
     for key, name in AXIS_OF.items():
@@ -90,21 +87,21 @@ def _values(path: Path, key: str, value: Any) -> list[Any]:
         raise KTError(f"{path}: {key}: the list is empty; leave the key out for its default")
     for v in values:
         if not isinstance(v, str | int | float | bool):
-            raise KTError(f"{path}: {key}: {brief(v)} is no single value")
+            raise KTError(f"{path}: {key}: {brief(v)} is not a single value")
         if key in ("seed", "fold") and (isinstance(v, bool) or not isinstance(v, int)):
-            raise KTError(f"{path}: {key}: {brief(v)} is no whole number")
+            raise KTError(f"{path}: {key}: {brief(v)} is not a whole number")
     if len(set(map(repr, values))) < len(values):
-        raise KTError(f"{path}: {key}: the same value stands there twice")
+        raise KTError(f"{path}: {key}: the same value is there twice")
     return values
 
 
 def collect(cells: list[Cell], out: Path) -> pd.DataFrame:
-    """All measures of all finished cells as one tidy table, also written to ``results.parquet``.
+    """All measures of all finished cells as one table, also written to ``results.parquet``.
 
     Returns
     -------
-    One row a cell and measure: `cell`, the axes, every parameter that was set, `table`, `measure`,
-    `variant`, `predictor`, `sees`, `value`, `low`, `high`.
+    One row per cell and measure: `cell`, the axes, every parameter that was set, `table`,
+    `measure`, `variant`, `predictor`, `sees`, `value`, `low`, `high`.
     """
     parts = []
     for cell in cells:
@@ -128,16 +125,18 @@ def load(folder: str | Path) -> pd.DataFrame:
     Raises
     ------
     KTError
-        When it is not there, or is something else.
+        When it is missing or is something else.
     """
     path = path_of("folder", folder) / "results.parquet"
     try:
         results = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise KTError(f"{path}: no results of a sweep ({reason(error)}); run one first") from None
+        raise KTError(
+            f"{path}: not the results of a sweep ({reason(error)}); run one first"
+        ) from None
     absent = [name for name in COLUMNS if name not in results]
     if absent:
-        raise KTError(f"{path}: no results of a sweep: no column {', '.join(absent)}")
+        raise KTError(f"{path}: not the results of a sweep: no column {', '.join(absent)}")
     return results
 
 
@@ -153,7 +152,7 @@ def _measures(path: Path) -> pd.DataFrame:
 
 
 def headlines(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: everything that varies in the sweep, and the measures of `HEADLINES`."""
+    """One row per cell: all settings, and the measures of `HEADLINES`."""
     own = results[results["predictor"].isin(OWN)]
     columns = list(results.columns[: results.columns.get_loc("table")])
     wide = own[columns].drop_duplicates("cell").set_index("cell")
@@ -171,8 +170,7 @@ def varied(table: pd.DataFrame) -> list[str]:
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """`headlines` by setting: mean over seeds, and the largest minus the smallest where there are
-    several."""
+    """`headlines` by setting: mean over seeds and, with several, the largest minus the smallest."""
     keys = [c for c in varied(table) if c != "seed"] or ["dataset"]
     rows = []
     for values, part in table.groupby(keys, sort=False, dropna=False):

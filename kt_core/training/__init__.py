@@ -1,5 +1,3 @@
 """Training: one function, the callbacks it is given, and checkpoints to resume from."""
 
 from kt_core.training.train import train
-
-__all__ = ["train"]

@@ -1,9 +1,9 @@
-"""What a training can go on from after it was killed, to the bit.
+"""Checkpoints from which a killed training resumes, to the bit.
 
-One file, replaced whole: weights, their average, optimiser, schedule, the place in the epoch, the
-weights of the best epoch so far, and what the other callbacks remember. The random numbers of a
-step depend on the seed and the step alone (`kt_core.training.fit.NextStep`), and so does the order of
-batches on the epoch: neither has a state.
+One file, replaced as a whole: weights, their average, optimiser, schedule, the place in the epoch,
+the weights of the best epoch so far, and the state of the other callbacks. The random numbers of a
+step depend only on seed and step (`kt_core.training.fit.NextStep`), and the order of batches only
+on seed and epoch, so that neither has a state.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from torch import Tensor
 from kt_core.base.errors import KTError
 from kt_core.base.files import whole
 
-LOOK = 50  # steps between two looks at the clock: several processes have to agree on it
+LOOK = 50  # steps between two checks of the clock, on which all processes have to agree
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then moves it there."""
+    """Writes a checkpoint under another name, then renames it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None):
-        """Raises a KTError where it cannot be written; the file before it stays."""
+        """Raises a KTError if it cannot be written; the previous file then stays."""
         with whole(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # what torch's writer makes of a full disk
+            except RuntimeError as error:  # this is how torch reports a full disk
                 raise OSError(str(error)) from None
 
 
 class Checkpoints(Checkpoint):
     """Saves after every epoch and, where epochs are long, every `minutes` within one.
 
-    As a checkpoint callback it runs after all others: validation has the averaged weights then,
-    and the end of an epoch has its row of history and the decision whether there is another.
+    As a checkpoint callback it runs after all others: the weights are then the averaged ones, the
+    row of history is written, and it is decided whether there is another epoch.
 
     Parameters
     ----------
-    path : of the file; None keeps the best weights alone.
-    end : train no more than the checkpoint that is resumed.
+    path : of the file; None only keeps the best weights.
+    end : do not train beyond the checkpoint that is resumed.
 
     Attributes
     ----------
@@ -61,16 +61,16 @@ class Checkpoints(Checkpoint):
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Start the clock; stop at once where training had been told to stop."""
+        """Start the clock, and stop at once if training is to end here."""
         self._saved = time.monotonic()
         trainer.should_stop |= self.ending
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Within an epoch, save when the last time is long ago.
+        """Save within an epoch if the last checkpoint is too long ago.
 
-        Not after its last batch: Lightning would take the epoch for validated when it goes on.
+        Not after its last batch: on resuming, Lightning would take the epoch as validated.
         """
         if trainer.is_last_batch:
             return
@@ -79,12 +79,12 @@ class Checkpoints(Checkpoint):
             self._save(trainer, module)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Copy the weights that are about to be judged."""
+        """Copy the weights that are about to be validated."""
         weights = module.model.state_dict().items()
         self._validated = {name: w.detach().to("cpu", copy=True) for name, w in weights}
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Keep a better epoch; save."""
+        """Keep the weights of a better epoch, and save."""
         auc = float(trainer.callback_metrics["valid/auc"])
         if auc > self.auc:
             self.auc, self.weights = auc, self._validated

@@ -35,13 +35,13 @@ OVER_ALL = {"on_step": False, "on_epoch": True, "sync_dist": True}
 class NextStep(L.LightningModule):
     """Next-step BCE of any model with ``forward(skills, responses, items)``: ours and baselines.
 
-    The random numbers of a step (dropout, hidden answers) depend on the seed, the step and the
-    process alone, so that a training resumed in mid-epoch draws what it would have drawn.
+    The random numbers of a step (dropout, hidden answers) depend only on the seed, the step and the
+    process, so that a training resumed in mid-epoch draws the same numbers.
 
     Attributes
     ----------
-    steps : of an epoch.
-    idle_parameters : whether the loss may leave some without a gradient.
+    steps : number of steps in an epoch.
+    idle_parameters : whether the loss leaves some parameters without a gradient.
     """
 
     steps, idle_parameters = 1, False
@@ -50,7 +50,9 @@ class NextStep(L.LightningModule):
         super().__init__()
         self.model, self.settings = model, config
         self._scores: list[tuple[Tensor, Tensor]] = []
-        self._sums: dict[str, Tensor] = {}  # of this epoch: each term times its responses
+        self._sums: dict[
+            str, Tensor
+        ] = {}  # over this epoch: each term times the number of its responses
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch.
@@ -62,7 +64,7 @@ class NextStep(L.LightningModule):
         """
         key = (self.settings.seed, self.global_step, processes.rank())
         seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-        if self.device.type == "cpu":  # without a stack trace for each kind of device not in use
+        if self.device.type == "cpu":  # `torch.manual_seed` takes a stack trace for other devices
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
@@ -91,17 +93,17 @@ class NextStep(L.LightningModule):
         return {"bce": losses.next_step(logits, batch.responses, batch.valid)}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """What is minimised."""
+        """The loss that is minimised."""
         return terms["bce"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep scores and labels; AUC is of the whole split, not a mean over batches."""
+        """Keep scores and labels, as AUC is computed over the whole split."""
         logits = self.model(batch.skills, batch.responses, batch.items)
         keep = batch.valid[:, 1:]
         self._scores.append((logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Validation loss and AUC, and the means of the training terms."""
+        """Log validation loss and AUC, and the means of the training terms."""
         everyone = [pair for part in processes.gathered(self._scores) for pair in part]
         logits, labels = (torch.cat(x) for x in zip(*everyone, strict=True))
         self._scores = []
@@ -116,7 +118,7 @@ class NextStep(L.LightningModule):
             self.log(name, value, batch_size=1, **OVER_ALL)
 
     def _means(self) -> dict[str, Tensor]:
-        """Each term of the loss over the epoch and over all processes, by response."""
+        """Mean per response of each term of the loss, over the epoch and all processes."""
         everyone = processes.gathered(self._sums)
         self._sums = {}
         sums = {name: sum(part[name].cpu() for part in everyone) for name in everyone[0]}
@@ -124,23 +126,23 @@ class NextStep(L.LightningModule):
         return {f"loss/{name}": (value / responses).float() for name, value in sums.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The epoch's sums so far."""
+        """Save the epoch's sums so far."""
         checkpoint["loss_sums"] = dict(self._sums)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with them."""
+        """Continue from them."""
         self._sums = dict(checkpoint["loss_sums"])
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float, gradient_clip_algorithm: Any = None
     ) -> None:
-        """By their norm. Lightning's own refuses a fused optimiser beside bfloat16, for the sake of
-        scaled gradients, and bfloat16 has none."""
+        """Clip by norm. Lightning's own clipping refuses a fused optimiser in mixed precision,
+        which matters only for scaled gradients, and bfloat16 does not scale them."""
         weights = [w for group in optimizer.param_groups for w in group["params"]]
         torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
-        """Adam or AdamW, with the scheduler that the configuration names."""
+        """Adam or AdamW, with the configured scheduler."""
         t = self.settings
         kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
         optimizer = kind(
@@ -160,8 +162,8 @@ class NextStep(L.LightningModule):
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
         else:
             return optimizer
-        # Once an epoch, but before the checkpoint at its end: Lightning steps a plateau of interval
-        # "epoch" only after it.
+        # Once per epoch, but before the checkpoint at its end: with interval "epoch", Lightning
+        # steps a plateau scheduler only after the checkpoint.
         once = {"interval": "step", "frequency": self.steps}
         return [optimizer], [{"scheduler": schedule, "monitor": "valid/auc", **once}]
 
@@ -176,13 +178,14 @@ def fit(
 ) -> None:
     """Train on `splits.train`, validate on `splits.valid` after every epoch.
 
-    Where several processes were started (`kt_core.base.processes`), each takes its share of the batches,
-    gradients are averaged, and what is logged is what one process with all batches would log.
+    If several processes were started (`kt_core.base.processes`), each takes its share of the
+    batches, gradients are averaged, and the logged values are those of one process with all
+    batches.
 
     Raises
     ------
     KTError
-        When no accelerator of the wanted kind is there, or its memory is too small.
+        When the requested accelerator is missing, or its memory is too small.
     """
     _quiet()
     t, world, rank = settings, processes.world(), processes.rank()
@@ -216,12 +219,12 @@ def fit(
 def averaging(decay: float) -> WeightAveraging:
     """Exponential moving average of the weights, which validation and the saved model use.
 
-    The average forgets faster at first, (1 + n) / (10 + n) after n steps, so that it does not hang
-    on to the initial weights.
+    The decay starts low, (1 + n) / (10 + n) after n steps, so that the initial weights are
+    forgotten.
     """
 
     def update(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
-        count = float(n)  # a GPU is waited for here, once and not for each of the weights
+        count = float(n)  # waits for a GPU once, not once per weight
         new = 1 - min(decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averaged, current, new)
 
@@ -229,7 +232,7 @@ def averaging(decay: float) -> WeightAveraging:
 
 
 def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) -> float:
-    """Share of the peak learning rate: a linear rise, then a cosine down to `floor`."""
+    """Share of the peak learning rate: a linear rise, then a cosine decay to `floor`."""
     progress = min(step / max(total, 1), 1.0)
     if progress < warm_up:
         return floor + (1 - floor) * progress / warm_up
@@ -238,8 +241,8 @@ def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) 
 
 
 def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
-    """`trainer.fit`, where an interrupt stays one: Lightning turns it into an exit of the kernel
-    and leaves further interrupts switched off."""
+    """`trainer.fit`, keeping interrupts: Lightning would turn one into an exit of the kernel, and
+    switch off further ones."""
     way_out = "choose fewer train.tokens_per_batch or a smaller model"
     try:
         with memory_enough(way_out), attention_of_any_length(trainer.strategy.root_device):

@@ -1,6 +1,6 @@
-"""Weights & Biases, optional: asked for by `train.wandb`, missing at the start is an error.
+"""Weights & Biases, optional (`train.wandb`). If it is not installed, training does not start.
 
-Once training runs, tracking may fail without harm: one warning, and training goes on.
+If tracking fails later, there is one warning, and training continues.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kt_core.config import RunConfig
 
 
 class Forgiving(Logger):
-    """Passes metrics on to another logger until that fails once."""
+    """Passes metrics to another logger until that logger fails."""
 
     def __init__(self, inner: Logger):
         super().__init__()
@@ -26,11 +26,11 @@ class Forgiving(Logger):
     version = property(lambda self: None)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log, or warn once."""
+        """Log; on failure, warn once."""
         self._try("log_metrics", metrics, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Log, or warn once."""
+        """Log; on failure, warn once."""
         self._try("log_hyperparams", *args, **kwargs)
 
     def finalize(self, status: str) -> None:
@@ -42,9 +42,9 @@ class Forgiving(Logger):
             return
         try:
             getattr(self.inner, method)(*args, **kwargs)
-        except Exception as error:  # whatever a remote service raises, training must go on
+        except Exception as error:  # a remote service must not stop training
             self.alive = False
-            log.warning("tracking failed and is off from here on: %s", error)
+            log.warning("tracking failed and is now off: %s", error)
 
 
 def tracker(config: RunConfig) -> Logger | bool:
@@ -53,7 +53,7 @@ def tracker(config: RunConfig) -> Logger | bool:
     Raises
     ------
     KTError
-        When tracking is asked for and the extra is not installed.
+        When tracking is requested and the extra is not installed.
     """
     if not config.train.wandb:
         return False

@@ -1,4 +1,4 @@
-"""Training of GainAKT2: its losses, what is written down meanwhile, and one function, `train`."""
+"""Training of GainAKT2: its losses, its history, and one function, `train`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kt_core.training.fit import NextStep, fit
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
 
-COPIES = 5  # of the weights in training: themselves, gradients, Adam's two moments, their average
+COPIES = 5  # of the weights in memory: themselves, gradients, Adam's two moments, their average
 
 
 @dataclass
@@ -86,23 +86,20 @@ class KTModule(NextStep):
     def _side_terms(self, batch: Batch) -> dict[str, Tensor]:
         weights, model = self.config.loss, self.model
         q, r, valid = batch.skills, batch.responses, batch.valid
-        if not weights.active:
-            context, value, _ = model.encode(q, r)
-            logits = model.heads.next_logits(context, value, q)
-            self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
-            return {"bce": losses.next_step(logits, r, valid)}
-        s = model.forward_with_states(q, r)
-        states = tuple(x.detach() for x in (s.filtered, s.trajectory, s.gains))
-        self.last_step = LastStep(*(x.detach() for x in (s.logits, s.context, s.value)), states)
-        return {
-            "bce": losses.next_step(s.logits, r, valid),
-            **losses.auxiliary(weights, s, q, r, valid),
-        }
+        context, value, _ = model.encode(q, r)
+        logits = model.heads.next_logits(context, value, q)
+        self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
+        terms = {"bce": losses.next_step(logits, r, valid)}
+        if weights.active:
+            s = model.read(context, value, q, logits=logits)
+            self.last_step.states = tuple(x.detach() for x in (s.filtered, s.trajectory, s.gains))
+            terms |= losses.auxiliary(weights, s, q, r, valid)
+        return terms
 
 
 def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
-    """[B, T], which answers the encoder may not see: a random `share` of them, in a random share
-    of the `sequences`; the others stay whole."""
+    """[B, T], the answers that the encoder may not see: a random `share` of the answers in a random
+    share of the `sequences`."""
     if share == 0 or sequences == 0:
         return torch.zeros_like(valid)
     chosen = torch.rand(len(valid), 1, device=valid.device) < sequences
@@ -110,7 +107,7 @@ def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
 
 
 class History(L.Callback):
-    """One row per epoch; printed as a line, except in a terminal that shows the bar."""
+    """One row per epoch, also printed as a line if `verbose`."""
 
     def __init__(self, run: Run, monitor: Monitor | None, verbose: bool):
         self.run, self.monitor, self.verbose = run, monitor, verbose
@@ -118,25 +115,25 @@ class History(L.Callback):
         self._since, self._before, self._rate = 0.0, 0.0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, and the seconds and rate of the epoch that has not ended."""
+        """The rows, and the seconds and learning rate of the current epoch."""
         return {"rows": self.rows, "seconds": self._seconds(), "rate": self._rate}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with them; the list stays the one that the dashboard looks at."""
+        """Continue from these rows, in the same list: the dashboard holds a reference to it."""
         self.rows[:] = state_dict["rows"]
         self._before, self._rate = state_dict["seconds"], state_dict["rate"]
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Start the clock of an epoch that goes on in its middle."""
+        """Start the clock of an epoch that is resumed in its middle."""
         self._since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Start the epoch's clock, and note the learning rate with which it starts."""
+        """Start the epoch's clock, and keep its initial learning rate."""
         self._since, self._before = time.perf_counter(), 0.0
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Write the epoch down."""
+        """Add the epoch's row."""
         values = {k: float(v) for k, v in trainer.callback_metrics.items()}
         row = {
             "epoch": trainer.current_epoch,
@@ -158,7 +155,7 @@ class History(L.Callback):
             )
 
     def write(self) -> None:
-        """Both tables, as far as training has come."""
+        """Write both tables as they are now."""
         self.run.write_table("history.csv", pd.DataFrame(self.rows))
         if self.monitor is not None:
             self.run.write_table("monitor.csv", pd.DataFrame(self.monitor.rows))
@@ -175,7 +172,7 @@ def train(
     resume: bool = False,
     end: bool = False,
 ) -> Run | None:
-    """Train a model and write its run folder, which says in ``state.json`` how far it is.
+    """Train a model and write its run folder; ``state.json`` there holds the state of the training.
 
     Where several processes train together (`kt_core.base.processes`), each calls this; only the
     first writes, and the others return None.
@@ -217,8 +214,8 @@ def train(
         history = History(run, monitor, verbose=not shown and not sys.stderr.isatty())
         fit(module, splits, settings, [*everyone, history, *callbacks], track, start)
         if keep.weights is None:
-            raise KTError(f"{folder}: no epoch has been validated yet: it cannot end here")
-        history.write()  # no more rows than the weights have seen
+            raise KTError(f"{folder}: no epoch has been validated yet, so training cannot end here")
+        history.write()  # without rows of an epoch that was not finished
         module.model.load_state_dict(keep.weights)
         run.provenance["ended"] = _why(end, early, len(history.rows), t.epochs)
         run.provenance["processes"] = processes.world()
@@ -245,7 +242,7 @@ def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
     Raises
     ------
     KTError
-        When this machine's memory cannot hold its training.
+        When this machine's memory is too small to train it.
     """
     v = splits.vocabulary
     weights = sum(w.numel() for w in shapes(config, len(v.skills), v.item_skill).values())

@@ -1,4 +1,4 @@
-"""Every file is there whole or not at all: a full disk, a read-only folder, a kill."""
+"""Files are written completely or not at all: a full disk, a read-only folder, a kill."""
 
 import ast
 import os
@@ -66,7 +66,7 @@ def test_no_room_leaves_the_old_file_and_nothing_else(tmp_path, name):
     path = tmp_path / name
     path.write_text("old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system itself cuts the file off
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system cuts the file off
     try:
         with pytest.raises(KTError, match=r"cannot be written \(.*File too large") as error:
             WRITERS[name](path)
@@ -75,7 +75,7 @@ def test_no_room_leaves_the_old_file_and_nothing_else(tmp_path, name):
     assert str(path) in str(error.value)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     WRITERS[name](path)
-    assert path.stat().st_size > 4096 and not list(tmp_path.glob(".*"))  # with room, it goes well
+    assert path.stat().st_size > 4096 and not list(tmp_path.glob(".*"))  # with room, it is written
 
 
 def test_the_other_writers_go_the_same_way(tmp_path, monkeypatch):
@@ -101,7 +101,7 @@ def no_room(_):
 
 
 def test_a_read_only_folder(tmp_path_factory):
-    folder = Path(tempfile.mkdtemp())  # not pytest's: others may look into it
+    folder = Path(tempfile.mkdtemp())  # pytest's folder is closed to other users
     (folder / "m.csv").write_text("old")
     folder.chmod(0o555)
     user = os.geteuid()
@@ -167,7 +167,7 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
 
 WRITING = {"write_text", "write_bytes", "to_csv", "to_parquet", "savefig", "save_file", "copyfile"}
 WHOLE = {"whole", "renamed", "new_folder"}
-ELSEWHERE = {  # into folders that take their name as a whole, or are thrown away
+ELSEWHERE = {  # in folders that are renamed when complete, or are removed
     "data/store/read.py",
     "data/store/convert.py",
     "notebook/headless.py",

@@ -13,13 +13,13 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, needs_data
-from test_pseudonyms import KEY, SECRET, Pseudonyms, decoded
+from conftest import ROOT, SECRET, decoded, needs_data
 
 from kt_core import plots
 from kt_core.cli import commands as cli
 from kt_core.cli import launch
 from kt_core.data import Simulation, simulate
+from kt_core.data.pseudonyms import KEY, Pseudonyms
 from kt_core.presets import PRESETS
 from kt_core.runs import resume as halfruns
 
@@ -308,8 +308,8 @@ def test_environment_file_is_a_shim():
         assert re.split(r"[>=<\[]", requirement)[0].lower() in pinned, requirement
 
 
-def test_commands_in_the_readme_exist():
-    text = (ROOT / "README.md").read_text()
+def test_commands_in_the_documents_exist():
+    text = "\n".join(path.read_text() for path in (ROOT / "README.md", ROOT / "docs" / "guide.md"))
     parser = cli.parser("", cli.ACTIONS)
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.S)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]

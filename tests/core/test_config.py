@@ -74,10 +74,10 @@ def test_overrides_take_text_and_keep_types():
         ({"model.d_modle": 3}, "unknown parameter 'model.d_modle'; did you mean 'model.d_model'"),
         ({"epochs": 3}, "unknown parameter 'epochs'"),
         ({"train.epochs": 0}, "train.epochs = 0: must be at least 1"),
-        ({"train.epochs": "many"}, "train.epochs = 'many': int is wanted"),
-        ({"train.epochs": 2.5}, "train.epochs = 2.5: int is wanted"),
-        ({"train.epochs": True}, "train.epochs = True: int is wanted"),
-        ({"train.monitor": "perhaps"}, "true or false is wanted"),
+        ({"train.epochs": "many"}, "train.epochs = 'many': expected int"),
+        ({"train.epochs": 2.5}, "train.epochs = 2.5: expected int"),
+        ({"train.epochs": True}, "train.epochs = True: expected int"),
+        ({"train.monitor": "perhaps"}, "expected true or false"),
         ({"train.learning_rate": -1}, "train.learning_rate"),
         ({"train.learning_rate": "nan"}, "train.learning_rate"),
         ({"model.heads": 3}, "model.heads = 3: must be a divisor"),
@@ -86,7 +86,7 @@ def test_overrides_take_text_and_keep_types():
         ({"loss.sparsity": float("inf")}, "loss.sparsity"),
         ({"loss": "wild"}, "loss weighting 'wild'"),
         ({"data.fold": 5}, "data.fold = 5: must be between 0 and 4"),
-        ({"data.columns": "user"}, "a mapping is wanted"),
+        ({"data.columns": "user"}, "expected a mapping"),
     ],
 )
 def test_impossible_values_are_named(overrides, words):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invariants import DTYPES, MODES, WEIGHTS, Case, checked, drawn, extreme_model
 
-from kt_core.mastery import _credible, cumulative_mastery, retrospective_mastery
+from kt_core.mastery import _credible, retrospective_mastery
+from kt_core.side_heads import cumulative_mastery
 
 
 def broken(case):

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.layers import Lags, Recent
-from kt_core.mastery import GAIN_STEP, at_skill, cumulative_mastery
+from kt_core.mastery import at_skill
 from kt_core.metrics.invariants import shares, violations
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.presets import preset
+from kt_core.side_heads import GAIN_STEP, cumulative_mastery
 
 C = 7
 

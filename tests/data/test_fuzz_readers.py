@@ -1,6 +1,6 @@
-"""Whatever bytes come: a table that keeps its promises, or a KTError.
+"""Any bytes give a table that keeps its promises, or a KTError.
 
-benchmarks/fuzz_readers.py does the same with a fuzzer that is guided by coverage."""
+benchmarks/fuzz_readers.py does the same with a fuzzer guided by coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd but good input, read right: in memory and on disk alike."""
+"""Unusual but valid input is read correctly, in memory and on disk."""
 
 from __future__ import annotations
 

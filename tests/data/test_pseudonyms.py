@@ -1,18 +1,17 @@
-"""Learners by keyed hashes: the same under the same key, and no id in anything that is written.
+"""Pseudonyms of learners: the same for the same key, and no id in any file that is written.
 
-The files of a whole run are looked through in test_cli.py.
+test_cli.py checks the files of a whole run.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 import stat
-import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import SECRET, decoded
 from test_odd_readers import histories, stored_histories
 
 from kt_core.base.errors import KTError
@@ -27,7 +26,6 @@ from kt_core.runs.find import open_run
 from kt_core.studies.audit import audit_files
 from kt_core.training.train import train
 
-SECRET = "0123456789abcdef-one"
 IDS = [f"Zoe Quimby-{i:03d}" for i in range(40)]
 
 
@@ -50,17 +48,6 @@ def answers(tmp_path_factory):
     path = tmp_path_factory.mktemp("answers") / "answers.csv"
     table.to_csv(path, index=False)
     return path
-
-
-def decoded(path):
-    """What stands in a file, in the pictures inside of it and in a PDF's streams."""
-    content = path.read_bytes()
-    parts = [content]
-    for code in re.findall(rb"[A-Za-z0-9+/]{200,}={0,2}", content.replace(rb"\n", b"")):
-        parts.append(base64.b64decode(code[: len(code) // 4 * 4]))
-    for stream in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
-        parts.append(zlib.decompressobj().decompress(stream) if stream[:1] == b"x" else stream)
-    return b"\n".join(parts).decode("utf-8", "replace")
 
 
 def files_with(text, folder):
@@ -91,7 +78,7 @@ def test_a_run_goes_on_under_its_key_and_no_other(answers, smoke, tmp_path, monk
     assert set(open_run(run)[1].test.learners) < names
     table = tmp_path / "mastery.csv"
     call = ["predict", str(run), "--data", str(answers), "--out", str(table)]
-    assert main(call) == 0  # without --pseudonymise: the run says so
+    assert main(call) == 0  # without --pseudonymise, which the run has
     assert set(pd.read_csv(table, dtype=str)["learner"]) == names
     assert main(["classroom", str(run), "--out", str(tmp_path / "class")]) == 0
     assert files_with(next(iter(splits.test.learners)), tmp_path / "class")
@@ -191,7 +178,7 @@ def test_the_key_is_made_once_and_for_the_user_alone(tmp_path, monkeypatch):
     file = key_file()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(file.read_text().strip()) == 64
     assert pseudonyms.pseudonyms().fingerprint == first.fingerprint
-    pseudonyms._make(file)  # by a process that did not see it in time
+    pseudonyms._make(file)  # as by a process that did not see the key in time
     assert pseudonyms.pseudonyms().fingerprint == first.fingerprint
     assert [p.name for p in file.parent.iterdir()] == [file.name]
     file.chmod(0o644)
@@ -199,10 +186,10 @@ def test_the_key_is_made_once_and_for_the_user_alone(tmp_path, monkeypatch):
         pseudonyms.pseudonyms()
     file.chmod(0o600)
     file.write_text("short\n")
-    with pytest.raises(KTError, match="pseudonym.key: a key of 16 characters or more"):
+    with pytest.raises(KTError, match="pseudonym.key: expected a key of 16 characters or more"):
         pseudonyms.pseudonyms()
     monkeypatch.setenv(KEY, "")
-    with pytest.raises(KTError, match=f"{KEY}: a key of 16 characters or more"):
+    with pytest.raises(KTError, match=f"{KEY}: expected a key of 16 characters or more"):
         pseudonyms.pseudonyms()
     monkeypatch.delenv(KEY)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(file))

@@ -104,7 +104,7 @@ def test_akt_with_and_without_items(tmp_path):
 def test_triple_lines(tmp_path):
     table, _ = read_table(write(tmp_path, "x.txt", "3\n1,2,1\n1,0,1\n2\n4,4\n0,0\n"))
     assert table["user"].tolist() == ["0", "0", "0", "1", "1"]
-    with pytest.raises(KTError, match=r"line 1: 4 steps announced, 3 found"):
+    with pytest.raises(KTError, match=r"line 1: 4 steps announced, but 3 found"):
         read_table(write(tmp_path, "y.txt", "4\n1,2,1\n1,0,1\n"))
 
 
@@ -133,7 +133,7 @@ def test_the_same_skill_again_is_a_real_repeat(tmp_path):
         (b"user,skill,correct,time\nu,a,1,3\nu,a,1,then\n", "line 3: timestamp 'then'"),
         (b"user,skill,correct\nu,a,1\nu,a,1,9\n", "line 3: 4 fields, but the header has 3"),
         (b'fold,uid,concepts,responses\n0,7,"3,4","1"\n', "line 2: 2 concepts but 1 entries"),
-        (b"0,90\n1,2\n1\n", "line 1: the lists of this learner have 2 skills, 1 corrects"),
+        (b"0,90\n1,2\n1\n", "line 1: this learner's lists differ in length: 2 skills, 1 corrects"),
         (b"0,90\n1,2\n1,1\n9\n", "4 lines do not make whole blocks of 3"),
         (b"PK\x03\x04\xff\xfe", "a zip archive"),
         (b"user,skill,correct\nu1,1,1,0\nu2,1,1,0\n", "line 2: 4 fields, but the header has 3"),
@@ -142,7 +142,7 @@ def test_the_same_skill_again_is_a_real_repeat(tmp_path):
         (b"fold,uid,concepts,responses\n", "no interactions"),
         (b'fold,uid,concepts,responses\ninf,7,"3","1"\n', "column fold: 'inf' is not a whole"),
         (b"0,90\n5,5\n1,2\n1,1\n1,91\n5\n1\n7\n2,92\n5\n1\n0\n", "line 8: response '7'"),
-        (b"0,90\n5,5\n1,2\n1,1\n1,91\n5,6\n1\n0\n", "line 5: the lists .* 2 items, 1 skills"),
+        (b"0,90\n5,5\n1,2\n1,1\n1,91\n5,6\n1\n0\n", "line 5: .* lists .* 2 items, 1 skills"),
         (b"user,skill,correct\n\nu,a,1\n\nu,a,x\n\n", "line 5: response 'x'"),
     ],
 )
@@ -188,7 +188,7 @@ def test_download_with_checksum_into_the_cache(tmp_path, monkeypatch):
         assert splits.dataset.sources == digests
         wrong = registry.Public("toy", address, "pykt", {"test.csv": "0" * 64})
         monkeypatch.setitem(registry.DATASETS, "wrong", wrong)
-        with pytest.raises(KTError, match="wrong: test.csv could not be had"):
+        with pytest.raises(KTError, match="wrong: test.csv could not be downloaded"):
             load_dataset(DataConfig(dataset="wrong"))
         assert not (tmp_path / "cache" / "wrong" / "test.csv").exists()
     finally:
@@ -196,7 +196,7 @@ def test_download_with_checksum_into_the_cache(tmp_path, monkeypatch):
         server.server_close()
     gone = registry.Public("toy", address, "pykt", {"other.csv": "0" * 64})
     monkeypatch.setitem(registry.DATASETS, "gone", gone)
-    with pytest.raises(KTError, match="name the folder above it with KT_DATA_DIR"):
+    with pytest.raises(KTError, match="set KT_DATA_DIR to the folder above it"):
         load_dataset(DataConfig(dataset="gone"))
 
 
@@ -208,7 +208,7 @@ def test_a_learner_in_two_files(tmp_path, monkeypatch):
     public = registry.Public("x", "", "pykt", {p.name: registry.sha256(p) for p in paths})
     monkeypatch.setitem(registry.DATASETS, "twice", public)
     monkeypatch.setenv("KT_DATA_DIR", str(tmp_path))
-    with pytest.raises(KTError, match="learner '7' stands in two files"):
+    with pytest.raises(KTError, match="learner '7' is in two files"):
         load_dataset(DataConfig(dataset="twice"))
 
 

@@ -1,5 +1,5 @@
-"""Bad input over the readers: one message that says where, and nothing half-written. The table of
-all of it is in docs/robustness.md."""
+"""Bad input for the readers: one message that says where, and no half-written file.
+docs/robustness.md lists all cases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PYKT = "fold,uid,concepts,responses\n"
 
 
 def archive(kind):
-    """An archive with a member that wants to lie outside of the folder it is unpacked in."""
+    """An archive with a member that would be unpacked outside of the folder."""
     out = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(out, "w") as z:
@@ -50,7 +50,7 @@ def broken_gzip():
 
 
 def both(path, tmp_path, columns=None, memory=True, disk=True):
-    """The message of reading and of converting; neither leaves anything."""
+    """The messages of reading and of converting, neither of which leaves a file."""
     before = sorted(tmp_path.rglob("*"))
     messages = []
     if memory:
@@ -79,7 +79,7 @@ def both(path, tmp_path, columns=None, memory=True, disk=True):
         pytest.param(zipped(GOOD.encode()) + b"x", "cannot be read", id="gz-with-a-tail"),
         pytest.param(zipped(zipped(GOOD.encode())), "compressed twice", id="gz-twice"),
         pytest.param(zipped(b""), "the file is empty", id="gz-of-nothing"),
-        pytest.param(GOOD.encode("utf-16-le"), "NUL byte; .* export it again", id="utf-16-no-mark"),
+        pytest.param(GOOD.encode("utf-16-le"), "NUL byte, .*export it as", id="utf-16-no-mark"),
         pytest.param(
             f"{HEAD}a,é,1\n".encode() + "ü,s,1\n".encode("cp1252"),
             "line 3: not UTF-8 .byte 0xfc.*iconv",
@@ -163,14 +163,14 @@ def test_columns_that_are_not_there(tmp_path, columns, words):
     [
         ("fold,uid,concepts,responses,uid\n0,a,1,1,b\n", "auto", "2 columns are called 'uid'"),
         ("fold,concepts,responses\n0,1,1\n", "auto", "no column for 'uid'; it has: fold"),
-        (PYKT + '0,7,"-1,-1","-1,-1"\n', "auto", "no interactions in it"),
+        (PYKT + '0,7,"-1,-1","-1,-1"\n', "auto", "it has no interactions"),
         (PYKT + '0,7,"",""\n', "auto", "line 2: response '' is not 0 or 1"),
         (PYKT + '0,7,"1,2","1,0"\n0,,"1,2","1,0"\n', "auto", "line 3: the learner id is empty"),
         (PYKT + '0,7,"1,2","1,0\n', "auto", "line 2: a quote that opens"),
         (PYKT + '1.5,7,"1,2","1,0"\n', "auto", "line 2, column fold: '1.5'"),
-        ("0,\n1,2\n1,0\n1,\n1,2\n1,0\n", "akt", "line 1: 1 fields where a block begins"),
-        ("0,9\n1,2\n1,0\n", "triple", "line 1: 0 steps announced, 2 found"),
-        ("2\n1,2\n1,0\n3\n1,2\n1,0\n", "auto", "line 4: 3 steps announced, 2 found"),
+        ("0,\n1,2\n1,0\n1,\n1,2\n1,0\n", "akt", "line 1: 1 fields at the start of a block"),
+        ("0,9\n1,2\n1,0\n", "triple", "line 1: 0 steps announced, but 2 found"),
+        ("2\n1,2\n1,0\n3\n1,2\n1,0\n", "auto", "line 4: 3 steps announced, but 2 found"),
         ("2\n1,2\n1,0\n2\n1,2\n", "auto", "line 5: 5 lines do not make whole blocks of 3"),
         ("0,9\n1,\N{SNOWMAN}\n1,0\n1,8\n1,2\nx,0\n", "auto", "line 6: response 'x'"),
     ],
@@ -187,11 +187,11 @@ def test_only_long_tables_are_converted(tmp_path):
     path = tmp_path / "pykt.csv"
     path.write_text(PYKT + '0,7,"1","1"\n')
     (message,) = both(path, tmp_path, memory=False)
-    assert "only tables with a row for each interaction are converted" in message
+    assert "only tables with one row per interaction are converted" in message
 
 
 def test_what_is_no_file(tmp_path):
-    assert all("a folder; name a file" in m for m in both(tmp_path, tmp_path))
+    assert all("this is a folder; name one" in m for m in both(tmp_path, tmp_path))
     assert all("no such file" in m for m in both(tmp_path / "nowhere.csv", tmp_path))
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_file(tmp_path):
             False,
         ),
         ("MOST_ROWS", 30, "0,7\n" + ("1," * 60 + "1\n") * 2, "30 interactions.*split", False),
-        ("MOST_COLUMNS", 50, HEAD.strip() + ",x" * 60 + "\n", "63 columns; no more than", True),
+        ("MOST_COLUMNS", 50, HEAD.strip() + ",x" * 60 + "\n", "63 columns; at most", True),
     ],
 )
 def test_text_beyond_the_limits(tmp_path, monkeypatch, limit, value, text, words, disk):
@@ -312,7 +312,7 @@ def test_a_parquet_file_with_a_lying_header(tmp_path, monkeypatch, claimed, word
 @pytest.mark.parametrize(
     ("limit", "value", "words", "disk"),
     [
-        ("MOST_COLUMNS", 2, "3 columns; no more than 2", True),
+        ("MOST_COLUMNS", 2, "3 columns; at most 2", True),
         ("MOST_ROWS", 1, "2 rows; more than 1 are not read into memory.*kt_core convert", False),
         ("TEXT_CHARS", 100, "column 'skill': more than 100 characters in 2 rows", True),
     ],

@@ -1,5 +1,4 @@
-"""Stored data that was tampered with, and downloads that are not what they should be: one message,
-and nothing half-written."""
+"""Stored data that was tampered with, and bad downloads: one message, and no half-written file."""
 
 from __future__ import annotations
 
@@ -109,7 +108,7 @@ def test_a_stored_data_set_that_was_tampered_with(tmp_path, good_store, damage, 
 
 
 class Elsewhere(http.server.BaseHTTPRequestHandler):
-    """Sends one file to where there is no TLS, and cuts another one short."""
+    """Redirects one file to an address without TLS, and cuts another one short."""
 
     def do_GET(self):
         if "moved" in self.path:
@@ -129,10 +128,10 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("home", "file", "words"),
     [
-        ("http://example.invalid", "x.csv", "http://example.invalid is no https address"),
-        ("ftp://example.invalid", "x.csv", "ftp://example.invalid is no https address"),
-        ("{server}", "moved.csv", "http://example.invalid/x.csv is no https address"),
-        ("{server}", "short.csv", "short.csv could not be had"),
+        ("http://example.invalid", "x.csv", "http://example.invalid is not an https address"),
+        ("ftp://example.invalid", "x.csv", "ftp://example.invalid is not an https address"),
+        ("{server}", "moved.csv", "http://example.invalid/x.csv is not an https address"),
+        ("{server}", "short.csv", "short.csv could not be downloaded"),
     ],
 )
 def test_a_download_that_is_not_what_it_should_be(tmp_path, monkeypatch, home, file, words):
@@ -150,5 +149,5 @@ def test_a_download_that_is_not_what_it_should_be(tmp_path, monkeypatch, home, f
     finally:
         server.shutdown()
         server.server_close()
-    assert "name the folder above it with KT_DATA_DIR" in str(caught.value)
+    assert "set KT_DATA_DIR to the folder above it" in str(caught.value)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]

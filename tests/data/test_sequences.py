@@ -64,7 +64,7 @@ def test_folds_of_the_data_are_kept_and_checked():
         ["u2"],
     ]
     table.loc[0, "fold"] = 1
-    with pytest.raises(KTError, match=r"learner 'u0' stands in the folds \[0, 1\]"):
+    with pytest.raises(KTError, match=r"learner 'u0' is in the folds \[0, 1\]"):
         make_splits(Dataset("x", table), DataConfig())
     with pytest.raises(KTError, match="no fold 4"):
         make_splits(Dataset("x", table.assign(fold=np.repeat([0, 1, -1], 5))), DataConfig(fold=4))
@@ -140,7 +140,7 @@ def test_simulated_truth():
     pairs = table.groupby(["user", "skill"])
     rises = (pairs["true_before"].shift(-1) >= table["true_mastery"] - 1e-12).dropna()
     assert rises[pairs["true_before"].shift(-1).notna()].all()
-    # easy items are answered right more often than mastery alone says, hard ones less often
+    # easy items are answered right more often than mastery alone predicts, hard ones less often
     assert abs(table["correct"].mean() - table["true_before"].mean()) < 0.02
     assert np.corrcoef(table["true_before"], table["correct"])[0, 1] > 0.3
 

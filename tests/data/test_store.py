@@ -1,4 +1,4 @@
-"""Stored data sets: the same data as read whole, whatever the blocks, and resumed where stopped."""
+"""Stored data sets: the same data as in memory for any block size, and conversions that resume."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from kt_core.training.train import new_model, train
 
 
 def answers(learners=40, seed=0, items=True, fold=False):
-    """Interactions in the order of their time, not of their learners, with some rows to drop."""
+    """Interactions in order of time, not by learner, with some rows to drop."""
     rng = np.random.default_rng(seed)
     n = learners * 15
     table = pd.DataFrame(
@@ -54,7 +54,7 @@ def answers(learners=40, seed=0, items=True, fold=False):
 
 
 def same(a, b):
-    """Whether two splits hold the same answers of the same learners; their order may differ."""
+    """Whether two splits have the same answers of the same learners, in any order."""
     assert a.vocabulary == b.vocabulary
     for name in ("train", "valid", "test"):
         x, y = getattr(a, name), getattr(b, name)
@@ -155,7 +155,7 @@ def test_a_stopped_conversion_goes_on(tmp_path, monkeypatch, stopped):
 
     monkeypatch.setattr(steps.shutil, "rmtree", look_first)
     convert(source, target)
-    assert found == kept  # nothing that was there was made again
+    assert found == kept  # no existing file was made again
     assert json.loads((target / "store.json").read_text())["rows"] > 0
 
 
@@ -176,13 +176,13 @@ def test_another_conversion_in_its_place_is_refused(tmp_path, monkeypatch):
     ("text", "words"),
     [
         ("", "the file is empty"),
-        ("user,skill,correct\n", "no interactions in it"),
+        ("user,skill,correct\n", "it has no interactions"),
         ("user,skill\na,b\n", "no column for 'correct'"),
         ("user,skill,correct\na,b,1\na,b\n", "line 3: 2 fields, but the header has 3"),
         ("user,skill,correct\na,b,2\n", "line 2: response '2' is not 0 or 1"),
         ("user,skill,correct\n,b,1\n", "line 2: the learner id is empty"),
         ("user,skill,correct\na,,1\n", "no row has both a skill and a response"),
-        ("user,skill,correct,fold\na,s,1,0\na,s,1,1\n", "stands in the folds"),
+        ("user,skill,correct,fold\na,s,1,0\na,s,1,1\n", "is in the folds"),
     ],
 )
 def test_a_bad_table_is_named(tmp_path, capsys, text, words):
@@ -194,7 +194,7 @@ def test_a_bad_table_is_named(tmp_path, capsys, text, words):
 
 
 def test_columns_that_are_cut_short_are_refused(tmp_path):
-    due = pytest.raises(KTError, match="2 rows written where 3 are due")
+    due = pytest.raises(KTError, match="2 rows written, but 3 expected")
     with due, ColumnWriter(tmp_path / "x.arrow", 3, {"a": "int32"}) as writer:
         writer.append(a=np.arange(2))
     assert list(tmp_path.iterdir()) == []
@@ -329,7 +329,7 @@ def test_how_the_source_was_read_stays_said(tmp_path):
     )
     a, b = (stored_splits(config) for config in (plain, expanded))
     assert b.train.interactions > a.train.interactions
-    assert a.dataset.sources != b.dataset.sources  # a run on one is not taken for one on the other
+    assert a.dataset.sources != b.dataset.sources  # runs on them are told apart
     with pytest.raises(KTError, match="was converted with expand_skills = False, not True"):
         stored_splits(dataclasses.replace(plain, expand_skills=True))
 
@@ -358,7 +358,7 @@ def test_a_store_is_no_table_of_answers(tmp_path):
 def test_learners_from_disk_are_looked_at_and_explained(tmp_path):
     table = answers(learners=60)
     rng = np.random.default_rng(0)
-    table["skill"] = rng.integers(0, 300, len(table)).astype(str)  # more than a byte counts
+    table["skill"] = rng.integers(0, 300, len(table)).astype(str)  # more than fit into a byte
     table.to_csv(tmp_path / "answers.csv", index=False)
     config = DataConfig(path=str(convert(tmp_path / "answers.csv", tmp_path / "stored")))
     splits = stored_splits(config)

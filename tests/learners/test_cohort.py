@@ -154,7 +154,5 @@ def test_the_explorer_searches_and_ranks(explorer):
     explorer.search.value = ""
     for rule in cohort.RULES:
         explorer.rule.value = rule
-        ranked = cohort.rank_learners(
-            explorer.beliefs, rule, uncertainty=explorer.run.uncertainty
-        )
+        ranked = cohort.rank_learners(explorer.beliefs, rule, uncertainty=explorer.run.uncertainty)
         assert [i for _, i in explorer.learner.options] == ranked[:200]

@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from test_sweeps import synthetic
+from conftest import sweep_table
 
 from kt_core.cli.commands import main
 from kt_core.config import with_overrides
@@ -236,7 +236,7 @@ def test_the_audit(lab, page, run):
 def test_the_sweep(lab, page):
     folder = lab[1] / "swept"
     folder.mkdir()
-    synthetic().to_parquet(folder / "results.parquet")
+    sweep_table().to_parquet(folder / "results.parquet")
     open_notebook(lab, page, "06_sweep", {"folder": str(folder)})
     wait_until_done(page)
     page.get_by_text("6 cells; what varies: mode, seed").wait_for()

@@ -105,14 +105,14 @@ def test_falls_and_bounds_are_counted_on_what_is_there():
     ("change", "words"),
     [
         (lambda m: m.drop(columns="mastery"), "no column mastery"),
-        (lambda m: m.assign(mastery="high"), "row 1: mastery 'high' is no number"),
+        (lambda m: m.assign(mastery="high"), "row 1: mastery 'high' is not a number"),
         (lambda m: m.assign(step=m["step"] - 2), "at step 0, but the responses have"),
         (
             lambda m: m.assign(learner=m["learner"] + "x"),
             "have no answers of that learner",
         ),
         (lambda m: pd.concat([m, m]), "two values for learner"),
-        (lambda m: m.assign(skill=m["skill"] + "x"), "no estimate meets an answer"),
+        (lambda m: m.assign(skill=m["skill"] + "x"), "no estimate belongs to an answer"),
     ],
 )
 def test_estimates_that_do_not_fit_are_named(exported, tmp_path, change, words):

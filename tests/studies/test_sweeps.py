@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import sweep_table
 from matplotlib.figure import Figure
 
 from kt_core import plots
@@ -49,16 +50,16 @@ def test_a_grid_is_a_product(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- a\n- b\n", "a mapping is wanted"),
+        ("- a\n- b\n", "expected a mapping"),
         ("mode: [", "cannot be read as YAML"),
         ("model: retrospective\n", "unknown key 'model'; known are"),
-        ("mode: [retrospective, retrospective]\n", "mode: the same value stands there twice"),
+        ("mode: [retrospective, retrospective]\n", "mode: the same value is there twice"),
         ("mode: []\n", "mode: the list is empty"),
         ("mode: monotone\n", "model.mode = 'monotone'"),
         ("preset: enormous\n", "preset 'enormous' does not exist"),
-        ("seed: one\n", "seed: 'one' is no whole number"),
-        ("seed: [{a: 1}]\n", "is no single value"),
-        ("set: 3\n", "set: a mapping is wanted"),
+        ("seed: one\n", "seed: 'one' is not a whole number"),
+        ("seed: [{a: 1}]\n", "is not a single value"),
+        ("set: 3\n", "set: expected a mapping"),
         ("set:\n  model.size: 3\n", "unknown parameter 'model.size'"),
         ("set:\n  model.d_model: [16, -1]\n", "d_model"),
     ],
@@ -104,24 +105,8 @@ def test_a_cell_that_fails_is_reported_and_stops_no_other(tmp_path):
     assert sweeps.collect([first, second], tmp_path / "out").empty
 
 
-def synthetic(seeds=3):
-    rows = []
-    for mode, level in (("retrospective", 0.73), ("cumulative", 0.72)):
-        for seed in range(seeds):
-            settings = {"cell": f"{mode}{seed}", "dataset": "d", "mode": mode, "seed": seed}
-            for name, (table, measure, variant) in sweeps.HEADLINES.items():
-                rows.append(
-                    settings
-                    | {"table": table, "measure": measure, "variant": variant}
-                    | {"predictor": "" if table == "violations" or "valid" in name else "model"}
-                    | {"sees": "pre", "value": level + 0.001 * seed}
-                )
-                rows.append(rows[-1] | {"predictor": "skill base rate", "value": 0.5})
-    return pd.DataFrame(rows)
-
-
 def test_headlines_are_the_models_own():
-    table = sweeps.headlines(synthetic())
+    table = sweeps.headlines(sweep_table())
     assert len(table) == 6 and sweeps.varied(table) == ["mode", "seed"]
     np.testing.assert_allclose(table["AUC"][:3], [0.73, 0.731, 0.732])
     wide = sweeps.over_seeds(table)
@@ -132,7 +117,7 @@ def test_headlines_are_the_models_own():
 
 
 def test_one_setting_alone_is_still_a_table():
-    table = sweeps.headlines(synthetic(seeds=1).query("mode == 'cumulative'"))
+    table = sweeps.headlines(sweep_table(seeds=1).query("mode == 'cumulative'"))
     assert sweeps.varied(table) == []
     assert sweeps.over_seeds(table)["AUC"].tolist() == ["0.7200"]
 

@@ -134,10 +134,13 @@ class Evil:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "nothing to go on from"),
-        (lambda path: path.write_bytes(b""), "nothing to go on from"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:5000]),
+            "it cannot be resumed from this file",
+        ),
+        (lambda path: path.write_bytes(b""), "it cannot be resumed from this file"),
         (lambda path: torch.save({"weights": torch.ones(2)}, path), "no checkpoint of this"),
-        (lambda path: path.unlink(), "there is no checkpoint to go on from"),
+        (lambda path: path.unlink(), "there is no checkpoint to resume from"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(half, damage, words):
@@ -153,7 +156,7 @@ def test_a_checkpoint_from_elsewhere_runs_nothing(half, tmp_path, write):
     evil = Evil()
     evil.target = tmp_path / "hacked"
     write({"loops": evil, "callbacks": evil}, folder / "checkpoints" / "resume.ckpt")
-    with pytest.raises(KTError, match="nothing to go on from"):
+    with pytest.raises(KTError, match="it cannot be resumed from this file"):
         train(config, splits, folder, resume=True)
     assert not evil.target.exists()
 
@@ -186,7 +189,7 @@ def test_resume_takes_no_settings(half, capsys):
     assert cli.main(["train", "--end"]) == 2
     assert "--end goes with --resume" in capsys.readouterr().err
     assert cli.main(["train", "--resume", str(folder / "nowhere")]) == 2
-    assert "is no run: it has no config.json" in capsys.readouterr().err
+    assert "is not a run: it has no config.json" in capsys.readouterr().err
 
 
 def test_the_command_goes_on(half, capsys):

@@ -199,7 +199,7 @@ def test_no_gpu_where_one_is_asked_for(smoke, tmp_path):
         ("config.json", lambda b: b[:100], "cannot be read as JSON"),
         ("config.json", lambda b: b"{}", "'config' is missing"),
         ("config.json", lambda b: b.replace(b'"d_model": 16', b'"d_model": 32'), "damaged"),
-        ("provenance.json", lambda b: b"[]", "a JSON object is wanted"),
+        ("provenance.json", lambda b: b"[]", "expected a JSON object"),
     ],
 )
 def test_damaged_runs_are_refused(trained, tmp_path, name, damage, words):

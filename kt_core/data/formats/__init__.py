@@ -1,5 +1,3 @@
-"""Readers: files as people have them in, rows of the canonical table out."""
+"""Readers: from the field's file formats to rows of the canonical table."""
 
 from kt_core.data.formats.readers import read_table
-
-__all__ = ["read_table"]

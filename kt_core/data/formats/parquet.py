@@ -1,6 +1,6 @@
-"""Parquet files block by block: some columns, and no more than they hold.
+"""Parquet files block by block, some columns at a time.
 
-What a file says of itself is not trusted: rows are counted as they come, and texts stay in Arrow's
+The metadata of a file is not trusted: rows are counted as they are read, and texts stay in Arrow's
 dictionaries, each once, until their length is known.
 """
 
@@ -22,17 +22,17 @@ BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file's name says so."""
+    """Whether the name is that of a Parquet file."""
     return path.suffix.lower() in (".parquet", ".pq")
 
 
 def rows_claimed(path: Path) -> int:
-    """How many rows the file says that it has.
+    """The number of rows that the file claims to have.
 
     Raises
     ------
     KTError
-        When it is no Parquet file, or that number cannot be.
+        When it is not a Parquet file, or that number is impossible.
     """
     with _opened(path) as file:
         return file.metadata.num_rows
@@ -41,11 +41,11 @@ def rows_claimed(path: Path) -> int:
 def read_blocks(
     path: Path, wanted: Callable[[list[str]], dict[str, int]], rows: int
 ) -> Iterator[pd.DataFrame]:
-    """Some columns, at most `rows` rows at a time, under new names.
+    """Yield some columns under new names, at most `rows` rows at a time.
 
     Parameters
     ----------
-    wanted : from the columns' names, the new name and the position of each column to keep.
+    wanted : from the names in the file, new name -> position of each column to keep.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_blocks(
             if pa.types.is_nested(field.type):
                 raise KTError(
                     f"{path}, column {field.name!r}: holds {field.type}, not single values; "
-                    "write a row for each of them"
+                    "write one row for each of them"
                 )
         names = list(dict.fromkeys(field.name for field in chosen.values()))
         texts = [n for n in names if _is_text(schema.field(n).type)]
@@ -73,7 +73,7 @@ def read_blocks(
                 yield pd.DataFrame({new: table[field.name] for new, field in chosen.items()})
         except KTError:
             raise
-        except (*BROKEN, ValueError) as error:  # such as a date that Python does not have
+        except (*BROKEN, ValueError) as error:  # such as a date that Python cannot represent
             raise KTError(
                 f"{path}, after row {seen}: cannot be read ({reason(error)}); it is cut short or "
                 "damaged: fetch or write it again"
@@ -105,12 +105,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _checked(path: Path, name: str, column: pa.Array) -> pa.Array:
-    """The column, bytes as text; its text together no longer than what is read into memory."""
+    """The column, with bytes as text, after a check of the total length of its text."""
     if not pa.types.is_dictionary(column.type):
         return column
     words = column.dictionary
     if pa.types.is_binary(words.type):
-        words = words.cast(pa.string())  # as older writers have it
+        words = words.cast(pa.string())  # older writers store text as bytes
     if _is_text(words.type):
         words.validate(full=True)  # UTF-8
         lengths = pc.binary_length(words).to_numpy(zero_copy_only=False)
@@ -118,6 +118,6 @@ def _checked(path: Path, name: str, column: pa.Array) -> pa.Array:
         if len(indices) and lengths[indices].sum() > limits.TEXT_CHARS:
             raise KTError(
                 f"{path}, column {name!r}: more than {limits.TEXT_CHARS:,} characters in "
-                f"{len(column):,} rows; these are no names of learners, skills or items"
+                f"{len(column):,} rows; these are not names of learners, skills or items"
             )
     return pa.DictionaryArray.from_arrays(column.indices, words)

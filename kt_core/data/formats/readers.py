@@ -1,11 +1,11 @@
-"""Readers: each of the field's file formats into rows of text, then one check for all.
+"""Readers that turn each of the field's file formats into rows of text, and check them alike.
 
-- long: a CSV, TSV or Parquet file with one row an interaction (ASSISTments, DataShop, pyBKT).
-- pykt: ``fold,uid,concepts,responses``, one row a sequence, lists in quotes; -1 pads.
+- long: a CSV, TSV or Parquet file with one row per interaction (ASSISTments, DataShop, pyBKT).
+- pykt: ``fold,uid,concepts,responses``, one row per sequence, lists in quotes, padded with -1.
 - akt: blocks of four lines (``index,learner``; items; skills; responses) or three (no items).
 - triple: DKVMN's and EduData's blocks of three lines (length; skills; responses).
 
-Texts may be compressed with gzip.
+Text files may be compressed with gzip.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def read_table(
 
     Parameters
     ----------
-    format : ``auto`` looks at the file; or ``long``, ``pykt``, ``akt``, ``triple``.
-    columns : for long tables, canonical name -> the file's name, where that is not recognised.
+    format : ``long``, ``pykt``, ``akt``, ``triple``, or ``auto`` to recognise it.
+    columns : for long tables, canonical name -> name in the file, where it is not recognised.
     expand_skills : keep an answer that the file repeats once per skill as several rows.
-    pseudonyms : in place of the learners' ids; messages then show no values.
+    pseudonyms : to replace the learners' ids; messages then show no values.
 
     Returns
     -------
@@ -74,13 +74,13 @@ def read_table(
 
 
 def check_file(path: Path) -> None:
-    """Raise a KTError for what is no file of answers, by the look of it."""
+    """Raise a KTError for a path that is clearly not a file of answers."""
     if (path / "store.json").is_file():
         raise KTError(
             f"{path} is a stored data set, for training and its report; name a file of answers here"
         )
     if path.is_dir():
-        raise KTError(f"{path}: a folder; name a file of answers in it")
+        raise KTError(f"{path}: this is a folder; name one of the files in it")
     if not path.is_file():
         raise KTError(f"{path}: no such file")
     if path.stat().st_size == 0:
@@ -124,7 +124,7 @@ def _detect(path: Path, columns: dict[str, str], show: Show) -> str:
 
 
 def is_pykt(header: list[str]) -> bool:
-    """Whether a header is that of pyKT's files, which have a row for each sequence."""
+    """Whether a header is that of pyKT's files, which have one row per sequence."""
     return {"concepts", "responses"} <= set(map(_plain, header))
 
 
@@ -145,19 +145,19 @@ def _read_parquet(path: Path, wanted: partial) -> pd.DataFrame:
                 f"memory; {limits.BY_CONVERT}"
             )
     if not blocks:
-        raise KTError(f"{path}: no interactions in it")
+        raise KTError(f"{path}: it has no interactions")
     raw = pd.concat(blocks, ignore_index=True)
     raw["line"] = np.arange(len(raw)) + 1
     return raw
 
 
 def choose(header: list[str], columns: dict[str, str], path: Path, show: Show) -> dict[str, int]:
-    """Which columns of a long table are known: canonical name -> position.
+    """The known columns of a long table: canonical name -> position.
 
     Raises
     ------
     KTError
-        When a column is missing, or two have the name of one that is wanted.
+        When a required column is missing, or the name of a chosen column occurs twice.
     """
     unknown = set(columns) - set(NAMES)
     if unknown:
@@ -179,21 +179,21 @@ def choose(header: list[str], columns: dict[str, str], path: Path, show: Show) -
     for name, source in found.items():
         if header.count(source) > 1:
             raise KTError(
-                f"{path}: {header.count(source)} columns are called {show(source)}; which is the "
-                f"{name}? Rename the others"
+                f"{path}: {header.count(source)} columns are called {show(source)}; rename "
+                f"those that are not the {name}"
             )
     return {name: header.index(source) for name, source in found.items()}
 
 
 def as_texts(table: pd.DataFrame) -> pd.DataFrame:
-    """Every column as text, each value as it would stand in a CSV file."""
+    """Every column as text, each value as in a CSV file."""
     return pd.DataFrame({name: _as_text(column) for name, column in table.items()})
 
 
 def _read_pykt(path: Path, show: Show) -> pd.DataFrame:
     raw, line = read_delimited(path, partial(_pykt_columns, path=path, show=show))
     if raw.empty:
-        raise KTError(f"{path}: no interactions in it")
+        raise KTError(f"{path}: it has no interactions")
     raw["line"] = line
     lists = ["skill", "correct"]
     lists += [n for n in ("item", "timestamp") if n in raw and (raw[n] != "NA").all()]
@@ -213,7 +213,7 @@ def _read_pykt(path: Path, show: Show) -> pd.DataFrame:
     if "fold" in raw:
         table["fold"] = np.repeat(folds(raw, path, show).to_numpy(), counts)
     table["line"] = np.repeat(line, counts)
-    # pyKT pads its cut sequences with -1.
+    # pyKT pads sequences with -1.
     return table[table["correct"] != "-1"].reset_index(drop=True)
 
 
@@ -244,7 +244,7 @@ def _read_blocks(path: Path, kind: str, show: Show) -> pd.DataFrame:
     if len(rows) % size:
         raise KTError(
             f"{path}, line {numbers[-1]}: {len(rows)} lines do not make whole blocks of {size}; "
-            "is it cut short, or a line missing?"
+            "the file is cut short, or a line is missing"
         )
     names = ("item", "skill", "correct") if size == 4 else ("skill", "correct")
     columns: dict[str, list] = {name: [] for name in ("user", *names, "line")}
@@ -253,16 +253,16 @@ def _read_blocks(path: Path, kind: str, show: Show) -> pd.DataFrame:
         number = numbers[at]
         if len({len(x) for x in lists}) > 1:
             found = ", ".join(f"{len(x)} {n}s" for x, n in zip(lists, names, strict=True))
-            raise KTError(f"{path}, line {number}: the lists of this learner have {found}")
+            raise KTError(f"{path}, line {number}: this learner's lists differ in length: {found}")
         if kind == "triple" and head != [str(len(lists[0]))]:
             announced = show(None) if show is hidden else head[0][:40]
             raise KTError(
-                f"{path}, line {number}: {announced} steps announced, {len(lists[0])} found"
+                f"{path}, line {number}: {announced} steps announced, but {len(lists[0])} found"
             )
         if kind == "akt" and len(head) != 2:
             raise KTError(
-                f"{path}, line {number}: {len(head)} fields where a block begins; AKT's blocks "
-                "begin with a number and the learner"
+                f"{path}, line {number}: {len(head)} fields at the start of a block; AKT's blocks "
+                "start with a number and the learner"
             )
         user = head[-1] if kind == "akt" else str(at // size)
         columns["user"] += [user] * len(lists[0])
@@ -273,7 +273,7 @@ def _read_blocks(path: Path, kind: str, show: Show) -> pd.DataFrame:
 
 
 def _fits(rows: list[list[str]], size: int) -> float:
-    """Share of blocks whose lists are equally long and whose last holds nothing but 0 and 1."""
+    """Share of blocks with lists of equal length, the last of which holds only 0 and 1."""
     blocks = [rows[at : at + size] for at in range(0, len(rows), size)]
     good = [
         len(b) == size and len({len(x) for x in b[1:]}) == 1 and set(b[-1]) <= {"0", "1"}
@@ -291,12 +291,12 @@ def _check_entries(path: Path, entries: int, lists: int) -> None:
 
 
 def folds(raw: pd.DataFrame, path: Path, show: Show = repr) -> pd.Series:
-    """The column `fold` as whole numbers from -1 on.
+    """The column `fold` as whole numbers, at least -1.
 
     Raises
     ------
     KTError
-        For anything else; `raw` says the line.
+        For anything else, with the line from `raw`.
     """
     value = pd.to_numeric(raw["fold"], errors="coerce").astype(float)
     bad = ~(value.between(-1, HIGHEST_FOLD) & (value % 1 == 0))
@@ -304,7 +304,7 @@ def folds(raw: pd.DataFrame, path: Path, show: Show = repr) -> pd.Series:
         at = bad.idxmax()
         raise KTError(
             f"{path}, line {raw['line'][at]}, column fold: {show(raw['fold'][at])} is not a whole "
-            f"number from -1 (the test split) to {HIGHEST_FOLD:,}; mend the column or drop it"
+            f"number from -1 (the test split) to {HIGHEST_FOLD:,}; correct the column or drop it"
         )
     return value.astype(int)
 
@@ -318,7 +318,7 @@ def _as_text(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     text = column.astype("string")
-    if pd.api.types.is_float_dtype(column):  # value by value: a part of a table reads as the whole
+    if pd.api.types.is_float_dtype(column):  # value by value: parts read like the whole table
         whole = (column % 1 == 0).fillna(False).astype(bool)
         text[whole] = (column[whole] + 0.0).map("{:.0f}".format)  # no -0
     return text.fillna("").astype(object).astype(str)

@@ -1,6 +1,6 @@
-"""Text files line by line, plain or gzip, and no further than the limits of `kt_core.data.formats.limits`.
+"""Text files line by line, plain or gzip, within the limits of `kt_core.data.formats.limits`.
 
-Whatever is wrong with a file ends in a `KTError` that names the line.
+Every fault of a file raises a `KTError` that names the line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kt_core.base.errors import KTError
 from kt_core.data.formats import limits
 
 GZIP = b"\x1f\x8b"
-PACKED = {  # first bytes -> what it is; none of these is ever unpacked here
+PACKED = {  # first bytes -> kind of file; none of these is unpacked here
     b"PK\x03\x04": "a zip archive (or a spreadsheet)",
     b"PK\x05\x06": "an empty zip archive",
     b"BZh": "compressed with bzip2",
@@ -34,19 +34,19 @@ PACKED = {  # first bytes -> what it is; none of these is ever unpacked here
     b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
 }
 TAR = b"ustar"  # at byte 257 of an archive
-HEAD = 512  # bytes by which a file is known
+HEAD = 512  # bytes from which the kind of a file is known
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 
 
 class Lines:
-    """The lines of a text file in order, with their line ends (any of the three).
+    """The lines of a text file in order, with their line ends (LF, CRLF or CR).
 
     Attributes
     ----------
-    number : of the line that was given last, from 1.
-    ended : whether the end has been met.
-    into_memory : whether what is read is kept; then all of it together has a limit too.
+    number : number of the last line read, from 1.
+    ended : whether the end has been reached.
+    into_memory : whether the text is kept in memory; its total size then has a limit too.
     """
 
     def __init__(self, path: Path, into_memory: bool = True):
@@ -87,7 +87,7 @@ class Lines:
         if len(line) > limits.LINE_CHARS:
             raise KTError(
                 f"{self._at}: longer than {limits.LINE_CHARS:,} characters; write the table with "
-                "a line for each row"
+                "one line per row"
             )
         too_many = self._chars > limits.TEXT_CHARS or self.number > limits.MOST_ROWS + 1
         if self.into_memory and too_many:
@@ -97,9 +97,7 @@ class Lines:
                 "formats: split the file)"
             )
         if "\0" in line:
-            raise KTError(
-                f"{self._at}: a NUL byte; this is no UTF-8 text: export it again as UTF-8"
-            )
+            raise KTError(f"{self._at}: a NUL byte, so not UTF-8 text; export it as UTF-8")
         if not line.isascii() and (bad := NOT_UTF8.search(line)):
             raise KTError(
                 f"{self._at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); save it as UTF-8, "
@@ -108,7 +106,7 @@ class Lines:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file of text as bytes, decompressed where its first bytes are gzip's.
+    """A text file as bytes, decompressed if its first bytes are those of gzip.
 
     Raises
     ------
@@ -127,7 +125,7 @@ def opened(path: Path) -> BinaryIO:
         with gzip.open(path) as file:
             head = file.read(HEAD)
     except (EOFError, zlib.error, OSError):
-        head = b""  # said with its line when it is read
+        head = b""  # reported with its line when it is read
     if head.startswith(GZIP):
         raise KTError(f"{path}: compressed twice; decompress it once: gunzip")
     _refuse(path, head)
@@ -143,16 +141,16 @@ def _refuse(path: Path, head: bytes) -> None:
     if kind is not None:
         raise KTError(
             f"{path}: {kind}; archives are not unpacked here: unpack it, and name the table in it "
-            "(gzip alone is read as it is: .csv.gz)"
+            "(only gzip is read directly: .csv.gz)"
         )
 
 
 class Watched(io.RawIOBase):
-    """The bytes of a text file for a reader that is fast and does not look at everything.
+    """The bytes of a text file, checked before they reach a fast reader that does not check them.
 
     Attributes
     ----------
-    quotes : how many have gone by; an odd number may mean that one is not closed.
+    quotes : number of quotes so far; an odd number may mean that one is not closed.
     """
 
     def __init__(self, path: Path):
@@ -162,16 +160,16 @@ class Watched(io.RawIOBase):
 
     @property
     def position(self) -> int:
-        """How much of the file has been read, in bytes as they lie on disk."""
+        """How much of the file has been read, in bytes on disk."""
         packed = isinstance(self._file, gzip.GzipFile)
         return self._file.fileobj.tell() if packed else self.read_so_far
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, as of a file."""
+        """The next bytes."""
         block = self._file.read(size)
         try:
             self._decoder.decode(block, final=not block)
@@ -181,12 +179,12 @@ class Watched(io.RawIOBase):
         self.quotes += block.count(b'"')
         self.read_so_far += len(block)
         if b"\0" in block:
-            raise KTError(f"{self.path}: a NUL byte; this is no UTF-8 text. Export it as UTF-8")
+            raise KTError(f"{self.path}: a NUL byte, so not UTF-8 text; export it as UTF-8")
         enough = self.read_so_far > limits.RATIO_FROM
         if enough and self.read_so_far > limits.MOST_RATIO * self.position:
             raise KTError(
                 f"{self.path}: more than {limits.MOST_RATIO} times as large when decompressed, "
-                "which no table is; if it is to be so, decompress it, and convert the result"
+                "which is not plausible for a table; if it is correct, decompress it first"
             )
         return block
 
@@ -202,7 +200,7 @@ def first_line(path: Path) -> str:
     Raises
     ------
     KTError
-        Where there is none, or it cannot be read.
+        When there is none, or it cannot be read.
     """
     with Lines(path) as lines:
         for line in lines:
@@ -212,7 +210,7 @@ def first_line(path: Path) -> str:
 
 
 def delimiter(line: str) -> str:
-    """What separates the fields of a header."""
+    """The character that separates the fields of a header."""
     return max("\t,;", key=line.count)
 
 
@@ -222,7 +220,7 @@ def split_header(line: str, path: Path) -> list[str]:
     Raises
     ------
     KTError
-        For more columns than a table has.
+        For too many columns.
     """
     separator = delimiter(line)
     check_width(path, line.count(separator) + 1)
@@ -233,11 +231,11 @@ def split_header(line: str, path: Path) -> list[str]:
 
 
 def check_width(path: Path, width: int) -> None:
-    """Raise a KTError for more columns than a table has."""
+    """Raise a KTError for too many columns."""
     if width > limits.MOST_COLUMNS:
         raise KTError(
-            f"{path}: {width:,} columns; no more than {limits.MOST_COLUMNS:,} are read. Keep those "
-            "of learner, skill, response, item and time"
+            f"{path}: {width:,} columns; at most {limits.MOST_COLUMNS:,} are read. Keep those of "
+            "learner, skill, response, item and time"
         )
 
 
@@ -248,12 +246,12 @@ def read_delimited(
 
     Parameters
     ----------
-    wanted : from the header, the new name and the position of each column to keep.
+    wanted : from the header, new name -> position of each column to keep.
 
     Raises
     ------
     KTError
-        For a row that has not as many fields as the header, or a quote that is not closed.
+        For a row with another number of fields than the header, or a quote that is not closed.
     """
     separator = delimiter(first_line(path))
     csv.field_size_limit(limits.LINE_CHARS)
@@ -272,7 +270,7 @@ def read_delimited(
 
 
 def check_rows(path: Path) -> None:
-    """Raise a KTError for the first row of a table that cannot be read, with its line."""
+    """Raise a KTError, with the line, for the first row that cannot be read."""
     csv.field_size_limit(limits.LINE_CHARS)
     with Lines(path, into_memory=False) as lines:
         rows = _rows(lines, delimiter(first_line(path)))
@@ -292,14 +290,14 @@ def _rows(lines: Lines, separator: str) -> Iterator[tuple[int, list[str]]]:
         number = lines.number + 1
         try:
             row = next(rows, None)
-        except csv.Error:  # the reader is not strict: fields that are too long are all it minds
+        except csv.Error:  # a field that is too long is the only error of this reader
             raise KTError(
                 f"{lines.path}, line {number}: a field of more than {limits.LINE_CHARS:,} "
-                "characters; is a quote not closed?"
+                "characters; a quote may not be closed"
             ) from None
         if row is None:
             return
-        if lines.ended:  # the last row ends before the end is looked for, an open quote does not
+        if lines.ended:  # only an open quote reaches the end of the file within a row
             raise KTError(
                 f"{lines.path}, line {number}: a quote that opens in this row is never closed; "
                 "close it, or write a quote in a field as two"

@@ -1,5 +1,3 @@
-"""Data larger than memory: converted once, then mapped from disk and never loaded whole."""
+"""Data larger than memory: converted once, then mapped from disk instead of loaded."""
 
 from kt_core.data.store.read import is_stored, stored_splits
-
-__all__ = ["is_stored", "stored_splits"]

@@ -1,4 +1,4 @@
-"""Columns of numbers on disk: one Arrow file, written piece by piece, mapped and not loaded."""
+"""Columns of numbers in one Arrow file, written piece by piece and read by mapping."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from kt_core.base.errors import KTError
 
 
 class ColumnWriter:
-    """An Arrow file of `rows` rows, one record batch, filled from the front.
+    """An Arrow file of `rows` rows in one record batch, filled from the front.
 
-    The batch is put together on disk, beside the file; the file appears under its name when the
-    last row is there.
+    The batch is built on disk, next to the file, which appears when the last row has been written.
 
     Parameters
     ----------
@@ -34,7 +33,7 @@ class ColumnWriter:
             raise
 
     def append(self, **values: np.ndarray) -> None:
-        """The next rows of every column."""
+        """Write the next rows of every column."""
         end = self.filled + len(next(iter(values.values())))
         for name, column in self.columns.items():
             column[self.filled : end] = values[name]
@@ -53,7 +52,7 @@ class ColumnWriter:
 
     def _finish(self) -> None:
         if self.filled != self.rows:
-            raise KTError(f"{self.path}: {self.filled:,} rows written where {self.rows:,} are due")
+            raise KTError(f"{self.path}: {self.filled:,} rows written, but {self.rows:,} expected")
         arrays = [
             pa.Array.from_buffers(
                 pa.from_numpy_dtype(column.dtype), self.rows, [None, pa.py_buffer(column)]
@@ -68,15 +67,14 @@ class ColumnWriter:
 
 
 def _reserved(path: Path, dtype: str, rows: int) -> np.memmap:
-    """A column on disk. Its space is taken at once: a full disk is an error now, and not a bus
-    error when the page is written."""
+    """A column on disk, its space reserved: a full disk is an error now, not a bus error later."""
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, rows * np.dtype(dtype).itemsize)
     return np.memmap(path, dtype, "r+", shape=(rows,))
 
 
 def mapped(path: Path) -> dict[str, np.ndarray]:
-    """The columns of such a file as read-only arrays that the disk stands behind.
+    """The columns of an Arrow file as read-only arrays, mapped from disk.
 
     Raises
     ------

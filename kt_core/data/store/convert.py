@@ -1,11 +1,11 @@
-"""A long table of any size into a stored data set (`kt_core.data.store.read`), in constant memory.
+"""Convert a long table of any size to a stored data set (`kt_core.data.store.read`).
 
-1. *spread*: blocks of rows are read one after the other and dealt into buckets by learner;
-2. *gather*: each bucket, which has all rows of its learners, is cleaned as every table is;
-3. *join*: one bucket after the other becomes numbers in one file of columns.
+1. *spread*: blocks of rows are read one by one and dealt into buckets by learner;
+2. *gather*: each bucket, which has all rows of its learners, is cleaned like any table;
+3. *join*: bucket by bucket, names become numbers in one file of columns.
 
-Each step leaves whole files in a folder beside the target and goes on after those that are there:
-a conversion that was stopped is called again and resumes.
+Memory stays constant. Each step leaves complete files in a folder next to the target and skips
+those that exist already, so that a conversion that was stopped resumes when it is called again.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from kt_core.data.store.columns import ColumnWriter
 from kt_core.data.store.read import INTERACTIONS, TYPES, VERSION, is_stored, write_facts
 from kt_core.data.table import Show, clean, hidden, repeated_answers
 
-BLOCK_BYTES = 8 << 20  # of text read at a time; no row is longer
+BLOCK_BYTES = 8 << 20  # of text read at a time; no row may be longer
 BLOCK_ROWS = 500_000  # of a Parquet file read at a time
-BUCKET_BYTES = 24 << 20  # of source that a bucket should hold at most
-ROW_BYTES = 60  # of text, about; a Parquet file holds its rows in less
+BUCKET_BYTES = 24 << 20  # of the source per bucket, roughly
+ROW_BYTES = 60  # of text per row of a Parquet file, roughly
 
 
 def convert(
@@ -53,7 +53,7 @@ def convert(
     expand_skills: bool = False,
     pseudonyms: Pseudonyms | None = None,
 ) -> Path:
-    """Convert a CSV, TSV (also .gz) or Parquet file with one row an interaction.
+    """Convert a CSV, TSV (also .gz) or Parquet file with one row per interaction.
 
     Parameters
     ----------
@@ -63,15 +63,15 @@ def convert(
     Raises
     ------
     KTError
-        For a file that cannot be read, rows that are no interactions, a target that exists, or an
-        unfinished conversion of something else in its place.
+        For a file that cannot be read, rows that are not interactions, a target that exists, or an
+        unfinished conversion of something else there.
     """
     source, target = Path(source), Path(target)
     check_file(source)
     work = target.with_name(f".{target.name}.converting")
     if target.exists():
         if is_stored(target):
-            shutil.rmtree(work, ignore_errors=True)  # of a conversion stopped while it tidied up
+            shutil.rmtree(work, ignore_errors=True)  # of a conversion stopped at its very end
         raise KTError(f"{target} exists already; choose another --out or remove it")
     plan = _plan(source, columns or {}, expand_skills, pseudonyms)
     with _workplace(work, target, plan):
@@ -80,18 +80,18 @@ def convert(
             _gather(source, work, plan)
             _join(source, work, plan, rows)
             (work / "out").rename(target)
-        except KTError:  # of the source: nothing that is done would serve the mended one
+        except KTError:  # about the source: nothing done so far fits the corrected one
             shutil.rmtree(work, ignore_errors=True)
             raise
         except OSError as error:
             raise KTError(
                 f"{target}: {error.strerror or error}; make room, or choose another --out, and "
-                "call again: what is done is kept"
+                "run it again: what is done so far is kept"
             ) from None
         except (pa.ArrowException, json.JSONDecodeError) as error:
             raise KTError(
                 f"{work}: a file of the unfinished conversion is damaged ({error}); remove the "
-                "folder and call again"
+                "folder and run it again"
             ) from None
         shutil.rmtree(work)
     return target
@@ -120,10 +120,10 @@ def _plan(
 
 @contextlib.contextmanager
 def _workplace(work: Path, target: Path, plan: dict) -> Iterator[None]:
-    """The folder for the steps, held by this process alone."""
+    """The folder for the steps, locked by this process."""
     file = work / "plan.json"
     try:
-        if work.is_dir() and not file.is_file():  # half removed: its parts belong to nothing
+        if work.is_dir() and not file.is_file():  # half removed
             shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -140,7 +140,7 @@ def _workplace(work: Path, target: Path, plan: dict) -> Iterator[None]:
 
 
 def _spread(source: Path, work: Path, plan: dict, pseudonyms: Pseudonyms | None) -> int:
-    """Deal all rows into buckets; how many there are."""
+    """Deal all rows into buckets; return the number of rows."""
     (work / "spread").mkdir(exist_ok=True)
     rows, bar = 0, _bar(plan["bytes"], "reading", unit="B", unit_scale=True)
     show = _show(plan)
@@ -159,7 +159,7 @@ def _spread(source: Path, work: Path, plan: dict, pseudonyms: Pseudonyms | None)
         bar.update(position - bar.n)
     bar.close()
     if rows == 0:
-        raise KTError(f"{source}: no interactions in it")
+        raise KTError(f"{source}: it has no interactions")
     return rows
 
 
@@ -168,9 +168,9 @@ def _show(plan: dict) -> Show:
 
 
 def _deal(table: pd.DataFrame, part: Path, plan: dict) -> None:
-    """One record batch a bucket, in order."""
+    """One record batch per bucket, in order."""
     buckets = plan["buckets"]
-    # Hashes that pseudonyms are cut from: those that could become the same go into one bucket.
+    # Full hashes whose pseudonyms could be the same go into the same bucket.
     users = table["user"].str[:DIGITS] if plan["pseudonyms"] else table["user"]
     bucket = pd.util.hash_array(users.to_numpy(object)) % np.uint64(buckets)
     order = np.argsort(bucket, kind="stable")
@@ -201,9 +201,9 @@ def _gather(source: Path, work: Path, plan: dict) -> None:
         rows = sum(map(len, batches))
         if rows > limits.MOST_ROWS:
             raise KTError(
-                f"{source}: {rows:,} rows of one learner, or of a few, and only "
-                f"{limits.MOST_ROWS:,} can be put in order; is the column of the learners the "
-                "right one? Name it with --column user=NAME"
+                f"{source}: {rows:,} rows of one learner, or of a few, but at most "
+                f"{limits.MOST_ROWS:,} can be sorted; if this is not the column of the learners, "
+                "name it with --column user=NAME"
             )
         raw = pa.Table.from_batches(batches).to_pandas()
         table, counts = clean(raw, source.name, plan["expand_skills"], _show(plan))
@@ -217,7 +217,7 @@ def _gather(source: Path, work: Path, plan: dict) -> None:
 
 
 def _join(source: Path, work: Path, plan: dict, read: int) -> None:
-    """Names become numbers, and the buckets one file; every row must be accounted for."""
+    """Turn names into numbers, and the buckets into one file; check that no row is lost."""
     shutil.rmtree(work / "out", ignore_errors=True)
     (work / "out").mkdir()
     facts = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(work.glob("clean/*.json"))]
@@ -227,7 +227,7 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
         notes = {k: notes.get(k, 0) + f["notes"].get(k, 0) for k in notes | f["notes"]}
     if rows + sum(notes.values()) != read:
         raise KTError(
-            f"{source}: {read:,} rows read, {rows:,} left, {notes}: rows were lost; call again"
+            f"{source}: {read:,} rows read, {rows:,} left, {notes}: rows were lost; run it again"
         )
     if rows == 0:
         raise KTError(f"{source.name}: no row has both a skill and a response of 0 or 1")
@@ -249,7 +249,7 @@ def _join(source: Path, work: Path, plan: dict, read: int) -> None:
             learners.append(pd.DataFrame(one))
     now = source.stat()
     if (now.st_size, now.st_mtime_ns) != (plan["bytes"], plan["modified"]):
-        raise KTError(f"{source}: changed while it was converted; call again")
+        raise KTError(f"{source}: changed while it was converted; run it again")
     people = pd.concat(learners, ignore_index=True)
     first = np.cumsum(np.append(0, people["steps"]))[:-1]
     key = {"pseudonyms": plan["pseudonyms"]} if plan["pseudonyms"] else {}
@@ -298,8 +298,8 @@ def _blocks(
     header = split_header(first, source)
     if is_pykt(header):
         raise KTError(
-            f"{source}: of pyKT's format, a row for each sequence; only tables with a row for each "
-            "interaction are converted: give this one to run as it is"
+            f"{source}: in pyKT's format, with one row per sequence; only tables with one row per "
+            "interaction are converted: give this file to run as it is"
         )
     chosen = {new: header[place] for new, place in wanted(header).items()}
     file = Watched(source)
@@ -325,8 +325,8 @@ def _blocks(
         check_rows(source)
         reason = "" if show is hidden else f" ({error})"  # it may hold a row
         raise KTError(
-            f"{source}: cannot be read{reason}. Is it whole, UTF-8, and has every row as many "
-            "fields as the header? Convert other encodings with iconv"
+            f"{source}: cannot be read{reason}. It must be complete, in UTF-8 (convert it with "
+            "iconv), and have as many fields in every row as in the header"
         ) from None
     finally:
         file.close()

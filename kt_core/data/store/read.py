@@ -1,15 +1,14 @@
-"""Stored data sets: interactions on disk, mapped and not loaded, for data larger than memory.
+"""Stored data sets: interactions mapped from disk, for data larger than memory.
 
-`python -m kt_core convert` makes one from a long table (`kt_core.data.store.convert`). It is a folder:
+`python -m kt_core convert` makes one from a long table. It is a folder:
 
-interactions.arrow  skill (number), item (number), response: learners one after the other, each in
-                    order
+interactions.arrow  skill (number), item (number), response: learner after learner, each in order
 learners.parquet    user, first (row), steps and, where the data has folds, fold
 names.parquet       skills by number; items.parquet: items from number 1, and the skill of each
 store.json          counts, what reading changed, the source's checksum
-splits/             made when first asked for: the same interactions by split, one file each
+splits/             made on first use: the same interactions by split, one file each
 
-Everything after `stored_splits` is as for data in memory.
+From `stored_splits` on, everything is as for data in memory.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def is_stored(path: str | Path) -> bool:
 def write_facts(
     folder: Path, learners: pd.DataFrame, names: Vocabulary, facts: dict[str, Any]
 ) -> None:
-    """All but the interactions; `store.json` comes last and makes the folder a data set."""
+    """Write all but the interactions; `store.json` is last and makes the folder a data set."""
     learners.to_parquet(folder / "learners.parquet")
     pd.DataFrame({"skill": names.skills}).to_parquet(folder / "names.parquet")
     if names.items:
@@ -78,13 +77,13 @@ def write_facts(
 def stored_splits(config: DataConfig) -> Splits:
     """Training, validation and test sequences of the stored data set `config.path`.
 
-    Learners are in the same splits as if the source had been read whole. The split files are
-    written into the data set's folder when first asked for.
+    Learners are in the same splits as for data in memory. The split files are written into the
+    data set's folder on first use.
 
     Raises
     ------
     KTError
-        When the folder is of another version, damaged, or cannot be written.
+        When the folder has another version, is damaged, or cannot be written.
     """
     folder = Path(config.path)
     try:
@@ -110,7 +109,7 @@ def stored_splits(config: DataConfig) -> Splits:
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         raise KTError(
             f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
-            "again where it can be written"
+            "again, to a folder that can be written"
         ) from None
     facts["sources"] = facts["sources"] | {"conversion": _digest(facts["options"])}
     dataset = Dataset(
@@ -143,7 +142,7 @@ def _one_after_the_other(learners: pd.DataFrame, rows: int) -> bool:
 
 
 def _check_interactions(path: Path, rows: int, limits: dict[str, int]) -> None:
-    """Every number in its range, a piece at a time."""
+    """Check that every number is in its range, piece by piece."""
     columns = mapped(path)
     _whole(path, {n: str(c.dtype) for n, c in columns.items()} == TYPES)
     for name, most in limits.items():
@@ -159,14 +158,14 @@ def _whole(path: Path, good: bool, where: str = "") -> None:
 
 
 def _check_options(folder: Path, facts: dict[str, Any], config: DataConfig) -> None:
-    """How the source was read was said when it was converted, and stays so."""
+    """Check that the options are those with which the source was converted."""
     if config.pseudonymise and "pseudonyms" not in facts["options"]:
         raise KTError(f"{folder} has the learners' ids; convert the source with --pseudonymise")
     for name, asked in (("expand_skills", config.expand_skills), ("columns", config.columns)):
         if asked and asked != facts["options"][name]:
             raise KTError(
                 f"{folder} was converted with {name} = {facts['options'][name]!r}, not {asked!r}; "
-                "convert the source again for that"
+                "convert the source again with it"
             )
 
 
@@ -175,7 +174,7 @@ def _digest(content: Any) -> str:
 
 
 def _key(config: DataConfig, facts: dict[str, Any]) -> str:
-    """Of all that decides who and what is in a split."""
+    """Hash of everything that decides what is in a split."""
     settings = [VERSION, facts["sources"], facts["options"], facts["rows"], config.fold]
     settings += [config.folds, config.test_fraction, config.split_seed, config.chunk]
     return _digest([*settings, config.min_length])[:12]
@@ -184,7 +183,7 @@ def _key(config: DataConfig, facts: dict[str, Any]) -> str:
 def _divide(
     folder: Path, there: Path, learners: pd.DataFrame, config: DataConfig, name: str
 ) -> None:
-    """Write the splits; of two processes that do so at once, the first one's are taken."""
+    """Write the splits; if two processes do so at once, those of the first are used."""
     there.parent.mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=there.parent))
     try:
@@ -222,7 +221,7 @@ def _write_splits(
 
 
 def _known_items(item: np.ndarray, training: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The new number of each item, 0 for those that no training learner met, and who they are."""
+    """The new number of each item, 0 for those that no training learner met, and the old ones."""
     met = np.zeros(int(item.max(initial=0)) + 1, bool)
     for first, steps in zip(training["first"], training["steps"], strict=True):
         met[item[first : first + steps]] = True
@@ -232,7 +231,7 @@ def _known_items(item: np.ndarray, training: pd.DataFrame) -> tuple[np.ndarray, 
 
 
 def _chunks(learners: pd.DataFrame, mask: np.ndarray, config: DataConfig) -> pd.DataFrame:
-    """One row a chunk: first row, steps, number of the learner, number of the chunk."""
+    """One row per chunk: first row, steps, number of the learner, number of the chunk."""
     who = np.flatnonzero(mask)
     steps = learners["steps"].to_numpy()[who]
     count = -(-steps // config.chunk)
@@ -245,13 +244,13 @@ def _chunks(learners: pd.DataFrame, mask: np.ndarray, config: DataConfig) -> pd.
 
 
 def _pack(path: Path, source: Path, chunks: pd.DataFrame, number: np.ndarray) -> None:
-    """The interactions of these chunks, one after the other."""
+    """Write the interactions of these chunks, one after the other."""
     ends = chunks["steps"].cumsum().to_numpy()
     with ColumnWriter(path, int(ends[-1]), TYPES) as writer:
         piece = (ends - 1) // PIECE
         for _, part in chunks.groupby(piece, sort=True):
             rows = rows_of(part["first"].to_numpy(), part["steps"].to_numpy())
-            columns = mapped(source)  # anew: what the last piece has read leaves memory
+            columns = mapped(source)  # mapped anew, so that the last piece leaves memory
             writer.append(
                 skill=columns["skill"][rows],
                 item=number[columns["item"][rows]],

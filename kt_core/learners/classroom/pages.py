@@ -1,6 +1,6 @@
-"""The pages: Jinja templates over the tables of `kt_core.learners.classroom.tables`; nothing is computed.
+"""The pages for teachers: Jinja templates filled with tables.
 
-Every name is escaped by the template engine, and no page needs a network.
+The template engine escapes every name, and no page needs a network.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ RULES = {
 
 
 def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
-    """Write ``class.html`` and ``learners/``, whole or not at all.
+    """Write ``class.html`` and ``learners/``, completely or not at all.
 
     Parameters
     ----------
-    dataset : histories of any length, of learners the run need not know, on skills it knows.
+    dataset : histories of any length on skills that the run knows; the learners may be new.
 
     Returns
     -------
@@ -50,12 +50,12 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     Raises
     ------
     KTError
-        For a run without intervals, a skill that it does not know, or a folder that is there.
+        For a run without intervals, an unknown skill, or a folder that exists already.
     """
     if run.uncertainty is None:
         raise KTError(
             f"{run.path}: mode {run.config.model.mode!r} does not say how sure it is, and these "
-            "pages must; train mode 'retrospective'"
+            "pages need that; train mode 'retrospective'"
         )
     folder = Path(folder).absolute()
     free_folder(folder)
@@ -83,14 +83,14 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
 
 
 def file_name(learner: Any) -> str:
-    """A safe name for a learner's page; different ids have different ones."""
+    """A safe file name for a learner's page, different for every id."""
     text = str(learner)
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:40].strip("-")
     return f"{readable or 'learner'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
 
 
 def learner_facts(learner: str, part: pd.DataFrame) -> dict[str, Any]:
-    """What the learner's page shows."""
+    """The content of a learner's page."""
     return {
         "learner": learner,
         "answers": int(part["answers"].sum()),
@@ -103,7 +103,7 @@ def learner_facts(learner: str, part: pd.DataFrame) -> dict[str, Any]:
 
 
 def class_facts(table: pd.DataFrame, skills: list[str], files: dict[Any, str]) -> dict[str, Any]:
-    """What the class page shows."""
+    """The content of the class page."""
     shown = skills[:SHOWN_SKILLS]
     cells = {
         (row["learner"], row["skill"]): row
@@ -132,7 +132,7 @@ def class_facts(table: pd.DataFrame, skills: list[str], files: dict[Any, str]) -
 
 
 def _curves(curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each skill's curve with the points of its polylines, on a 0 to 100 square."""
+    """The curve of each skill as points of polylines in a square from 0 to 100."""
     found = []
     for skill, part in curves.groupby("skill", sort=False):
         last = max(int(part["opportunity"].max()), 2)

@@ -7,14 +7,14 @@ import pandas as pd
 from kt_core.evaluation.evaluate import Beliefs
 from kt_core.learners.standing import MINIMUM
 
-PRACTISING = 10  # learners still practising, before a point of a learning curve is shown
+PRACTISING = 10  # learners needed for a point of a learning curve
 
 
 def next_practice(learner: pd.DataFrame, most: int = 3) -> pd.DataFrame:
-    """What one learner should practise next, with the reason.
+    """What one learner should practise next, and why.
 
-    First what is stuck (a different kind of practice, or help), then skills with many answers and
-    the lowest mastery, then skills with too few answers to say. What is ready is never listed.
+    First skills on which the learner is stuck, then skills with enough answers by mastery, lowest
+    first, then skills with too few answers to say. A skill that is ready is never listed.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def next_practice(learner: pd.DataFrame, most: int = 3) -> pd.DataFrame:
 
 
 def next_for_class(table: pd.DataFrame, most: int = 5) -> pd.DataFrame:
-    """Skills by how many learners are stuck on them, then by how many are not ready.
+    """Skills to practise with the class: by number of stuck learners, then by mean mastery.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def practice_curves(
 ) -> pd.DataFrame:
     """Right answers by opportunity, observed and expected by the model, of those still practising.
 
-    Learners leave a skill once they have mastered it, or given up: later points are about others
-    than earlier ones. Points with fewer than 10 learners are left out.
+    Learners leave a skill once they have mastered it or given up, so later points are about fewer
+    and other learners. Points with fewer than 10 learners are left out.
 
     Parameters
     ----------

@@ -13,18 +13,3 @@ from kt_core.studies.benchmark.tables import (
     summary,
     write_page,
 )
-
-__all__ = [
-    "STORE",
-    "auc_table",
-    "fold_table",
-    "load",
-    "markdown",
-    "mastery_table",
-    "paired",
-    "plan",
-    "plane",
-    "recovery_summary",
-    "summary",
-    "write_page",
-]

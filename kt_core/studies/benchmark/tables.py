@@ -1,4 +1,4 @@
-"""The benchmark's tables, from finished cells alone: no data, no models.
+"""The benchmark's tables, computed from finished cells, without data or models.
 
 Intervals over learners are those of the mean over seeds; differences are paired, resample by
 resample. Fold 0 is the split that docs/results.md reports; other folds enter `fold_table` only.
@@ -16,14 +16,14 @@ from kt_core.base.errors import KTError, brief
 from kt_core.base.files import write_text
 from kt_core.base.values import path_of
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.benchmark.plan import STORE
 from kt_core.studies.cells import MODELS
 from kt_core.studies.results import OWN, read_cell
 
-VALIDITY = "prospective validity, learner x skill"
 MASTERY = {  # column -> measure, variant
-    "prospective validity": (VALIDITY, "pooled"),
-    "within skill": (VALIDITY, "within_skill"),
+    "prospective validity": (PROSPECTIVE, "pooled"),
+    "within skill": (PROSPECTIVE, "within_skill"),
     "prospective, learner": ("prospective validity, learner", "pooled"),
     "mastery-response": ("mastery-response", "pooled"),
     "degree of agreement": ("degree of agreement", "same opportunity"),
@@ -52,7 +52,7 @@ def load(store: str | Path = STORE) -> pd.DataFrame:
     Raises
     ------
     KTError
-        When the store is empty, or a file in it is no finished cell.
+        When the store is empty, or a file in it is not a finished cell.
     """
     files = sorted(path_of("store", store).glob("*.parquet"))
     if not files:
@@ -115,7 +115,7 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
     Raises
     ------
     KTError
-        For a reference that is no model.
+        For an unknown reference.
     """
     if reference not in MODELS:
         raise KTError(f"reference {brief(reference)}: choose one of {', '.join(MODELS)}")
@@ -157,10 +157,10 @@ def mastery_table(results: pd.DataFrame, dataset: str, reference: str = "retrosp
             share = name in ("flips", "falls", "negative gains", "out of bounds", "filtered falls")
             columns[name] = {r["model"]: _cell(r, share) for r in part.to_dict("records")}
     table = pd.DataFrame(columns)
-    if VALIDITY in set(rows["measure"]) and reference in table.index:
+    if PROSPECTIVE in set(rows["measure"]) and reference in table.index:
         gaps = {}
         for model in table["prospective validity"].dropna().index.drop(reference):
-            e = paired(rows, dataset, VALIDITY, model, reference, "pooled")
+            e = paired(rows, dataset, PROSPECTIVE, model, reference, "pooled")
             gaps[model] = _with_interval(e.value, e.low, e.high, 3, sign="+")
         table.insert(1, f"minus {reference}", pd.Series(gaps))
     return table.loc[_ordered(table.index)].fillna("").rename_axis("model").reset_index()
@@ -169,7 +169,7 @@ def mastery_table(results: pd.DataFrame, dataset: str, reference: str = "retrosp
 def plane(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """AUC and prospective validity with intervals, for the figure."""
     rows = results[results["dataset"] == dataset]
-    auc, validity = summary(rows, "AUC"), summary(rows, VALIDITY, "pooled")
+    auc, validity = summary(rows, "AUC"), summary(rows, PROSPECTIVE, "pooled")
     if auc.empty or validity.empty:
         return pd.DataFrame()
     names = {"mean": "auc", "low": "auc_low", "high": "auc_high"}
@@ -181,7 +181,7 @@ def plane(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Recovery on simulated learners, each model beside the ceiling's share."""
+    """Recovery on simulated learners, with the share of the ceiling."""
     table = []
     for dataset in [d for d in results["dataset"].unique() if d.startswith("simulated")]:
         rows = results[results["dataset"] == dataset]
@@ -203,7 +203,7 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def fold_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Validation AUC over the folds, where more than one is finished (seed 0)."""
+    """AUC over the folds, for models with more than one finished fold (seed 0)."""
     own = results["predictor"].isin(OWN) & (results["seed"] == 0)
     measured = {"valid": "AUC, validation", "test": "AUC"}
     rows = results[results["measure"].isin(measured.values()) & own]
@@ -237,7 +237,7 @@ def _with_interval(value: float, low: float, high: float, digits: int, sign: str
 
 
 def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retrospective") -> Path:
-    """`benchmark.md` in `folder`."""
+    """Write all tables to `benchmark.md` in `folder`, for docs/results.md."""
     parts = []
     for dataset in results["dataset"].unique():
         parts += [f"### {dataset}", markdown(auc_table(results, dataset, reference))]
