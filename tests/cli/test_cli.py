@@ -195,7 +195,7 @@ def test_the_command_line_and_reading_a_run_load_nothing_that_takes_seconds():
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_an_interrupted_training_can_go_on(tmp_path):
+def test_an_interrupted_training_can_be_resumed(tmp_path):
     command = [sys.executable, "-m", "kt_core", "run", "--preset", "smoke", "--out", str(tmp_path)]
     command += ["--set", "train.epochs=5000", "--set", "train.patience=5000", "--name", "r"]
     process = subprocess.Popen(
@@ -212,7 +212,7 @@ def test_an_interrupted_training_can_go_on(tmp_path):
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted: Go on with" in errors
+    assert process.returncode == 130 and "interrupted: Resume it with" in errors
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
     assert halfruns.half_run(tmp_path / "r").train.epochs == 5000
 

@@ -112,7 +112,7 @@ def test_a_log_level_that_does_not_exist(monkeypatch):
         (LAUGHS.encode(), "unknown key 'a0'"),
         (
             b"set:\n  train.epochs:\n" + b"   " + LAUGHS.replace("\n", "\n   ").encode(),
-            "no single value",
+            "is not a single value",
         ),
         (b"seed: 2026-01-01", "is not a single value"),
         (b"dataset: mnist", "data set 'mnist' does not exist; choose one of: simulated"),
@@ -149,7 +149,7 @@ def kt(*args):
         (["train", "--name", "x" * 151], "at most 150 letters"),
         (["train", "--name", "a\0b"], r"argument 'a\x00b': not UTF-8 text"),
         (["train", "--data", "\udcff.csv"], r"argument '\udcff.csv': not UTF-8 text"),
-        (["train", "--dataset", "simulated", "--data", "x.csv"], "name one of them"),
+        (["train", "--dataset", "simulated", "--data", "x.csv"], "give only one of them"),
         (["train", "--dataset", "mnist"], "data set 'mnist' does not exist; choose one of"),
         (["train", "--seed", "soon"], "invalid int value: 'soon'"),
         (["train", "--fold", "7"], "data.fold = 7: must be between 0 and 4"),

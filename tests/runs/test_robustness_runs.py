@@ -133,13 +133,13 @@ DAMAGED = {
     "a model of absurd size": (setting("model", d_model=10**9), "must be at most 16,384"),
     "another model's configuration": (
         setting("model", d_model=32),
-        r"not the weights of the model in config.json \(.* has shape .*16.*, and .*32.* is wanted\)",
+        r"not the weights of the model in config.json \(.* has shape .*16.*, expected .*32.*\)",
     ),
     "skills missing": (config(lambda saved: saved.pop("skills")), "'skills' is missing"),
     "skills as one text": (skills("algebra"), "skills = 'algebra': expected a list of names"),
     "skills that are no names": (skills([["a"]]), "expected a list of names"),
-    "no skills": (skills([]), "at least one, and each once"),
-    "a skill twice": (skills(["a", "a"]), "at least one, and each once"),
+    "no skills": (skills([]), "at least one name, and each name once"),
+    "a skill twice": (skills(["a", "a"]), "at least one name, and each name once"),
     "a skill that is no text": (skills(["\ud800"]), "not Unicode text"),
     "fewer skills than weights": (skills(["a", "b"]), "items.csv: skill must be numbers between 0"),
     "weights missing": (instead("model.safetensors", lambda file: None), "no model.safetensors"),
@@ -161,7 +161,7 @@ DAMAGED = {
     ),
     "weights in half precision": (
         tensors(lambda w, name: w.update({name: w[name].half()})),
-        "has kind F16, and F32 is wanted",
+        "has kind F16, expected F32",
     ),
     "weights that are no numbers": (
         tensors(lambda w, name: w[name].fill_(float("nan"))),
@@ -172,7 +172,7 @@ DAMAGED = {
     "items of no skill": (content("items.csv", b"skill,item\nx,1\n"), "must be numbers between 0"),
     "spread of words": (
         content("uncertainty.json", b'{"log_concentration": ["a", "b", "c"]}'),
-        "uncertainty.json: three finite numbers",
+        "uncertainty.json: expected three finite numbers",
     ),
     "spread not a number": (
         content("uncertainty.json", NUMBERS),
@@ -253,7 +253,11 @@ def test_a_cell_with_foreign_measures(tmp_path, data, words):
     (tmp_path / "grid.yaml").write_text("preset: smoke\n")
     cells = sweeps.read_grid(tmp_path / "grid.yaml")
     (tmp_path / cells[0].folder).mkdir()
-    for name, text in (("model.safetensors", b""), ("metrics.json", data)):
+    for name, text in (
+        ("model.safetensors", b""),
+        ("state.json", b'{"state": "finished"}'),
+        ("metrics.json", data),
+    ):
         (tmp_path / cells[0].folder / name).write_bytes(text)
     with pytest.raises(KTError, match=words):
         sweeps.collect(cells, tmp_path)

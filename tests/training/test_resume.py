@@ -139,7 +139,7 @@ class Evil:
             "it cannot be resumed from this file",
         ),
         (lambda path: path.write_bytes(b""), "it cannot be resumed from this file"),
-        (lambda path: torch.save({"weights": torch.ones(2)}, path), "no checkpoint of this"),
+        (lambda path: torch.save({"weights": torch.ones(2)}, path), "not a checkpoint of this"),
         (lambda path: path.unlink(), "there is no checkpoint to resume from"),
     ],
 )
@@ -256,7 +256,8 @@ def test_a_full_disk_keeps_the_checkpoint_before(half, monkeypatch):
     assert (folder / "checkpoints" / "resume.ckpt").read_bytes() == before
 
 
-def test_runs_older_than_their_state_are_read(trained, tmp_path):
-    shutil.copytree(trained.path, tmp_path / "old")
-    (tmp_path / "old" / "state.json").unlink()
-    assert Run.load(tmp_path / "old").model is not None
+def test_a_folder_without_its_state_is_refused(trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "lost")
+    (tmp_path / "lost" / "state.json").unlink()
+    with pytest.raises(KTError, match="not a finished run: it has no state.json"):
+        Run.load(tmp_path / "lost")
