@@ -1,8 +1,8 @@
-"""What the live dashboard costs: the same training with and without it, in turns.
+"""Time cost of the live dashboard: the same training with and without it, alternating.
 
 python benchmarks/dashboard.py [--repeats 3] [--epochs 12]
 
-The pictures are drawn and encoded as in JupyterLab, and go nowhere.
+The pictures are drawn and encoded as in JupyterLab, then discarded.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of all that reads data: a table that keeps its promises, or a KTError.
+"""Coverage-guided fuzzing of all code that reads data: expect a valid table or a KTError.
 
 pip install -e '.[fuzz]'; python benchmarks/fuzz_readers.py --minutes 10
 
-Atheris changes valid files of every format, guided by the edges of `kt_core.data` that are reached.
-Any other outcome (another exception, a crash of a library, 20 seconds, 3 GB) is kept in --folder
-with its traceback, and fuzzing goes on. Exit code: 1 if there was one. Counting and the shared
-`outcome` need no Atheris; tests/data/test_fuzz_readers.py uses them with hypothesis.
+Atheris changes valid files of every format, guided by the edges of `kt_core.data` that it reaches.
+Input with any other outcome (another exception, a library crash, 20 seconds, 3 GB) is kept in
+--folder with its traceback, and fuzzing continues. The exit code is then 1. `outcome` does not need
+Atheris; tests/data/test_fuzz_readers.py uses it with hypothesis.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def long_table() -> str:
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Valid files for each kind of input (see `outcome`)."""
+    """Return valid files for each kind of input (see `outcome`)."""
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
@@ -83,14 +83,13 @@ def stored_files() -> dict[str, bytes]:
 
 
 def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> str:
-    """What comes of a file; anything but these two words is an exception.
+    """Read a file and return what happened; unexpected outcomes raise an exception.
 
     Parameters
     ----------
     kind : ``text``, ``gzip`` (compressed here), ``gzipped``, ``parquet``, all read into memory;
-        ``convert``, ``convert.parquet``; or the name of a file of stored data, to stand in its
-        place.
-    store : of `stored_files`.
+        ``convert``, ``convert.parquet``; or the name of a file of stored data to be replaced.
+    store : result of `stored_files`.
 
     Returns
     -------
@@ -103,8 +102,8 @@ def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) ->
     try:
         _read(kind, content, folder, store)
     except KTError as error:
-        assert str(folder) in str(error) or "input" in str(error), f"no file is named: {error}"
-        assert not list(folder.glob(".*")), "something is left behind"
+        assert str(folder) in str(error) or "input" in str(error), f"names no file: {error}"
+        assert not list(folder.glob(".*")), "temporary files are left behind"
         return "refused"
     return "read"
 
@@ -140,7 +139,7 @@ def _check_table(table, notes: dict[str, int]) -> None:
     for name in ("user", "skill"):
         assert all(isinstance(x, str) and x.strip() for x in table[name])
     changes = (table["user"] != table["user"].shift()).sum()
-    assert changes == table["user"].nunique(), "a learner's rows are not together"
+    assert changes == table["user"].nunique(), "a learner's rows are not contiguous"
     if "timestamp" in table:
         for _, times in table.groupby("user")["timestamp"]:
             assert times.is_monotonic_increasing
@@ -159,12 +158,10 @@ def _check_splits(splits) -> None:
 
 
 def fuzz(folder: Path, arguments: list[str]) -> None:
-    """One process of Atheris; it ends by itself."""
+    """Run one process of Atheris, which exits on its own."""
     import atheris
 
     with atheris.instrument_imports(include=["kt_core.data"]):
-        import kt_core.data.convert
-
         import kt_core.data.store  # noqa: F401
     logging.disable()
     store, scratch = stored_files(), Path(tempfile.mkdtemp(prefix="fuzz-", dir=_memory()))
@@ -189,7 +186,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
 
 
 def _keep(folder: Path, kind: str, content: bytes) -> None:
-    """One input for each place at which something went wrong."""
+    """Keep one input for each place where an exception was raised."""
     kind_, error, trace = sys.exc_info()
     places = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(trace)]
     key = hashlib.sha256(f"{kind_}{places}".encode()).hexdigest()[:10]
@@ -222,7 +219,7 @@ def main() -> int:
     hexadecimal = ("".join(f"\\x{byte:02x}" for byte in w.encode()) for w in WORDS)
     words.write_text("".join(f'"{word}"\n' for word in hexadecimal))
     end, edges, executions = time.monotonic() + args.minutes * 60, 0, 0
-    while (left := int(end - time.monotonic())) > 0:  # again after a crash of the process
+    while (left := int(end - time.monotonic())) > 0:  # restart after a crash of the process
         options = [f"-max_total_time={left}", "-timeout=20", "-rss_limit_mb=3000"]
         options += ["-max_len=8192", f"-dict={words}", f"-artifact_prefix={args.folder}/crash-"]
         command = [sys.executable, __file__, "--folder", str(args.folder), "--process", *options]
@@ -241,7 +238,7 @@ def main() -> int:
 
 
 def summary(folder: Path, executions: int, edges: int) -> int:
-    """Print what was done and found; the exit code."""
+    """Print the counts and findings; return the exit code."""
     counts = collections.Counter()
     for file in folder.glob("counts-*"):
         for line in file.read_text().splitlines():

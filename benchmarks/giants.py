@@ -1,8 +1,8 @@
-"""Giant and lying files over the readers: seconds and peak memory of each, in a process of its own.
+"""Seconds and peak memory of the readers on giant files and on files with false headers.
 
 python benchmarks/giants.py --folder /somewhere/with/4GB [--only bomb]
 
-Each file is written, read into memory (`read_table`) and converted (`convert`), and deleted.
+Each file is written, read (`read_table`) and converted (`convert`) in separate processes.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def parquet_claims(path: Path) -> None:
 
 
 def parquet_values(path: Path) -> None:
-    """A Parquet file in which a skill of 50 MB stands 10^5 times."""
+    """A Parquet file in which a skill of 50 MB occurs 10^5 times."""
     skill = pa.DictionaryArray.from_arrays(np.zeros(10**5, np.int32), ["s" * 50_000_000])
     ones = np.ones(10**5, np.int8)
     table = pa.table({"user": ones, "skill": skill, "correct": ones})
@@ -131,7 +131,7 @@ def parquet_columns(path: Path) -> None:
 
 
 def parquet_rows(path: Path) -> None:
-    """A Parquet file of 30 million equal rows, all there."""
+    """A Parquet file of 30 million equal rows, all present."""
     ones = pa.array(np.ones(10**6, np.int8))
     table = pa.table({"user": ones, "skill": ones, "correct": ones})
     with pq.ParquetWriter(path, table.schema) as writer:
@@ -151,7 +151,7 @@ def most_rows(path: Path) -> None:
 
 
 def most_text(path: Path) -> None:
-    """As much text as is read into memory, every name another one."""
+    """As much text as is read into memory, every name different."""
     with path.open("wb") as out:
         out.write(HEAD)
         for i in range(limits.TEXT_CHARS // 400 - 100):
@@ -166,7 +166,7 @@ def _fill(path: Path, head: bytes, piece: bytes, size: int) -> None:
 
 
 def _packed(path: Path, piece: bytes, size: int) -> None:
-    """Members of a gzip file may be repeated as they are."""
+    """Repeat one compressed member, which the gzip format allows."""
     out = io.BytesIO()
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=9) as member:
         for _ in range(10):
@@ -213,7 +213,7 @@ def main() -> None:
 
 
 def both(folder: Path, write: Callable[[Path], None], file: str) -> Iterator[dict[str, object]]:
-    """Reading and converting one file."""
+    """Yield a row for reading one file and one for converting it."""
     scratch = Path(tempfile.mkdtemp(prefix="giant-", dir=folder))
     try:
         path = scratch / file
@@ -232,7 +232,7 @@ def _alone(call: Callable, *given: object) -> dict[str, object]:
 
 
 def measured(read: Callable, path: Path, *target: Path) -> dict[str, object]:
-    """Seconds, peak memory (imports included) and outcome of one call."""
+    """Return seconds, peak memory (imports included) and outcome of one call."""
     logging.disable()
     started = time.perf_counter()
     try:

@@ -1,18 +1,18 @@
-"""A GPU against the processor: the same numbers, how fast, how much memory, how busy.
+"""A GPU compared with the CPU: agreement of numbers, speed, memory and utilisation.
 
 python benchmarks/gpu.py agreement     # the same weights and data on both, in each precision
 python benchmarks/gpu.py speed         # training and reading, presets `standard` and `intensive`
-python benchmarks/gpu.py attention     # what the width of the fused kernels costs
+python benchmarks/gpu.py attention     # cost of the kernels by width of a head
 
-Guarantees on the device: `python benchmarks/invariants.py --device cuda`. Data is ASSISTments 2015.
+`python benchmarks/invariants.py --device cuda` checks the guarantees. The data is ASSISTments 2015.
 
-Reference of `agreement` is the processor in double precision. Its two tables are of weights half
-as large again as those that training starts from, read once; and of two epochs of training from
-one seed, without dropout and hidden answers, whose masks differ between devices.
+The reference of `agreement` is the CPU in double precision. It first compares one batch, with 1.5
+times the initial weights, then two epochs of training from one seed. Dropout and hidden answers are
+off, because their masks differ between devices.
 
-`speed` trains through the Lightning loop of `kt_core train`, two epochs of which the second counts,
-without validation. Utilisation is the share of time in which the GPU was computing, sampled by its
-driver in that epoch; the matrix rate is that of a product of 8192 x 8192 in the same precision.
+`speed` trains two epochs through the Lightning loop of `kt_core train` and times the second,
+without validation. Utilisation is the share of that epoch in which the GPU was computing, sampled
+by its driver. The matrix rate is that of an 8192 x 8192 product in the same precision.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from kt_core.studies.benchmark import markdown
 from kt_core.training.fit import fit
 from kt_core.training.train import KTModule, new_model
 
-SETTING = {"float32": "float32", "TF32": "float32", "bfloat16": "bfloat16"}  # of each precision
+SETTING = {"float32": "float32", "TF32": "float32", "bfloat16": "bfloat16"}  # train.precision
 PLAIN = {"train.hide": 0.0, "model.dropout": 0.0, "train.epochs": 2}
-ROWS = [  # preset, device, precision, padded steps a batch
+ROWS = [  # preset, device, precision, padded steps per batch
     ("standard", "cpu", "float32", 2048),
     ("standard", "gpu", "float32", 2048),
     ("standard", "gpu", "float32", 16384),
@@ -83,20 +83,20 @@ def main() -> None:
 
 
 def settings(name: str, dataset: str, **more: Any) -> RunConfig:
-    """A preset for the data set, two epochs of training."""
+    """Return a preset for the data set with two epochs of training."""
     usual = {"data.dataset": dataset, "train.progress": False, "train.epochs": 2}
     return with_overrides(preset(name), usual | more)
 
 
 def products(precision: str) -> Any:
-    """Set how products of float32 are made; the context in which a forward pass then runs."""
+    """Set the precision of float32 products; return the context for the forward pass."""
     torch.set_float32_matmul_precision("high" if precision == "TF32" else "highest")
     low = precision == "bfloat16"
     return torch.autocast("cuda", torch.bfloat16) if low else nullcontext()
 
 
 def agreement(config: RunConfig, splits: Splits) -> pd.DataFrame:
-    """How far predictions, states and gradients on the GPU lie from those in double precision."""
+    """Distance of predictions, states and gradients from those in double precision."""
     L.seed_everything(0, verbose=False)
     model = new_model(config.model, splits)
     with torch.no_grad():
@@ -116,8 +116,8 @@ def agreement(config: RunConfig, splits: Splits) -> pd.DataFrame:
 
 
 def both(module: KTModule, batch: Batch) -> dict[str, np.ndarray]:
-    """Probabilities and states of one batch, and the gradient of its loss."""
-    module.train()  # without dropout and hidden answers this is reading, too
+    """Return probabilities and states of one batch, and the gradient of its loss."""
+    module.train()  # same as eval() without dropout and hidden answers
     module.total(module.terms(batch)).backward()
     gradient = torch.cat([w.grad.flatten() for w in module.parameters() if w.grad is not None])
     with torch.no_grad():
@@ -132,7 +132,7 @@ def both(module: KTModule, batch: Batch) -> dict[str, np.ndarray]:
 
 
 def far_from(mine: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[str, str]:
-    """Largest difference; where the name says so, the norm of the difference by that of truth."""
+    """Largest difference; for "relative", norm of the difference divided by that of `truth`."""
     far = {}
     for name, value in mine.items():
         apart = value - truth[name]
@@ -142,7 +142,7 @@ def far_from(mine: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[
 
 
 def trainings(config: RunConfig, splits: Splits) -> pd.DataFrame:
-    """Two epochs from one seed on each device."""
+    """Train two epochs from one seed on each device."""
     some, rows = sample(splits, 1000), []
     some = dataclasses.replace(some, valid=splits.valid)
     for device, precision in [("cpu", "float32"), *(("gpu", p) for p in SETTING)]:
@@ -156,7 +156,7 @@ def trainings(config: RunConfig, splits: Splits) -> pd.DataFrame:
 
 
 class Last(L.Callback):
-    """What the last epoch came to."""
+    """Keeps the losses and the AUC of the last epoch."""
 
     values: dict[str, str]
 
@@ -169,7 +169,7 @@ class Last(L.Callback):
 def speed(
     splits: Splits, config: RunConfig, device: str, precision: str, tokens: int
 ) -> dict[str, Any]:
-    """One row: rates in interactions a second, memory in MiB."""
+    """Measure one row: rates in interactions per second, memory in MiB."""
     products(precision)
     t = dataclasses.replace(
         config.train,
@@ -210,12 +210,12 @@ def speed(
 
 
 class Busy(L.Callback):
-    """Share of an epoch's time in which the GPU was computing, from its driver's samples."""
+    """Measures the share of an epoch in which the GPU was computing, sampled from its driver."""
 
     share = np.nan
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Begin to look."""
+        """Start sampling."""
         self._samples: list[float] = []
         self._end = threading.Event()
         self._looking = threading.Thread(target=self._look)
@@ -226,14 +226,14 @@ class Busy(L.Callback):
             self._samples.append(torch.cuda.utilization() / 100)
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
-        """The training part ends where validation begins."""
+        """Stop sampling, because the training part ends where validation begins."""
         self._end.set()
         self._looking.join()
         self.share = float(np.mean(self._samples)) if self._samples else np.nan
 
 
 def matmul_rate(precision: str, n: int = 8192, times: int = 10) -> float:
-    """Operations a second of a large product on the GPU."""
+    """Operations per second of a large matrix product on the GPU."""
     products(precision)
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = torch.randn(2, n, n, device="cuda", dtype=kind).unbind()
@@ -241,8 +241,8 @@ def matmul_rate(precision: str, n: int = 8192, times: int = 10) -> float:
 
 
 def attention(B: int = 80, H: int = 8, S: int = 201) -> pd.DataFrame:
-    """Attention forward and backward, with the distance as one more dimension, and with zeros
-    after it up to a multiple of 8."""
+    """Time attention forward and backward: plain, with the distance as an additional dimension, and
+    padded with zeros to a multiple of 8."""
     rows = []
     for width in (16, 64):
         for kind in (torch.float32, torch.bfloat16):
@@ -254,7 +254,7 @@ def attention(B: int = 80, H: int = 8, S: int = 201) -> pd.DataFrame:
 
 
 def one_attention(B: int, H: int, S: int, width: int, kind: torch.dtype) -> Any:
-    """A call that computes it once, forward and backward."""
+    """Return a function that computes attention once, forward and backward."""
     shape = (3, B, H, S, width)
     q, k, v = torch.randn(shape, device="cuda", dtype=kind, requires_grad=True).unbind()
 
@@ -266,7 +266,7 @@ def one_attention(B: int, H: int, S: int, width: int, kind: torch.dtype) -> Any:
 
 
 def seconds_of(call: Any, times: int) -> float:
-    """Of one call, on the GPU, once it is warm."""
+    """Mean seconds per call on the GPU, after three calls to warm up."""
     for _ in range(3):
         call()
     torch.cuda.synchronize()

@@ -1,18 +1,18 @@
-"""How often do the 95 % intervals hold the truth? Every measure of the report, on known learners.
+"""How often do the 95 % intervals cover the truth? Every measure of the report, on simulations.
 
 python benchmarks/intervals.py                         # about half an hour on one core
 python benchmarks/intervals.py --learners 10 --repeats 200
 python benchmarks/intervals.py --print                 # the tables for docs/robustness.md
 
-Learners are drawn again and again from one population: abilities, skills of unlike easiness, 4 to
-25 answers each, two models that see the ability through noise of unlike size, and growth. The truth
-of a measure is its value on 200,000 learners. The share of samples whose interval holds it has a
-Monte-Carlo error of its own, sqrt(0.95 * 0.05 / repeats): 0.7 points with 1,000 samples.
+Samples of learners are drawn from one population, in which abilities vary, skills differ in
+easiness, learners give 4 to 25 answers and grow, and two models estimate the ability with different
+amounts of noise. The truth of a measure is its value on 200,000 learners. The coverage has a
+Monte-Carlo standard error of sqrt(0.95 * 0.05 / repeats): 0.7 points with 1,000 samples.
 
-Beside the intervals that the reports have (percentiles at levels that are widened where learners
-are few; for means and ratios out to the ends of the bootstrap-t interval) stand four others from
-the same resamples: these percentiles alone (Hesterberg 2015, section 5.3), percentiles at 2.5 and
-97.5 %, BCa (Efron 1987), and a t interval with the bootstrap's standard error.
+The intervals of the reports (percentiles, widened for few learners; for means and ratios extended
+to include the bootstrap-t interval) are compared with four others from the same resamples: the
+widened percentiles alone (Hesterberg 2015, section 5.3), percentiles at 2.5 and 97.5 %, BCa (Efron
+1987), and a t interval with the bootstrap's standard error.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Sample:
     opportunity: np.ndarray
     correct: np.ndarray
     predicted: np.ndarray  # by a model that sees much of the ability
-    other: np.ndarray  # and by one that sees less
+    other: np.ndarray  # by a model that sees less of it
     mastery: np.ndarray  # the truth that the first model estimates
-    gains_before: np.ndarray  # growth of mastery so far, believed and true
-    true_grown: np.ndarray
+    gains_before: np.ndarray  # growth of mastery so far, as believed
+    true_grown: np.ndarray  # and the true growth
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def _wide(table: pd.DataFrame, rows: str) -> pd.DataFrame:
 
 
 def draw(learners: int, seed: int) -> Sample:
-    """Learners of the population."""
+    """Draw learners from the population."""
     rng = np.random.default_rng(seed)
     steps = rng.integers(4, 26, learners)
     who = np.repeat(np.arange(learners), steps)
@@ -113,7 +113,7 @@ def draw(learners: int, seed: int) -> Sample:
 
 
 def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """Each measure of the report, computed as there."""
+    """Compute each measure as the report does."""
     n = bootstrap.n
     mine, yours = (Prediction(p, s.correct, s.learner, bootstrap) for p in (s.predicted, s.other))
     x, y = (
@@ -148,21 +148,21 @@ def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
 
 
 def truths() -> dict[str, float]:
-    """The measures of the population."""
+    """Values of the measures in the population."""
     found = measures(draw(POPULATION, seed=10**9), Bootstrap(POPULATION, 0))
     return {name: e.value for name, e in found.items()}
 
 
 def coverage(learners: int, repeats: int, resamples: int, truth: dict[str, float]) -> pd.DataFrame:
-    """Share of samples whose interval holds the truth, by measure and kind of interval.
+    """Share of samples whose interval covers the truth, by measure and kind of interval.
 
-    `defined` is the share of samples with an interval; where a report says "not defined", nothing
-    is held and nothing is missed.
+    `defined` is the share of samples with an interval. Samples where a report says "not defined" do
+    not count in `held`.
     """
     held: dict[tuple[str, str], list[bool]] = {(m, k): [] for m in truth for k in KINDS}
     for seed in range(repeats):
         sample = draw(learners, seed)
-        # For BCa each learner is left out once, where that is no more work than the resamples.
+        # For BCa, leave out each learner once, if that is not more work than the resamples.
         left_out = Bootstrap(learners, 0)
         left_out.weights = 1 - np.eye(learners if learners <= resamples else 0, learners)
         without = measures(sample, left_out) if len(left_out.weights) else {}
@@ -190,7 +190,7 @@ def coverage(learners: int, repeats: int, resamples: int, truth: dict[str, float
 def others(
     draws: np.ndarray, without: np.ndarray, n: int, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Ends of the other kinds of interval."""
+    """Compute the ends of the other kinds of interval."""
     value, resampled = draws[0], draws[1:][np.isfinite(draws[1:])]
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
     quantile = t.ppf(tails[1], n - 1)

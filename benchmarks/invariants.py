@@ -1,13 +1,13 @@
-"""Bounds, monotone trajectories and gains of at least zero, at any weights: no tolerance.
+"""Check bounds, monotone trajectories and non-negative gains at any weights, with no tolerance.
 
 python benchmarks/invariants.py --minutes 10
 python benchmarks/invariants.py --minutes 1 --device cuda
 
-Models of both guaranteed modes with weights that no training would give (largest and smallest
-numbers of the type, all exponents at once, all equal, zeros), in four number formats, on histories
-of 1 to 2,000 steps over 1 to 2,000 skills. Counted are, by the counts of the report, falls of the
-trajectory at the last horizon, at random horizons and across the seam of two chunks, gains below
-zero, and mastery outside [0, 1], live mastery included. A value that is no number counts too.
+The models have both guaranteed modes, four number formats, and weights that training would not
+produce (largest and smallest numbers of the type, all exponents at once, all equal, zeros).
+Histories have 1 to 2,000 steps over 1 to 2,000 skills. The script counts falls of the trajectory
+(at the last horizon, at random horizons and between two chunks), negative gains, and values of
+mastery and live mastery outside [0, 1]. A non-finite value counts as a violation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One model and one batch to read; everything else follows from the seed."""
+    """One model and one batch to read; all random choices follow from the seed."""
 
     mode: str
     weights: str
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def drawn(seed: int, steps: int = 2000, skills: int = 2000, device: str = "cpu") -> Case:
-    """A case with sizes spread over all orders of magnitude, ends included."""
+    """Draw a case, with sizes from all orders of magnitude, including both ends."""
     g = torch.Generator().manual_seed(seed)
 
     def size(most: int) -> int:
@@ -105,7 +105,7 @@ def drawn(seed: int, steps: int = 2000, skills: int = 2000, device: str = "cpu")
 
 
 def checked(case: Case) -> dict[str, tuple[int, int]]:
-    """Broken and possible places of each guarantee."""
+    """Count, for each guarantee, the places where it is broken and all places."""
     g = torch.Generator().manual_seed(case.seed)
     model = extreme_model(case, g).to(case.device)
     q, r, items = (x.to(case.device) for x in _batch(case, g))
@@ -133,7 +133,7 @@ def checked(case: Case) -> dict[str, tuple[int, int]]:
 
 
 def extreme_model(case: Case, g: torch.Generator) -> GainAKT2:
-    """A small model of the case's mode and number format, with its kind of weights."""
+    """Make a small model with the case's mode, number format and kind of weights."""
     odd = [bool(x) for x in torch.randint(2, (4,), generator=g)]
     config = ModelConfig(
         mode=case.mode,
@@ -163,14 +163,14 @@ def _any_size(u: Tensor, info: torch.finfo) -> Tensor:
 
 
 def _batch(case: Case, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Practice on few skills or on all; answers hidden where the mode knows such."""
+    """Draw practice on few or all skills; hide some answers where the mode supports it."""
     shape, few = (2, case.steps), max(1, case.skills // 50)
     most = few if case.seed % 2 else case.skills
     answers = HIDDEN + 1 if case.mode == "retrospective" and case.seed % 3 == 0 else 2
     return (
         torch.randint(most, shape, generator=g),
         torch.randint(answers, shape, generator=g),
-        torch.randint(ITEMS + 1, shape, generator=g),  # 0 is an item that training did not know
+        torch.randint(ITEMS + 1, shape, generator=g),  # 0 is an item unknown in training
     )
 
 

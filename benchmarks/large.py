@@ -1,11 +1,11 @@
-"""A data set larger than memory should be: simulated, converted, and read in training.
+"""Time and memory on a data set larger than memory: simulated, converted, and read in training.
 
 python benchmarks/large.py --rows 1e8 --folder /somewhere/with/10GB
 
-Each part runs in a process of its own, whose largest resident memory is printed: the conversion of
-the CSV file, and a slice of a training epoch with a report's worth of evaluation, twice, as the
-first time writes splits. Resident memory counts the pages of the mapped files that were read, which
-the system may take back at any time; `anonymous` is what the process itself holds.
+Each part runs in a separate process, whose peak resident memory is printed. The parts convert the
+CSV file, then run some steps of training and the evaluation for a report. The latter part runs
+twice, because the first time writes the splits. Resident memory includes pages of mapped files,
+which the system may reclaim at any time; `anonymous` is what the process itself holds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from kt_core.studies.benchmark import markdown
 from kt_core.training.train import KTModule, new_model
 
 BLOCK = 1_000_000
-STEPS, SKILLS = 100, 200  # of a learner on average; and skills in all
+STEPS, SKILLS = 100, 200  # mean steps per learner; number of skills
 TRAINING_STEPS = 200
 
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measured(call: Callable, *given: object) -> dict[str, float]:
-    """Seconds and memory of a call, the imports' own included."""
+    """Return seconds and memory of a call, imports included."""
     started = time.perf_counter()
     more = call(*given)
     return {
@@ -69,7 +69,7 @@ def measured(call: Callable, *given: object) -> dict[str, float]:
 
 
 def simulate(rows: int, target: Path) -> None:
-    """Learners one after the other; what is right depends on ability, skill and practice."""
+    """Write simulated learners; answers depend on ability, skill and practice."""
     rng, learner = np.random.default_rng(0), 0
     hard = rng.normal(0, 1, SKILLS)
     types = pa.schema([("user", pa.int64()), ("skill", pa.int64()), ("correct", pa.int64())])
@@ -87,7 +87,7 @@ def simulate(rows: int, target: Path) -> None:
 
 
 def read(target: Path) -> dict[str, float]:
-    """A slice of a training epoch on all learners, and evaluation of as many as a report reads."""
+    """Run part of a training epoch on all learners, and evaluate as many as a report does."""
     torch.set_num_threads(2)
     config = with_overrides(preset("quick"), {"data.path": str(target), "train.epochs": 1})
     splits = read_splits(config)

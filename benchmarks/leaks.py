@@ -1,14 +1,13 @@
-"""Does any model predict what cannot be predicted? Answers shuffled within each skill.
+"""Does any model predict unpredictable answers? Answers are shuffled within each skill.
 
 python benchmarks/leaks.py                                     # 2,000 simulated learners
 python benchmarks/leaks.py --dataset assist2015 --epochs 3     # public data, from KT_DATA_DIR
 python benchmarks/leaks.py --print                             # the table for docs/robustness.md
 
-Once answers have changed places at random among all learners who answered on the same skill,
-nothing before an answer tells anything about it. Every model is trained on such data as it is on
-real data, with the sizes of preset `quick`, and predicts test learners whose answers were shuffled
-too: among answers on the same skill, right ones must not be ranked above wrong ones more often
-than one time in two. A model that sees an answer in any way ranks it right.
+When answers are shuffled among all learners who answered on the same skill, earlier answers carry
+no information about an answer. Every model is trained on such data with the sizes of preset `quick`
+and predicts test learners whose answers are shuffled too. Among answers on the same skill, the AUC
+must then be 0.5 within sampling error. A higher value means that the model sees the answer.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from kt_core.training.train import train
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")
 KEYS = ["data", "model", "seed"]
-LIMIT = 3.3  # standard errors; chance alone goes further once in a thousand times
+LIMIT = 3.3  # standard errors; chance exceeds this once in a thousand times
 
 
 def main() -> None:
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def shuffled_within_skill(dataset: Dataset, seed: int) -> Dataset:
-    """The same data set, each skill's answers in a random order over all learners."""
+    """Return the data set with each skill's answers shuffled over all learners."""
     rng = np.random.default_rng(seed)
     table = dataset.table.drop(columns=[c for c in dataset.table if c.startswith("true_")])
     mixed = table.groupby("skill")["correct"].transform(rng.permutation)
@@ -83,7 +82,7 @@ def within_skill_auc(beliefs: Beliefs, bootstrap: Bootstrap) -> tuple[float, flo
 
 
 def tried(model: str, config: RunConfig, splits: Splits) -> dict[str, float]:
-    """Train one model, and how it ranks the answers of test learners."""
+    """Train one model and measure how it ranks the answers of test learners."""
     started = time.perf_counter()
     if model in OURS:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,15 @@
-"""Mutation testing of metrics, losses and guarantees: small errors put in, tests must notice.
+"""Mutation testing of metrics, losses and guarantees: tests must notice small inserted errors.
 
 python benchmarks/mutants.py                    # all modules; the table for docs/robustness.md
 python benchmarks/mutants.py --only losses      # modules whose name contains this
-python benchmarks/mutants.py --again            # only those that have not been killed yet
-python benchmarks/mutants.py --print            # the table, and who survived
+python benchmarks/mutants.py --again            # only mutants that were not killed before
+python benchmarks/mutants.py --print            # the table and the surviving mutants
 
-One error at a time: an operator or comparison exchanged, a number or flag changed, a condition
-turned round, a bounding call left out, `min` for `max`. The tests of a module are collected once;
-each mutant runs them in a process forked from there, up to the first failure, in which the changed
-function's code replaces the original's, whoever holds a reference to it. A mutant under which all
-tests pass, survives. Those in `EQUIVALENT` cannot be noticed, for the reason given there.
+A mutant has one error: an operator or comparison exchanged, a number or flag changed, a condition
+negated, a bounding call left out, or `min` and `max` exchanged. The tests of a module are collected
+once. Each mutant runs them up to the first failure in a forked process, in which the changed
+function's code replaces the original code wherever the function is referenced. A mutant survives if
+all tests pass. No test can notice those in `EQUIVALENT`, for the reasons given there.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ TESTS = {
     "kt_core.metrics.invariants": ("tests/metrics/test_metrics.py", "tests/core/test_model.py"),
     "kt_core.losses": ("tests/core/test_losses.py", "tests/core/test_path.py"),
     "kt_core.mastery": (*PATH, "tests/core/test_invariants_fuzz.py"),
+    "kt_core.side_heads": (*PATH, "tests/core/test_invariants_fuzz.py"),
 }
-GUARANTEES = (  # of kt_core.mastery: what bounds, monotonicity and non-negative gains rest on
+GUARANTEES = (  # functions of the heads on which bounds, monotonicity and gains >= 0 rest
     "at_skill",
     "cumulative_mastery",
     "retrospective_mastery",
@@ -61,12 +62,13 @@ GUARANTEES = (  # of kt_core.mastery: what bounds, monotonicity and non-negative
     "shares",
     "contributions",
     "all_gains",
-    "read",
+    "_read",
     "same_skill",
     "_credible",
 )
+HEADS = ("kt_core.mastery", "kt_core.side_heads")
 SLOW = "intervals_hold or ends_of_the_range or presets_build"
-SECONDS = 60  # a mutant that is not done by then hangs, and is noticed
+SECONDS = 60  # a mutant that takes longer counts as killed
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
     ast.FloorDiv: ast.Div, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
@@ -78,25 +80,25 @@ NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "tril": "triu",
 BOUNDING = ("relu", "clamp", "clip", "nan_to_num", "detach", "maximum", "minimum", "abs")
 EQUIVALENT = {  # mutant: why no test can notice it
     "metrics.agreement: new_group = np.diff(group, prepend=group[:1] - 1) != 0  [Sub Add]": (
-        "any number other than the first group's marks the first row"
+        "any number other than the first group's number marks the first row"
     ),
     "metrics.agreement: new_group = np.diff(group, prepend=group[:1] - 1) != 0  [1 2]": (
         "as above"
     ),
     "metrics.agreement: values, pairs = np.full(len(bootstrap.weights), np.nan), 0  [0 1]": (
-        "overwritten on row 0, which always is there"
+        "overwritten on row 0, which always exists"
     ),
     **{
         "metrics.agreement: rare = right if 2 * right.sum() <= len(right) else ~right"
-        f"  [{what}]": "either kind of answer gives the share; the rarer one is faster"
+        f"  [{what}]": "both kinds of answer give the same share; the rarer one is faster"
         for what in ("turned round", "LtE Lt", "2 3", "no Invert")
     },
     "metrics.agreement: few, many, tied = learner[rare], learner[~rare], (below < up_to).any()"
-    "  [Lt LtE]": "without ties both look-ups are the same; one alone is faster",
+    "  [Lt LtE]": "without ties both look-ups are equal; one alone is faster",
     "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"
-    "  [Gt GtE]": "differs only where all values are 0, and so is the result",
+    "  [Gt GtE]": "differs only where all values are 0; then the result is 0 too",
     "metrics.association: return np.where(np.abs(apart) > TINY * np.abs(values).max(), apart, 0.0)"
-    "  [max min]": "where differences are rounding, the largest and the smallest value are one",
+    "  [max min]": "where differences are rounding errors, largest and smallest value are equal",
     "metrics.bootstrap: for i, (w, g) in enumerate(zip(self.weights, gradient, strict=True)):"
     "  [True False]": "both have a row for each resample",
     "metrics.bootstrap: influence[np.abs(influence) <= TINY * (np.abs(g) @ size)] = 0  # rounding"
@@ -104,38 +106,38 @@ EQUIVALENT = {  # mutant: why no test can notice it
     "metrics.association: safe = np.where(n > 0, n, 1)  [0 1]": "n is a whole number",
     "metrics.association: safe = np.where(n > 0, n, 1)  [1 2]": "divides sums that are 0",
     "metrics.association: spread = (var_x > TINY * xx) & (var_y > TINY * yy)  [Gt GtE]": (
-        "equal only where both are 0; then r is 0 / 0, which is not a number either"
+        "equal only where both are 0; then r is 0 / 0, which is NaN too"
     ),
     "metrics.association: shape = (bootstrap.n, int(skill.max()) + 1 if len(skill) else 1)"
-    "  [1 2]": "a column more, of a skill without rows",
+    "  [1 2]": "adds a column for a skill without rows",
     "losses: each = torch.where(keep, terms, 0.0).sum(-1) / left.clamp(min=1)  [no clamp]": (
-        "0 / 0 is left out by the mask that follows, and by its gradient"
+        "the mask that follows leaves out 0 / 0, also from the gradient"
     ),
-    "metrics.batch: return torch.where(spread > 0, (x * y).sum() / spread.sqrt(), torch.nan)"
-    "  [Gt GtE]": "at 0, r is 0 / 0, which is not a number either",
-    "metrics.batch: return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)"
-    "  [Gt GtE]": "equal where both are 0, and so is the result",
-    "metrics.batch: return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)"
-    "  [1e-12 2e-12]": "no place where the line between rounding and spread must be",
-    "metrics.batch: n = total(torch.ones_like(x)).clamp(min=1)  [no clamp]": (
-        "means of skills without rows are not read"
+    "monitor: return torch.where(spread > 0, (x * y).sum() / spread.sqrt(), torch.nan)"
+    "  [Gt GtE]": "at 0, r is 0 / 0, which is NaN too",
+    "monitor: return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)"
+    "  [Gt GtE]": "equal only where both are 0; then the result is 0 too",
+    "monitor: return torch.where(apart.abs() > 1e-12 * values.abs(), apart, 0.0)"
+    "  [1e-12 2e-12]": "the threshold between rounding errors and spread is arbitrary",
+    "monitor: n = total(torch.ones_like(x)).clamp(min=1)  [no clamp]": (
+        "means of skills without rows are not used"
     ),
-    "metrics.batch: r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)"
-    "  [Gt GtE]": "as for the line between rounding and spread",
-    "metrics.batch: r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)"
-    "  [1e-18 2e-18]": "as for the line between rounding and spread",
+    "monitor: r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)"
+    "  [Gt GtE]": "an arbitrary threshold, as above",
+    "monitor: r = torch.where(spread > 1e-18, total(x * y) / spread.sqrt(), torch.nan)"
+    "  [1e-18 2e-18]": "an arbitrary threshold, as above",
     'metrics.prediction: fit = IsotonicRegression(out_of_bounds="clip", y_min=0, y_max=1)'
-    "  [1 2]": "means of 0 and 1 are no larger than 1 anyway",
-    "metrics.batch: counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}"
+    "  [1 2]": "means of zeros and ones never exceed 1",
+    "monitor: counts = {name: sum(p.counts[name] for p in parts) for name in parts[0].counts}"
     "  [0 1]": "the counts of all parts have the same names",
     'metrics.nulls: groups = frame.groupby(["learner", "skill"], sort=False)["correct"]'
-    "  [False True]": "the order of groups is not read; rows keep theirs",
+    "  [False True]": "the order of groups is not used; rows keep their order",
 }
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One error: where, in words, and the module's source with it."""
+    """One error: its place, its description, and the syntax tree of the module with it."""
 
     module: str
     line: int
@@ -144,7 +146,7 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """The line's text and the change, which survive edits elsewhere in the file."""
+        """The line's text and the change, which stay valid after edits elsewhere in the file."""
         text = inspect.getsource(sys.modules[self.module]).splitlines()[self.line - 1].strip()
         return f"{self.module.removeprefix('kt_core.')}: {text}  [{self.what}]"
 
@@ -157,11 +159,11 @@ def main() -> None:
     args = parser.parse_args()
     os.chdir(ROOT)
     for module in [] if args.print else [m for m in TESTS if args.only in m]:
-        pid = os.fork()  # each module's tests are collected in a process of their own
+        pid = os.fork()  # each module's tests are collected in a separate process
         if pid == 0:
             os._exit(_module(module, args.again))
         if os.waitpid(pid, 0)[1]:
-            raise SystemExit(f"{module}: the tests do not pass without an error put in")
+            raise SystemExit(f"{module}: the tests do not pass without an inserted error")
     _print()
 
 
@@ -190,22 +192,22 @@ def _module(module: str, again: bool) -> int:
 
 
 class Mutating:
-    """A pytest plugin: instead of the tests once, the tests once for each mutant."""
+    """A pytest plugin that runs the tests once for each mutant."""
 
     def __init__(self, module: str, again: bool):
         self.module, self.again = module, again
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """No search for the smallest counterexample; the same examples for all mutants."""
+        """Use the same examples for all mutants, and do not shrink counterexamples."""
         phases = (Phase.explicit, Phase.generate)
         settings.register_profile("mutants", phases=phases, derandomize=True, database=None,
                                   deadline=None, max_examples=25)  # fmt: skip
         settings.load_profile("mutants")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run every mutant and write the module's row."""
+        """Run every mutant and write the module's rows."""
         if _run(session, None):
-            session.shouldfail = "tests fail without an error put in"
+            session.shouldfail = "tests fail without an inserted error"
             raise session.Failed(session.shouldfail)
         columns = ["module", "mutant", "number", "fate"]
         done = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=columns)
@@ -213,7 +215,7 @@ class Mutating:
         before = before.set_index(["mutant", "number"])["fate"].to_dict()
         fates, numbers = [], Counter()
         for mutant in mutants_of(self.module):
-            number = numbers[mutant.key]  # of several alike on one line
+            number = numbers[mutant.key]  # number among equal mutants on one line
             numbers[mutant.key] += 1
             known = self.again and before.get((mutant.key, number)) == "killed"
             fate = "killed" if known or _run(session, mutant) else "survived"
@@ -225,7 +227,7 @@ class Mutating:
 
 
 def _run(session: pytest.Session, mutant: Mutant | None) -> bool:
-    """Whether a test fails, in a process of its own."""
+    """Run the tests in a separate process; return True if one fails."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(SECONDS if mutant else 0)
@@ -236,7 +238,7 @@ def _run(session: pytest.Session, mutant: Mutant | None) -> bool:
         try:
             if mutant is not None:
                 put_in(mutant)
-        except Exception:  # an error that is noticed on import is noticed
+        except Exception:  # an error on import counts as noticed
             os._exit(1)
         for i, item in enumerate(session.items):
             following = session.items[i + 1] if i + 1 < len(session.items) else None
@@ -248,7 +250,7 @@ def _run(session: pytest.Session, mutant: Mutant | None) -> bool:
 
 
 def mutants_of(name: str) -> Iterator[Mutant]:
-    """All of a module, line by line."""
+    """Yield all mutants of a module, line by line."""
     tree = ast.parse(inspect.getsource(importlib.import_module(name)))
     for index, node in enumerate(_code(tree, name)):
         for what, change in _changes(node):
@@ -259,10 +261,12 @@ def mutants_of(name: str) -> Iterator[Mutant]:
 
 
 def _code(tree: ast.AST, name: str) -> Iterator[ast.AST]:
-    """Nodes that run: no annotations, decorators, class bodies, docstrings or messages."""
+    """Yield nodes that run, without annotations, decorators, class bodies and messages."""
+    callback = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Monitor"]
+    elsewhere = {id(node) for node in ast.walk(ast.Module(callback, []))}  # tested with training
     for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef):
-            if name == "kt_core.mastery" and function.name not in GUARANTEES:
+        if isinstance(function, ast.FunctionDef) and id(function) not in elsewhere:
+            if name in HEADS and function.name not in GUARANTEES:
                 continue
             yield from _expressions(function.args.defaults)
             yield from _expressions(function.args.kw_defaults)
@@ -283,7 +287,7 @@ def _expressions(nodes: list) -> Iterator[ast.AST]:
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
-    """What can be done to a node, in words, and how."""
+    """Yield the possible changes of a node: a description and a function that makes it."""
     if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in SWAPS:
         new = SWAPS[type(node.op)]
         yield f"{type(node.op).__name__} {new.__name__}", lambda n: setattr(n, "op", new())
@@ -323,7 +327,7 @@ def _become(part):
 
 
 def put_in(mutant: Mutant) -> None:
-    """Give the module's functions, wherever they are held, the code of the mutant."""
+    """Give the module's functions the code of the mutant, wherever they are referenced."""
     module = sys.modules[mutant.module]
     changed = ModuleType(mutant.module)
     changed.__dict__.update(vars(module))
@@ -334,7 +338,7 @@ def put_in(mutant: Mutant) -> None:
 
 
 def _pairs(old: dict, new: dict, module: str) -> Iterator[tuple[FunctionType, FunctionType]]:
-    """Functions of the module with the mutant's version of each."""
+    """Yield each function of the module with the mutant's version of it."""
     for name, value in list(old.items()):
         if isinstance(value, property):
             value, other = value.fget, getattr(new.get(name), "fget", None)

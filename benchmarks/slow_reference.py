@@ -1,10 +1,9 @@
-"""The slow reference: mode `cumulative` the way a research script is often written.
+"""The slow reference: mode `cumulative` as a research script often implements it.
 
-Every sequence is padded to 200 steps, 32 of them in a batch in random order; mastery is accumulated
-by a loop over steps; attention builds its matrix of weights; every 25 steps a monitor walks over
-learners, steps and skills one by one. Numbers and losses are those of the design, sections 3 and
-4; only the way is slow. It is what `speed.py` measures against, and nothing in it is ever made
-faster.
+Batches have 32 sequences in random order, all padded to 200 steps. Mastery is accumulated in a loop
+over steps, attention builds its matrix of weights, and a monitor loops over learners, steps and
+skills after every 25 batches. Sizes and losses are those of docs/method.md, "The three modes" and
+"The losses". `speed.py` compares with it, so do not optimise it.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class SlowModel(nn.Module):
 
 
 def loss(logits: Tensor, m: Tensor, g: Tensor, b: Padded) -> Tensor:
-    """Next-step BCE and the *enhanced* terms (design, section 4)."""
+    """Next-step BCE and the *enhanced* terms (docs/method.md, "The losses")."""
     right, valid, pairs = b.responses.bool(), b.valid, b.valid[:, 1:]
     bce = F.binary_cross_entropy_with_logits(logits[pairs], b.responses[:, 1:][pairs].float())
     own_m, own_g = (x.gather(2, b.skills.unsqueeze(2)).squeeze(2) for x in (m, g))
@@ -101,7 +100,7 @@ def loss(logits: Tensor, m: Tensor, g: Tensor, b: Padded) -> Tensor:
 
 
 def monitor(logits: Tensor, m: Tensor, g: Tensor, b: Padded) -> dict[str, float]:
-    """Violations and correlations, element by element."""
+    """Compute violations and correlations element by element."""
     falls = negative = outside = entries = 0
     masteries, gains, predicted, answers, asked = [], [], [], [], []
     for learner in range(len(b.skills)):
@@ -152,7 +151,7 @@ def batches(sequences: Sequences, n: int, seed: int = 0) -> list[Padded]:
 
 
 def train_rate(sequences: Sequences, skills: int, n: int, monitored: bool) -> float:
-    """Interactions a second over `n` training steps."""
+    """Interactions per second over `n` training steps."""
     torch.manual_seed(0)
     model = SlowModel(skills).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -171,7 +170,7 @@ def train_rate(sequences: Sequences, skills: int, n: int, monitored: bool) -> fl
 
 @torch.no_grad()
 def read_rate(sequences: Sequences, skills: int, n: int) -> float:
-    """Interactions a second over `n` batches without gradients."""
+    """Interactions per second over `n` batches without gradients."""
     torch.manual_seed(0)
     model = SlowModel(skills).eval()
     interactions, started = 0, time.perf_counter()

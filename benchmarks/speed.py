@@ -1,17 +1,17 @@
-"""How fast training and reading are: one table, all rows of one run on one machine and data set.
+"""Speed of training and reading, in one table measured on one machine and data set.
 
 python benchmarks/speed.py                  # the table; a few minutes
 python benchmarks/speed.py --linear         # cost from 10^4 to 10^7 interactions, with a figure
-python benchmarks/speed.py --until 0.725    # wall time to a validation AUC, ours and DKT's
-python benchmarks/speed.py --skills 100 1000 5000    # memory and time over the number of skills
+python benchmarks/speed.py --until 0.725    # wall time to a validation AUC, for our model and DKT
+python benchmarks/speed.py --skills 100 1000 5000    # memory and time by number of skills
 
-A row trains through the same Lightning loop as `kt_core train` (collation, optimiser, averaging of
-weights, and the monitor where it is on), two epochs of which the second counts; validation is not
-counted. Each row has a process of its own, so that its peak memory is its own. The slow reference
-is `slow_reference.py`. The machine's rate of matrix multiplication is measured beside each of our
-rows; the share that training reaches is of the best of these, and counts the multiplications of the
-model alone (attention at half, since it is causal). Rows take turns over `--repeats`, and the best
-rates count (of the monitor's share and of memory: the largest).
+Each row trains two epochs through the Lightning loop of `kt_core train` (collation, optimiser,
+averaging of weights, and the monitor if it is on) and times the second, without validation. Rows
+run in separate processes, so that peak memory is measured for each. The slow reference is
+`slow_reference.py`. The machine's rate of matrix multiplication is measured after each of our rows.
+The share of matrix rate refers to the best of these rates and counts only the multiplications of
+the model (half of those in attention, which is causal). The table shows the best of `--repeats`
+measurements of a rate, and the largest of memory and of the monitor's share.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def table(args: argparse.Namespace) -> pd.DataFrame:
-    """All rows; rates in interactions a second."""
+    """Measure all rows; rates are in interactions per second."""
     names = [f"{mode}, {m}" for mode in OURS for m in ("monitor on", "monitor off")]
     names = ["slow reference, monitor on", "slow reference, monitor off", *names, *BASELINES]
     names = [name for name in names if args.only in name]
@@ -96,14 +96,14 @@ def table(args: argparse.Namespace) -> pd.DataFrame:
 
 
 def in_process(call: Any, *args: Any) -> Any:
-    """The call's result, from a process of its own."""
+    """Return the result of a call in a separate process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(call, *args).result()
 
 
 def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
-    """Training and reading of one model."""
+    """Measure training and reading of one model."""
     torch.set_num_threads(args.threads)
     model, _, monitored = name.partition(", monitor ")
     config = with_overrides(
@@ -138,14 +138,14 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
 
 
 def sample(splits: Splits, learners: int) -> Splits:
-    """Fewer training learners; a few for validation, which is not measured."""
+    """Keep `learners` training learners, and 50 for validation, which is not timed."""
     return dataclasses.replace(
         splits, train=splits.train.sample(learners), valid=splits.valid.sample(50)
     )
 
 
 def module_for(model: str, config: RunConfig, splits: Splits) -> NextStep:
-    """A model ready to train, ours or a baseline of the same width."""
+    """Make a model to train: one of ours, or a baseline of the same width."""
     L.seed_everything(0, verbose=False)
     if model in OURS:
         return KTModule(new_model(config.model, splits), config)
@@ -155,37 +155,37 @@ def module_for(model: str, config: RunConfig, splits: Splits) -> NextStep:
 
 
 class Clock(L.Callback):
-    """Seconds of each epoch's training batches."""
+    """Measures the seconds of each epoch's training batches."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Start."""
+        """Start the clock."""
         self._since = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
-        """The training part ends where validation begins."""
+        """Stop the clock, because the training part ends where validation begins."""
         self.epochs.append(time.perf_counter() - self._since)
 
 
 class Watched(Monitor):
-    """A monitor that notes the seconds which it takes from the epoch."""
+    """A monitor that measures the seconds it takes in each epoch."""
 
     seconds = 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Count anew."""
+        """Reset the seconds."""
         self.seconds = 0.0
 
     def on_before_optimizer_step(self, *args: Any) -> None:
-        """The norm of the gradients is the monitor's."""
+        """Add the time for the norm of the gradients."""
         started = time.perf_counter()
         super().on_before_optimizer_step(*args)
         self.seconds += time.perf_counter() - started
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """And so is all that it makes of the states."""
+        """Add the time for all measures of the states."""
         started = time.perf_counter()
         super().on_train_batch_end(*args)
         self.seconds += time.perf_counter() - started
@@ -194,7 +194,7 @@ class Watched(Monitor):
 def train_rate(
     module: NextStep, splits: Splits, t: TrainConfig, monitored: bool
 ) -> tuple[float, float]:
-    """Interactions a second in the second of two epochs, and the monitor's share of its time."""
+    """Interactions per second in the last epoch, and the monitor's share of its time."""
     clock, monitor = Clock(), Watched(t.monitor_every)
     fit(module, splits, t, [clock, *([monitor] if monitored else [])])
     seconds = clock.epochs[-1]
@@ -203,8 +203,8 @@ def train_rate(
 
 @torch.no_grad()
 def read_rate(module: NextStep, splits: Splits) -> float:
-    """Interactions a second without gradients, in evaluation's batches and where it reads; the
-    second of two times."""
+    """Interactions per second without gradients, with the batches and device of evaluation; the
+    second of two passes counts."""
     with for_reading(module.model) as device:
         for _ in range(2):
             started = time.perf_counter()
@@ -219,7 +219,7 @@ def read_rate(module: NextStep, splits: Splits) -> float:
 
 def matrix_flops(module: NextStep, splits: Splits, t: TrainConfig, most: int = 20) -> float:
     """Floating-point operations of matrix multiplications in training, per interaction, counted on
-    the processor in `most` batches."""
+    the CPU in `most` batches."""
     ops = torch.ops.aten
 
     def forward(q: Any, k: Any, v: Any, *rest: Any, **more: Any) -> int:
@@ -242,7 +242,7 @@ def matrix_flops(module: NextStep, splits: Splits, t: TrainConfig, most: int = 2
 
 
 def matmul_rate(n: int = 1024, times: int = 40) -> float:
-    """Operations a second of a large matrix multiplication."""
+    """Operations per second of a large matrix multiplication."""
     a, b = torch.randn(2, n, n).unbind()
     a @ b
     started = time.perf_counter()
@@ -252,25 +252,25 @@ def matmul_rate(n: int = 1024, times: int = 40) -> float:
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, MiB."""
+    """Peak resident memory of this process so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Until(L.Callback):
-    """Ends training at a validation AUC; notes the wall time."""
+    """Ends training at a validation AUC and records the wall time."""
 
     def __init__(self, auc: float):
         self.auc, self.started, self.seconds = auc, time.perf_counter(), np.nan
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Look, with validation counted in."""
+        """Compare the AUC; the wall time includes validation."""
         if float(trainer.callback_metrics["valid/auc"]) >= self.auc:
             self.seconds = time.perf_counter() - self.started
             trainer.should_stop = True
 
 
 def until(args: argparse.Namespace, model: str) -> dict[str, Any]:
-    """Wall time and epochs to a validation AUC, monitor on for ours."""
+    """Measure wall time and epochs to a validation AUC, with the monitor on for our model."""
     torch.set_num_threads(args.threads)
     config = with_overrides(
         preset("standard"), {"data.dataset": args.dataset, "train.progress": False}
@@ -288,8 +288,8 @@ def until(args: argparse.Namespace, model: str) -> dict[str, Any]:
 
 
 def many_skills(args: argparse.Namespace, mode: str, C: int) -> dict[str, Any]:
-    """An epoch of training, monitor on, and what a report reads, of 1,600 simulated learners whose
-    answers are on C skills at random."""
+    """Measure an epoch of training with the monitor on, and the evaluation for a report, on 1,600
+    simulated learners whose answers are assigned to C skills at random."""
     torch.set_num_threads(args.threads)
     config = with_overrides(
         preset("standard"),
@@ -320,7 +320,7 @@ def many_skills(args: argparse.Namespace, mode: str, C: int) -> dict[str, Any]:
 
 
 def linear(args: argparse.Namespace) -> None:
-    """A training epoch, monitor on, and one reading, of 10^4 to 10^7 simulated interactions."""
+    """Time a training epoch (monitor on) and a reading of 10^4 to 10^7 simulated interactions."""
     torch.set_num_threads(args.threads)
     config = with_overrides(
         preset("standard"),
@@ -333,19 +333,19 @@ def linear(args: argparse.Namespace) -> None:
             splits, train=repeated(splits.train, n), valid=splits.valid.sample(50)
         )
         module, clock = module_for("retrospective", config, part), Clock()
-        epochs = 2 if n < 10**5 else 1  # a short first epoch is all warming up
+        epochs = 2 if n < 10**5 else 1  # a short first epoch is mostly warm-up
         settings = dataclasses.replace(config.train, epochs=epochs)
         fit(module, part, settings, [clock, Monitor(settings.monitor_every)])
         read = part.train.interactions / read_rate(module, part)
         rows.append((part.train.interactions, clock.epochs[-1], read))
-        print("{:>10,} interactions: {:8.2f} s an epoch, {:7.2f} s reading".format(*rows[-1]))
+        print("{:>10,} interactions: {:8.2f} s per epoch, {:7.2f} s reading".format(*rows[-1]))
     times = pd.DataFrame(rows, columns=["interactions", "training", "reading"])
     folder = Path(tempfile.gettempdir()) / "kt_core-speed"
     print(*plots.save(drawn(times), folder, "linear"), sep="\n")
 
 
 def drawn(times: pd.DataFrame) -> Figure:
-    """Seconds over interactions, with a line of equal cost per interaction for the eye."""
+    """Draw seconds over interactions, with lines of equal cost per interaction."""
     plots.use_style()
     fig, ax = plt.subplots(figsize=(plots.COLUMN, 2.8))
     n = times["interactions"]
@@ -359,7 +359,7 @@ def drawn(times: pd.DataFrame) -> Figure:
 
 
 def repeated(sequences: Sequences, n: int) -> Sequences:
-    """`n` interactions or a little more: the same learners again and again."""
+    """Repeat learners until there are about `n` interactions."""
     some = sequences.sample(max(10, min(len(sequences.learners), n // 50)))
     times = max(1, round(n / some.interactions))
     starts = np.tile(some.starts, times) + np.repeat(

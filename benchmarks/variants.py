@@ -1,10 +1,10 @@
-"""What was tried: one change at a time, judged on validation learners of ASSISTments 2015 alone.
+"""Variants of the model, one change at a time, judged on ASSISTments 2015 validation learners.
 
-python benchmarks/variants.py --jobs 2    # trains what benchmarks/variants.csv does not have
+python benchmarks/variants.py --jobs 2    # trains those missing in benchmarks/variants.csv
 python benchmarks/variants.py --print     # the table for docs/results.md
 
-Twelve epochs of preset `quick`, seed 0, so that the whole table is a matter of half an hour. Two
-held-out losses decide: of the next answer, and of answers hidden from the belief inside a history.
+Each trains twelve epochs of preset `quick` with seed 0; the table takes half an hour. Two held-out
+losses decide: that of the next answer, and that of answers hidden from the belief in a history.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Other knowledge tracers behind one interface (`kt_core.evaluation.tracer.Tracer`).
 
-`counts`: what a learner has done so far, and the skill base rate; `logistic`: PFA and Best-LR;
+`counts`: counts of earlier answers, and the skill base rate; `logistic`: PFA and Best-LR;
 `bkt`: Bayesian Knowledge Tracing; `neural`: DKT, SAKT and simpleKT, with their `networks`.
 """

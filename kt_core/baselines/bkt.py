@@ -1,11 +1,12 @@
 """Bayesian Knowledge Tracing: one two-state hidden Markov model per skill, fitted by EM.
 
-A learner knows skill k at the first opportunity with probability *prior*; knows it after an
-opportunity that was met without knowing it with probability *learn*; never forgets; and answers
-right with probability *guess* when not knowing, 1 - *slip* when knowing. Skills are independent.
+A learner knows a skill at the first opportunity with probability *prior*. A learner who does not
+know it yet learns it at an opportunity with probability *learn*, and never forgets it. An answer is
+right with probability *guess* if the skill is not known and 1 - *slip* if it is. Skills are
+independent.
 
-Everything is vectorised over learners, skills and random starts; loops run over opportunities and
-EM iterations only. C skills, R random starts, U strands (answers of one learner on one skill).
+The code loops over opportunities and EM iterations only. Dimensions: C skills, R random starts,
+U strands (the answers of one learner on one skill), M answers in all strands.
 
 References
 ----------
@@ -25,26 +26,25 @@ from kt_core.baselines.counts import check_fitted, earlier, sequence_of, step_of
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.tracer import Trace
 
-FLOOR = 1e-4  # parameters keep this far from 0 and 1, so that no division is by zero
-# Guess and slip stay at most one half. Without a bound the same answers are described as well by
-# parameters under which "knowing" makes a right answer less likely (compare Beck & Chang 2007):
-# with it, a right answer never speaks against knowing the skill.
+FLOOR = 1e-4  # parameters stay this far from 0 and 1, to avoid division by zero
+# Guess and slip are at most one half. Without this bound, parameters under which "knowing" makes a
+# right answer less likely can fit the answers equally well (compare Beck & Chang 2007).
 CEILING = np.array([1 - FLOOR, 1 - FLOOR, 0.5, 0.5])
 NAMES = ("prior", "learn", "guess", "slip")
 
 
 @dataclass(frozen=True)
 class Strands:
-    """Answers of every strand, opportunity by opportunity, strands with most opportunities first.
+    """Answers of all strands, ordered by opportunity, then by length of the strand (longest first).
 
-    The strands that reach opportunity t are then the first ones, and everything about
-    opportunity t is one slice of a flat array.
+    The strands that reach opportunity t are therefore the first ones, and the values of
+    opportunity t are one slice of a flat array.
 
     Attributes
     ----------
     skill, weight : [U], the strand's skill and how often the strand occurs in the data.
     bounds : [T + 1], where each opportunity begins in the flat arrays.
-    answer : [M], flat.
+    answer : [M], flat array of answers, 0 or 1.
     place : [N], positions of the rows of the data in the flat arrays (None once collapsed).
     """
 
@@ -56,7 +56,7 @@ class Strands:
 
     @classmethod
     def of(cls, sequences: Sequences, skills: int) -> Strands:
-        """One strand per sequence and skill practised in it."""
+        """Make one strand per sequence and skill practised in it."""
         pair = sequence_of(sequences) * skills + sequences.skill
         pairs, strand, length = np.unique(pair, return_inverse=True, return_counts=True)
         order = np.argsort(-length, kind="stable")
@@ -70,16 +70,15 @@ class Strands:
         return cls(pairs[order] % skills, np.ones(len(pairs)), bounds, answer, place)
 
     def __iter__(self):
-        """Slice of the flat arrays and number of strands, opportunity after opportunity."""
+        """Yield the slice of the flat arrays and the number of strands for each opportunity."""
         for low, high in zip(self.bounds[:-1], self.bounds[1:], strict=True):
             yield slice(low, high), high - low
 
     def collapsed(self) -> Strands:
-        """Strands with equal answers on the same skill, as one with a weight: the same
-        likelihood."""
+        """Merge strands with equal answers on a skill into one with a weight (equal likelihood)."""
         code = self.skill.copy()
         for here, n in self:
-            # Strands that end before keep their code; those that continue get a higher one.
+            # Strands that have ended keep their code; those that continue get a higher one.
             longer = code[:n] * 2 + self.answer[here]
             code[:n] = code.max() + 1 + np.unique(longer, return_inverse=True)[1]
         _, first, weight = np.unique(code, return_index=True, return_counts=True)
@@ -101,7 +100,7 @@ def filtered(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, ...]
     -------
     before, seen, after : [R, M], P(known) before the answer, after the answer but before the
         learning that follows, and after both.
-    likely : [R, M], probability of the answer that was given, from the answers before it.
+    likely : [R, M], probability of the given answer, predicted from the answers before it.
     """
     prior, learn, guess, slip = parameters[:, :, strands.skill]
     before, seen, after, likely = np.empty((4, *prior.shape[:1], len(strands.answer)))
@@ -117,9 +116,9 @@ def filtered(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, ...]
 
 
 def smoothed(strands: Strands, seen: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """P(known) at each answer from the whole strand, [R, M].
+    """P(known) at each answer, given the whole strand, [R, M].
 
-    Whoever knows the skill at one opportunity knows it at the next, so the backward step is
+    Because a known skill is never forgotten, the backward step is
     P(known now and next | all) = P(known next | all) * P(known now | past) / P(known next | past).
     """
     smooth, following = np.empty_like(seen), None
@@ -134,16 +133,16 @@ def smoothed(strands: Strands, seen: np.ndarray, after: np.ndarray) -> np.ndarra
 
 
 class BKT:
-    """The four-parameter model; `parameters` [4, C] exist after `fit`.
+    """The model with four parameters per skill; `fit` sets `parameters` [4, C].
 
     Mastery is the filtered P(known). As in Corbett & Anderson, mastery *after* an answer is the
-    posterior given that answer plus the chance of having learned from the opportunity:
+    posterior given that answer plus the probability of learning at the opportunity:
     posterior + (1 - posterior) learn. Even a wrong answer can therefore raise it.
 
     Parameters
     ----------
-    starts : random starting points; each skill keeps the one with the best training likelihood.
-    tolerance : a fit ends when an iteration adds less than this to every skill's log-likelihood.
+    starts : number of random starts; each skill keeps the one with the best training likelihood.
+    tolerance : EM stops when an iteration adds less than this to every skill's log-likelihood.
     """
 
     name = "BKT"
@@ -154,7 +153,7 @@ class BKT:
         self.history: np.ndarray | None = None  # [iterations, R, C], training log-likelihood
 
     def fit(self, splits: Splits, seed: int = 0) -> None:
-        """EM from several random starts on the training answers."""
+        """Fit by EM from several random starts on the training answers."""
         skills, rng = len(splits.vocabulary.skills), np.random.default_rng(seed)
         strands = Strands.of(splits.train, skills).collapsed()
         low, high = np.array([[0.05, 0.02, 0.05, 0.05], [0.95, 0.5, 0.45, 0.45]])[..., None, None]
@@ -173,14 +172,14 @@ class BKT:
         self.parameters[:, answers == 0] = pooled[:, None]
 
     def trace(self, sequences: Sequences) -> Trace:
-        """Filtered belief; all fields."""
+        """Trace with the filtered P(known) as mastery, for all skills."""
         fitted = self.parameters
         check_fitted(self.name, None if fitted is None else fitted.shape[1], sequences)
         strands = Strands.of(sequences, fitted.shape[1])
         before, _, after, _ = (x[0, strands.place] for x in filtered(strands, fitted[:, None]))
         _, learn, guess, slip = fitted[:, sequences.skill]
         predicted = before * (1 - slip) + (1 - before) * guess
-        # The difference of the two posteriors, simplified so that rounding cannot turn its sign.
+        # The difference of the two posteriors, simplified so that rounding cannot change its sign.
         apart = before * (1 - before) * (1 - slip - guess) / (predicted * (1 - predicted))
         return Trace(
             predicted=unless_first(sequences, predicted),
@@ -192,23 +191,23 @@ class BKT:
         )
 
     def _everywhere(self, sequences: Sequences, after: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Belief about every skill after the first `steps` [S] steps, [S, C]."""
+        """P(known) of every skill after the first `steps` [S] steps, [S, C]."""
         sequence = sequence_of(sequences)
         done = step_of(sequences) < steps[sequence]
         belief = np.tile(self.parameters[0], (len(sequences), 1))
-        # Rows are in order, so of several for one skill the last one is kept.
+        # Rows are in order, so the last one of each skill is kept.
         belief[sequence[done], sequences.skill[done]] = after[done]
         return belief
 
 
 def em_step(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One iteration of Baum-Welch.
+    """Run one iteration of Baum-Welch.
 
     Returns
     -------
-    parameters : [4, R, C], at which the expected log-likelihood is highest. It is concave in each
-        parameter, so that the closed form clipped to the bounds is the constrained maximum.
-    likelihood : [R, C], log-likelihood of each skill's answers at the parameters that came in.
+    parameters : [4, R, C], which maximise the expected log-likelihood. It is concave in each
+        parameter, so the closed form clipped to the bounds is the constrained maximum.
+    likelihood : [R, C], log-likelihood of each skill's answers at the given parameters.
     """
     _, seen, after, likely = filtered(strands, parameters)
     smooth = smoothed(strands, seen, after)

@@ -1,6 +1,6 @@
-"""Counts of what a learner has done so far, for the simple tracers; the skill base rate.
+"""Counts of a learner's earlier answers, for the simple tracers, and the skill base rate.
 
-N interactions, S sequences, C skills. Each sequence is its own history.
+Dimensions: N interactions, S sequences, C skills. Each sequence is a separate history.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from kt_core.metrics.nulls import base_rates
 
 @dataclass(frozen=True)
 class Counts:
-    """Right and wrong answers so far.
+    """Numbers of right and wrong answers so far.
 
     Attributes
     ----------
-    right, wrong : on the skill in question, [N] (the asked one) or [S, C] (every one).
+    right, wrong : on one skill, [N] (the asked skill) or [S, C] (each skill).
     all_right, all_wrong : on all skills together, [N] or [S, 1].
     """
 
@@ -31,7 +31,7 @@ class Counts:
     all_wrong: np.ndarray
 
     def plus(self, response: np.ndarray | int) -> Counts:
-        """The counts after one more answer, 1 or 0, on the skill in question."""
+        """Return the counts after one more answer, 1 or 0, on that skill."""
         return Counts(
             self.right + response,
             self.wrong + (1 - response),
@@ -41,23 +41,23 @@ class Counts:
 
 
 def sequence_of(sequences: Sequences) -> np.ndarray:
-    """The sequence of each interaction, [N]."""
+    """Index of the sequence of each interaction, [N]."""
     return np.repeat(np.arange(len(sequences)), sequences.lengths)
 
 
 def step_of(sequences: Sequences) -> np.ndarray:
-    """Steps of the sequence before each interaction, [N]; 0 is a first step."""
+    """Number of earlier steps in the same sequence, [N]; 0 at first steps."""
     return np.arange(sequences.interactions) - np.repeat(sequences.starts, sequences.lengths)
 
 
 def item_of(sequences: Sequences) -> np.ndarray:
-    """The item of each interaction, [N]; 0 (unknown) in data without items."""
+    """Item of each interaction, [N]; 0 (unknown) in data without items."""
     item = getattr(sequences, "item", None)
     return np.zeros(sequences.interactions, np.int64) if item is None else item
 
 
 def earlier(group: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Sum of `value` over the earlier rows of the same group (a number >= 0), [N]."""
+    """Sum of `value` over the earlier rows of the same `group` (an integer >= 0), [N]."""
     order = np.argsort(group, kind="stable")
     sums = np.cumsum(value[order]) - value[order]
     first = np.flatnonzero(np.diff(group[order], prepend=-1))
@@ -90,14 +90,14 @@ def counts_after(sequences: Sequences, steps: np.ndarray, skills: int) -> Counts
 
 
 def unless_first(sequences: Sequences, values: np.ndarray) -> np.ndarray:
-    """`values` [N] with NaN at first steps, which are not predicted."""
+    """Copy `values` [N] with NaN at first steps, which are not predicted."""
     out = np.array(values, float)
     out[sequences.starts] = np.nan
     return out
 
 
 def check_fitted(name: str, skills: int | None, sequences: Sequences) -> None:
-    """Refuse to trace before `fit`, or unknown skills.
+    """Check that the tracer is fitted and knows all skills of `sequences`.
 
     Raises
     ------
@@ -105,17 +105,16 @@ def check_fitted(name: str, skills: int | None, sequences: Sequences) -> None:
         Before `fit` (`skills` is None), and for a skill id that `fit` did not know.
     """
     if skills is None:
-        raise KTError(f"{name}: trace() before fit(); fit it on splits first")
+        raise KTError(f"{name}: trace() was called before fit(); fit it on splits first")
     if sequences.interactions and (highest := sequences.skill.max()) >= skills:
         raise KTError(
             f"{name}: skill id {highest}, but it was fitted with {skills} skills; "
-            "trace sequences of the vocabulary that it was fitted with"
+            "trace sequences that use the vocabulary it was fitted with"
         )
 
 
 class SkillBaseRate:
-    """Predicts the share of right answers of the skill in training, for every learner; no
-    mastery."""
+    """Predicts the skill's share of right answers in training for every learner; no mastery."""
 
     name = "skill base rate"
 
@@ -123,11 +122,11 @@ class SkillBaseRate:
         self.rates: np.ndarray | None = None  # [C]
 
     def fit(self, splits: Splits, seed: int = 0) -> None:
-        """Count the training answers; a skill without any gets the share over all skills."""
+        """Compute the training shares; a skill without answers gets the share over all skills."""
         train, skills = splits.train, len(splits.vocabulary.skills)
         self.rates = base_rates(train.skill, train.response, skills)
 
     def trace(self, sequences: Sequences) -> Trace:
-        """Predictions only."""
+        """Trace with predictions only."""
         check_fitted(self.name, None if self.rates is None else len(self.rates), sequences)
         return Trace(unless_first(sequences, self.rates[sequences.skill]))

@@ -1,12 +1,12 @@
 """Logistic regressions on counts of right and wrong answers so far: PFA and Best-LR.
 
-Both put the log-odds of a right answer at
+Both model the log-odds of a right answer as
 
     easiness_k + right_k phi(s_k) + wrong_k phi(f_k) [+ right phi(s) + wrong phi(f) + item_i]
 
-with s_k, f_k the learner's successes and failures on the asked skill k so far and s, f those on
-all skills. PFA has phi(x) = x and no bracket; Best-LR has phi(x) = log(1 + x) and the bracket.
-Mastery of a skill is the probability at the learner's counts, with an item effect of zero.
+where s_k and f_k are the learner's successes and failures so far on the asked skill k, and s and f
+those on all skills. PFA has phi(x) = x and no bracket; Best-LR has phi(x) = log(1 + x) and the
+bracket. Mastery of a skill is the predicted probability with an item effect of zero.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C, the inverse of the L2 pe
 
 @dataclass(frozen=True)
 class Weights:
-    """Fitted effects on the log-odds: [C] each, `totals` [2] (0 in PFA), `item` [items + 1]."""
+    """Fitted effects on the log-odds: [C] each; `totals` [2] (0 in PFA); `item` [items + 1]."""
 
     easiness: np.ndarray
     right: np.ndarray
@@ -46,10 +46,10 @@ class Weights:
 
 
 class CountRegression:
-    """What PFA and Best-LR share; `weights` and the chosen `strength` exist after `fit`."""
+    """Common part of PFA and Best-LR; `fit` sets `weights` and the chosen `strength`."""
 
     name: str
-    totals: bool  # whether counts over all skills and the item take part
+    totals: bool  # whether counts over all skills and the item are features
     phi: Callable[[np.ndarray], np.ndarray]
 
     def __init__(self, strengths: tuple[float, ...] = STRENGTHS) -> None:
@@ -58,13 +58,13 @@ class CountRegression:
         self.weights: Weights | None = None
 
     def fit(self, splits: Splits, seed: int = 0) -> None:
-        """Fit on training answers at each penalty; keep the best by log loss on validation."""
+        """Fit with each penalty on training answers; keep the fit with the best validation loss."""
         skills = len(splits.vocabulary.skills)
         items = int(item_of(splits.train).max()) if self.totals else 0
         train, valid = (self.features(p, skills, items) for p in (splits.train, splits.valid))
         scored = np.setdiff1d(np.arange(splits.valid.interactions), splits.valid.starts)
-        # Newton steps: raw counts have many scales, on which first-order solvers struggle.
-        # From strong penalty to weak, each fit starts where the previous one ended.
+        # Newton's method, because first-order solvers struggle with the scales of raw counts.
+        # Fits go from strong to weak penalty; each starts where the previous one ended.
         model = LogisticRegression(solver="newton-cg", tol=1e-6, max_iter=500, warm_start=True)
         losses, fits = [], []
         for strength in sorted(self.strengths):
@@ -76,10 +76,10 @@ class CountRegression:
         self.weights = self._named(slopes, intercept, skills)
 
     def features(self, sequences: Sequences, skills: int, items: int) -> sparse.csr_matrix:
-        """What is known before each answer, [N, 3 C (+ 2 + items)].
+        """Features known before each answer, [N, 3 C (+ 2 + items)].
 
-        Columns: the skill asked; phi of its successes, then of its failures, in the skill's own
-        column; then phi of all successes and failures, and the item asked (none for item 0).
+        Columns: one per skill for the asked skill, for phi of its successes, and for phi of its
+        failures; with `totals`, phi of all successes and failures, and one column per known item.
         """
         n, counts = sequences.interactions, counts_before(sequences, skills)
         row, ones = np.arange(n), np.ones(n)
@@ -94,7 +94,7 @@ class CountRegression:
         return sparse.hstack(columns, format="csr")
 
     def trace(self, sequences: Sequences) -> Trace:
-        """Belief from counts; all fields, in closed form."""
+        """Trace computed from counts in closed form, with mastery of all skills."""
         w = self.weights
         check_fitted(self.name, None if w is None else len(w.easiness), sequences)
         C, skill, right = len(w.easiness), sequences.skill, sequences.response
@@ -153,7 +153,7 @@ class PFA(CountRegression):
 class BestLR(CountRegression):
     """Best-LR: skill and item effects, log-scaled counts per skill and over all skills.
 
-    The learner's own ability parameter is left out, as the learners traced are new ones.
+    There is no ability parameter per learner, because the traced learners are new.
 
     References
     ----------

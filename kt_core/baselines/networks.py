@@ -1,16 +1,14 @@
 """The networks of the neural baselines: DKT's recurrence, SAKT's and simpleKT's attention.
 
-B sequences in a batch, T steps, C skills, D = width, Q questions put to a memory. Steps count from
-0. All three are used alike:
+Dimensions: B sequences in a batch, T steps (numbered from 0), C skills, D = width, Q questions
+about a memory. All three networks have the same methods:
 
-- ``forward(skills, responses, items)`` gives the logits of the next responses;
-- ``remember(skills, responses, items)`` stores the answers in a form of the network's own, the
-memory;
-- ``ask(memory, skills, items, seen)`` gives the logit of P(right) if these skills were asked after
-the
-  first ``seen`` steps;
-- ``flipped(skills, responses, items)`` is the same memory, but with the other answer at the last of
-the
+- ``forward(skills, responses, items)`` returns the logits of the next responses.
+- ``remember(skills, responses, items)`` encodes the answers as a memory, whose form depends on the
+  network.
+- ``ask(memory, skills, items, seen)`` returns the logit of P(right) if these skills were asked
+  after the first ``seen`` steps.
+- ``flipped(skills, responses, items)`` returns a memory with the other answer at the last of the
   ``seen`` steps.
 """
 
@@ -42,13 +40,13 @@ class Shape:
 
 
 class Network(nn.Module):
-    """Asks its memory one step ahead; each network has its own kind of memory.
+    """Base class: predicts each next response by asking the memory of the steps before it.
 
     Parameters
     ----------
-    shape : size.
-    n_skills, n_items : C, and the number of known items; item 0 is an unknown one.
-    steps : number of positions, in a network with positions.
+    shape : size of the network.
+    n_skills, n_items : C, and the number of known items; item 0 means an unknown item.
+    steps : number of learned positions, in networks that have them.
     """
 
     def forward(
@@ -74,14 +72,14 @@ class DKTNetwork(Network):
     def remember(
         self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T+1 D"]:
-        """The hidden state before the first step and after each."""
+        """Hidden states before the first step and after each step."""
         states, _ = self.lstm(self.embed(skills + self.n_skills * responses))
         return self.dropout(F.pad(states, (0, 0, 1, 0)))
 
     def flipped(
         self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T+1 D"]:
-        """The hidden state after each step with the other answer: one step from the true state."""
+        """Hidden states where only the last step's answer is the other one."""
         other = self.embed(skills + self.n_skills * (1 - responses)).flatten(0, 1).unsqueeze(1)
         hidden, cells = self.stepwise(skills, responses)
         before = [x[:, :-1].flatten(0, 1).unsqueeze(0).contiguous() for x in (hidden, cells)]
@@ -91,8 +89,8 @@ class DKTNetwork(Network):
     def stepwise(
         self, skills: Steps, responses: Steps
     ) -> tuple[Float[Tensor, "B T+1 D"], Float[Tensor, "B T+1 D"]]:
-        """Hidden and cell states before the first step and after each. `nn.LSTM` returns only the
-        last cell state, so it is run step by step."""
+        """Hidden and cell states before the first step and after each step. The LSTM is run step by
+        step, because `nn.LSTM` returns only the last cell state."""
         x = self.embed(skills + self.n_skills * responses)
         state = tuple(x.new_zeros(1, len(x), self.lstm.hidden_size) for _ in range(2))
         states = [state]
@@ -112,21 +110,21 @@ class DKTNetwork(Network):
 
 @dataclass(frozen=True)
 class Past:
-    """Past interactions to attend to: keys and values of each block, [B, S, D]. The S places are
-    the T steps or, where `flipped`, these and then the same steps with the other answers."""
+    """Keys and values of past interactions for each block, [B, S, D]. The S places are the T steps;
+    if `flipped`, they are followed by the same steps with the other answers."""
 
     layers: list[tuple[Tensor, Tensor]]
     flipped: bool = False
 
-    def beside(self, other: Past) -> Past:
-        """The places of both, one after the other."""
+    def joined(self, other: Past) -> Past:
+        """Append the places of `other`, the same steps with the other answers."""
         pairs = [
             zip(*layers, strict=True) for layers in zip(self.layers, other.layers, strict=True)
         ]
         return Past([tuple(torch.cat(p, dim=1) for p in pair) for pair in pairs], flipped=True)
 
     def visible(self, seen: Seen) -> Bool[Tensor, "#B #Q S"]:
-        """The places that each question sees."""
+        """Mask of the places that each question may attend to."""
         seen, places = seen.unsqueeze(-1), self.layers[0][0].shape[1]
         if not self.flipped:
             return torch.arange(places, device=seen.device) < seen
@@ -135,8 +133,8 @@ class Past:
 
 
 class Block(nn.Module):
-    """Multi-head attention from questions to the past, then feed-forward; after each of them
-    dropout, residual and norm."""
+    """Multi-head attention from questions to the past, then a feed-forward layer, each followed by
+    dropout, residual connection and layer norm."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -156,7 +154,7 @@ class Block(nn.Module):
         values: Float[Tensor, "B S D"],
         visible: Bool[Tensor, "#B #Q S"],
     ) -> Float[Tensor, "B Q D"]:
-        nothing = ~visible.any(-1, keepdim=True)  # softmax over no place is not a number
+        nothing = ~visible.any(-1, keepdim=True)  # softmax over no place is NaN
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(question)),
             self._split(self.key(keys)),
@@ -172,11 +170,11 @@ class Block(nn.Module):
 
 
 class AttentionNetwork(Network):
-    """Blocks of attention whose keys and values do not look ahead. In a memory with other answers
-    each of them is one more place, which only the questions put right after its step see.
+    """Attention blocks whose keys and values do not look ahead. In a flipped memory, each flipped
+    answer is an additional place, visible only to questions asked right after its step.
 
-    Positions are learned; steps from `steps` on share the last one, as a position that training
-    never met would be noise.
+    Positions are learned. Steps from `steps` on share the last position, because the embedding of a
+    position that did not occur in training would be noise.
     """
 
     def __init__(self, shape: Shape, n_skills: int, steps: int):
@@ -188,13 +186,13 @@ class AttentionNetwork(Network):
         self.dropout = SequenceDropout(shape.dropout)
 
     def position(self, step: Int[Tensor, "*S"]) -> Float[Tensor, "*S D"]:
-        """Embedding of the place of a step."""
+        """Embedding of the position of each step."""
         return self.positions(step.clamp(max=self.positions.num_embeddings - 1))
 
     def attend(
         self, question: Float[Tensor, "#B Q D"], past: Past, seen: Seen
     ) -> Float[Tensor, "B Q D"]:
-        """Questions after all blocks."""
+        """State of each question after all blocks."""
         state, visible = question.expand(len(past.layers[0][0]), -1, -1), past.visible(seen)
         for block, (keys, values) in zip(self.blocks, past.layers, strict=True):
             state = block(state, keys, values, visible)
@@ -202,7 +200,7 @@ class AttentionNetwork(Network):
 
 
 class SAKTNetwork(AttentionNetwork):
-    """Questions are skills, keys and values are interactions at their positions; one block."""
+    """One block. Questions are skills; keys and values are interactions with their positions."""
 
     def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
         super().__init__(replace(shape, blocks=1), n_skills, steps)
@@ -216,7 +214,7 @@ class SAKTNetwork(AttentionNetwork):
         return Past([(x, x)])
 
     def flipped(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
-        return self.remember(skills, responses).beside(self.remember(skills, 1 - responses))
+        return self.remember(skills, responses).joined(self.remember(skills, 1 - responses))
 
     def ask(self, memory: Past, skills: Asked, items: Asked | None, seen: Seen) -> Logits:
         question = self.dropout(self.embed_skill(skills))
@@ -224,11 +222,11 @@ class SAKTNetwork(AttentionNetwork):
 
 
 class SimpleKTNetwork(AttentionNetwork):
-    """Questions and keys are x = z_k + m_i * v_k, skill k varied by item i, values y = z_k + r; all
-    at their positions. Predictions come from the state and the question, [h, x].
+    """Questions and keys are x = z_k + m_i * v_k (skill k varied by item i), values y = z_k + r,
+    all with positions added. Predictions are computed from the state and the question, [h, x].
 
-    The variation m_i is zero for unknown items, and zero at first for the others. From the second
-    block on, keys are the states of the earlier questions: each knows the answers before its own.
+    The variation m_i is zero for unknown items and initially zero for the others. From the second
+    block on, keys are the states of the earlier questions, which contain the answers before them.
     """
 
     def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
@@ -261,12 +259,12 @@ class SimpleKTNetwork(AttentionNetwork):
 
     def flipped(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
         true, other = self.remember(skills, responses, items), self.values(skills, 1 - responses)
-        return true.beside(Past([(keys, other) for keys, _ in true.layers]))
+        return true.joined(Past([(keys, other) for keys, _ in true.layers]))
 
     def forward(
         self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T-1"]:
-        """As in `Network`; the questions of the steps are already part of the memory."""
+        """As in `Network`; the questions of the steps are computed together with the memory."""
         past, state = self._run(skills, responses, items)
         return self._read(state, past.layers[0][0])[:, 1:]
 

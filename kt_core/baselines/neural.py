@@ -1,7 +1,7 @@
-"""DKT, SAKT and simpleKT as tracers: fitted like our model, their mastery read by asking.
+"""DKT, SAKT and simpleKT as tracers, trained like our model.
 
-Mastery of a skill at a state is the probability of a right answer, were the skill asked next with
-an item that is not known. Each sequence is its own history. N interactions, S sequences, C skills.
+Mastery of a skill is the predicted probability of a right answer if the skill were asked next with
+an unknown item. Each sequence is a separate history. N interactions, S sequences, C skills.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from kt_core.evaluation.tracer import Trace
 from kt_core.training.checkpoints import Checkpoints
 from kt_core.training.fit import NextStep, fit
 
-TRAINING = TrainConfig(patience=5, progress=False)  # otherwise as our own model is trained
+TRAINING = TrainConfig(patience=5, progress=False)  # all else as for our own model
 FIELDS = ("predicted", "mastery_pre", "mastery_post", "flip")
 
 
 class NeuralTracer:
-    """What the three tracers share.
+    """Common part of the three tracers.
 
     Parameters
     ----------
     shape : size of the network and dropout.
-    training : optimisation and stopping; its `seed` gives way to the one of `fit`.
+    training : optimisation and stopping; its `seed` is replaced by the one given to `fit`.
     verbose : whether each epoch prints a line.
 
     Attributes
     ----------
     network : the fitted network; None before `fit`.
-    history : a row per epoch: `epoch` (from 0), `seconds`, `loss/total`, `valid/auc`, `valid/loss`.
+    history : one row per epoch: `epoch` from 0, `seconds`, `loss/total`, `valid/auc`, `valid/loss`.
     fit_seconds : wall time of `fit`.
     """
 
@@ -62,17 +62,17 @@ class NeuralTracer:
         self.fit_seconds = 0.0
 
     def fit(self, splits: Splits, seed: int = 0) -> None:
-        """Keep the averaged weights of the epoch with the best AUC on `splits.valid`.
+        """Train, and keep the averaged weights of the epoch with the best AUC on `splits.valid`.
 
         Raises
         ------
         KTError
-            When no accelerator of the wanted kind is there.
+            If the requested accelerator is not available.
         """
         started = time.perf_counter()
         L.seed_everything(seed, workers=True, verbose=False)
         v, longest = splits.vocabulary, int(splits.train.lengths.max())
-        # The last step of the longest training sequence is predicted, and never attended to.
+        # The last step of the longest training sequence is predicted but never attended to.
         network = self.kind(self.shape, len(v.skills), len(v.items), max(longest - 1, 1))
         settings = dataclasses.replace(self.training, seed=seed)
         epochs = _Epochs(self.name, self.verbose)
@@ -86,13 +86,13 @@ class NeuralTracer:
 
     @torch.no_grad()
     def trace(self, sequences: Sequences) -> Trace:
-        """Predictions, mastery before and after each answer, flips, and all skills halfway and at
-        the end; weights and random state are not touched.
+        """Trace with predictions, mastery before and after each answer, flips, and mastery of all
+        skills halfway and at the end. Weights and random state do not change.
 
         Raises
         ------
         KTError
-            Before `fit`, for a skill that `fit` did not know, or when a prediction is not finite.
+            Before `fit`, for a skill that `fit` did not know, or if a prediction is not finite.
         """
         check_fitted(self.name, self.skills, sequences)
         self.network.eval()
@@ -157,7 +157,7 @@ class SimpleKT(NeuralTracer):
 
 
 class _Epochs(L.Callback):
-    """One row per epoch, also printed if requested."""
+    """Records one row per epoch and prints it if `verbose`."""
 
     def __init__(self, name: str, verbose: bool):
         self.name, self.verbose = name, verbose
@@ -182,7 +182,7 @@ class _Epochs(L.Callback):
 
 
 def _batches(sequences: Sequences, C: int) -> Iterator[Batch]:
-    """Batches of sequences of similar length; each asks about its steps and about C skills."""
+    """Batches of similar length, sized for questions about each step and about C skills."""
     data, order = SequenceDataset(sequences), np.argsort(sequences.lengths, kind="stable")
     places = np.maximum(sequences.lengths[order], C)
     for chosen in LengthBuckets(places, READING, shuffle=False):
@@ -190,7 +190,7 @@ def _batches(sequences: Sequences, C: int) -> Iterator[Batch]:
 
 
 def _ask(network: Network, batch: Batch, C: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Fields of a trace per step, [B, T], and the states of all skills, [B, C]."""
+    """Trace fields per step, [B, T], and mastery of all skills halfway and at the end, [B, C]."""
     q, r, items = batch.skills, batch.responses, batch.items
     memory, unknown = network.remember(q, r, items), torch.zeros_like(items)
 

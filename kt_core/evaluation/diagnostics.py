@@ -114,12 +114,9 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
 
 
 def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
-    """Which share of the variance of the predicted logit the column `grown` accounts for."""
-    gains_before, level = (
-        rows["gains_before"].to_numpy(float),
-        logit(rows["predicted"].to_numpy(float)),
-    )
-    level = np.clip(level, -30, 30)
+    """Which share of the variance of the predicted logit `gains_before` accounts for."""
+    gains_before = rows["gains_before"].to_numpy(float)
+    level = np.clip(logit(rows["predicted"].to_numpy(float)), -30, 30)
     if len(rows):
         level = level - level.mean()  # so that sums of squares stay accurate
     learner, n = rows["learner"].to_numpy(), bootstrap.n

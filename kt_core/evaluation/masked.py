@@ -43,9 +43,9 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
 
     Returns
     -------
-    One row per interaction: `learner`, `skill`, `correct`, `believed` (logit as believed at the
-    end), and the part of it due to gains before the step: `grown` as it is, `flat` (its mean over
-    the learner's steps on the skill) and `shuffled` (gains in random order of the steps).
+    One row per interaction: `learner`, `skill`, `step`, `correct`, `believed` (logit as believed at
+    the end), and the part of it due to gains before the step: `gains_before` as it is, `flat` (its
+    mean over the learner's steps on the skill) and `shuffled` (gains in random order of the steps).
 
     Raises
     ------

@@ -27,8 +27,8 @@ class Trace:
     mastery_last : [N], mastery of the asked skill after the step as believed at the learner's last
         step; None where belief is not revised (it is `mastery_post` then).
     gain : [N], the gain credited at the step on its skill.
-    grown : [N], gains on the asked skill before the step, on the scale of the logit, less what the
-        belief about the start leaves out for them: all that gains do to the prediction.
+    gains_before : [N], gains on the asked skill before the step, on the scale of the logit, less
+        what the belief about the start leaves out for them: all that gains do to the prediction.
     difficulty : [N], of the item on the logit scale; predictions are then
         sigmoid(logit(mastery_pre) - difficulty).
     revision : [N], by how many logits the answer moved the belief about the start of its skill.

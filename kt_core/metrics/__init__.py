@@ -1,5 +1,4 @@
-"""Measures as pure functions: arrays in, numbers with intervals out (docs/method.md, "The
-measures")."""
+"""Pure functions that compute the measures of docs/method.md, "The measures", with intervals."""
 
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, Estimate

@@ -1,8 +1,8 @@
-"""Degree of agreement: do learners with higher mastery answer right more often?
+"""Degree of agreement: do learners with higher mastery answer correctly more often?
 
-Pairs are formed among learners at the same opportunity number of the same skill (and item, where
-asked for), so that neither easier skills nor more practice can make them agree. It is the area
-under the ROC curve within such groups, pooled over pairs (Fouss et al. 2007; Liu et al. 2018).
+Pairs are formed among learners at the same opportunity of the same skill (and of the same item, if
+requested), so neither easier skills nor more practice can produce agreement. The measure is the
+area under the ROC curve within such groups, pooled over pairs (Fouss et al. 2007; Liu et al. 2018).
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ def degree_of_agreement(
     group: np.ndarray,
     bootstrap: Bootstrap,
 ) -> tuple[np.ndarray, int]:
-    """Share of pairs, one right and one wrong answer in a group, that mastery orders correctly.
+    """Share of pairs (a right and a wrong answer in one group) that mastery orders correctly.
 
     Parameters
     ----------
-    mastery : [N], before the answer. Pairs with equal mastery count one half.
+    mastery : [N], mastery before the answer. Pairs with equal mastery count one half.
     correct : [N], 0 or 1.
-    group : [N], numbers; only rows of the same group are paired. For the degree of agreement each
-        learner is at most once in a group. With all rows in one group, the share is the AUC.
+    group : [N], integers; only rows of the same group are paired. For the degree of agreement, a
+        learner occurs at most once per group. With all rows in one group, the share is the AUC.
 
     Returns
     -------
-    The share on each row of the bootstrap's weights, [R+1], NaN without pairs; number of pairs.
+    values : [R+1], the share for each row of the bootstrap's weights; NaN without pairs.
+    pairs : number of pairs in the data.
     """
     order = np.lexsort((mastery, group))
     mastery, group = np.asarray(mastery, float)[order], np.asarray(group)[order]
     right, learner = np.asarray(correct)[order] == 1, np.asarray(learner)[order]
     new_group = np.diff(group, prepend=group[:1] - 1) != 0
     new_level = new_group | (np.diff(mastery, prepend=np.nan) != 0)  # equal group and mastery
-    # For each answer of the rarer kind: the number of answers of the other kind before its level,
-    # up to the level's end, and before and up to the end of its group. A resample is then a few
+    # For each answer of the rarer kind, count the answers of the other kind before and up to the
+    # end of its level, and before and up to the end of its group. A resample then needs a few
     # look-ups in one cumulative sum. Integers are summed three times faster than floats.
     rare = right if 2 * right.sum() <= len(right) else ~right
     before = np.append(0, np.cumsum(~rare))
@@ -60,7 +61,7 @@ def degree_of_agreement(
 
 
 def spans(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of the run of each row, from marks at the first rows of the runs."""
+    """Begin and end of the run that each row belongs to; `begins` marks the first row of a run."""
     start = np.flatnonzero(begins)
     end = np.append(start[1:], len(begins))
     run = np.cumsum(begins) - 1

@@ -1,7 +1,7 @@
-"""Pearson correlations of a score with an outcome: pooled, within skill, and per learner.
+"""Correlations of a score with an outcome: pooled, within skill, per learner, and of ranks.
 
-All are functions of sums over (learner, skill) cells, so that resampling learners costs one matrix
-product per sum.
+The Pearson correlations are functions of sums over (learner, skill) cells, so resampling learners
+costs one matrix product per sum.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ VARIANTS = {
 
 
 class Association:
-    """Correlation of `x` with `y` over rows that belong to learners and skills.
+    """Pearson correlation of `x` with `y` over rows that belong to learners and skills.
 
     Parameters
     ----------
-    x, y : [N]; rows where either is not finite are left out. With fewer than three others, nothing
-        is defined.
-    learner, skill : [N], numbers from 0.
-    bootstrap : over all learners, also those without a row.
+    x, y : [N]; rows where either is not finite are left out. With fewer than three remaining rows,
+        all correlations are NaN.
+    learner, skill : [N], indices from 0.
+    bootstrap : resamples of all learners, including those without a row.
     """
 
     def __init__(
@@ -52,19 +52,18 @@ class Association:
         self.cells = [sparse.coo_array((t, (learner, skill)), shape=shape).tocsr() for t in terms]
 
     def pooled(self) -> np.ndarray:
-        """r over all rows, for each row of the bootstrap's weights, [R+1]."""
+        """r over all rows for each row of the bootstrap's weights, [R+1]."""
         return _pearson(*(self.bootstrap.weights @ c.sum(axis=1) for c in self.cells))
 
     def within_skill(self) -> np.ndarray:
-        """r after subtracting each skill's means, [R+1]: differences between skills do not
-        count."""
+        """r after subtracting each skill's means, [R+1]; removes differences between skills."""
         sums = self._by_skill()
         cov, var_x, var_y = (part.sum(axis=1) for part in _moments(*sums))
         squares = sums[3].sum(axis=1), sums[4].sum(axis=1)
         return _ratio(cov, var_x, var_y, *squares)
 
     def skill_average(self) -> np.ndarray:
-        """Mean over skills of the r of each skill, [R+1], where it is defined."""
+        """Mean of r over the skills for which it is defined, [R+1]."""
         r = _pearson(*self._by_skill())
         defined = np.isfinite(r)
         count = defined.sum(axis=1)
@@ -72,7 +71,7 @@ class Association:
             return np.where(defined, r, 0).sum(axis=1) / np.where(count, count, np.nan)
 
     def learner_average(self) -> np.ndarray:
-        """Mean over learners of the r of each learner, [R+1]."""
+        """Mean of r over the learners for whom it is defined, [R+1]."""
         r = _pearson(*(np.asarray(c.sum(axis=1)) for c in self.cells))
         defined = np.isfinite(r)
         weights = self.bootstrap.weights
@@ -81,7 +80,7 @@ class Association:
             return (weights @ np.where(defined, r, 0)) / np.where(total, total, np.nan)
 
     def estimate(self, variant: str) -> Estimate:
-        """One of the four above, by name, with its interval."""
+        """Estimate one of the four variants above, given by method name, with its interval."""
         values = getattr(self, variant)()
         return self.bootstrap.estimate(values, self.entries, self.learners)
 
@@ -92,14 +91,13 @@ class Association:
 def rank_correlation(
     x: np.ndarray, y: np.ndarray, learner: np.ndarray, bootstrap: Bootstrap
 ) -> np.ndarray:
-    """Spearman's correlation over rows that belong to learners, [R+1]; each resample is ranked
-    anew.
+    """Spearman's correlation of `x` with `y`, [R+1]; ranks are recomputed for each resample.
 
     Parameters
     ----------
-    x, y : [N]; rows where either is not finite are left out. With fewer than three others, it is
-        not defined.
-    learner : [N], numbers from 0.
+    x, y : [N]; rows where either is not finite are left out. With fewer than three remaining rows,
+        the result is NaN.
+    learner : [N], indices from 0.
     """
     keep = _known(x, y)
     x, y, learner = x[keep], y[keep], learner[keep]
@@ -114,7 +112,7 @@ def rank_correlation(
 
 
 class _Ranks:
-    """Twice the ranks of weighted values, ties in their middle, minus the mean: integers."""
+    """Twice the centred ranks of weighted values, as integers; ties share their middle rank."""
 
     def __init__(self, values: np.ndarray):
         self.order = np.argsort(values)
@@ -128,13 +126,13 @@ class _Ranks:
 
 
 def _known(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The rows where both are finite, if there are at least three of them."""
+    """Mask of the rows where both are finite; all False if there are fewer than three."""
     keep = np.isfinite(x) & np.isfinite(y)
     return keep & (keep.sum() > 2)  # the r of two rows is always 1 or -1
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Values minus their mean, so that sums of squares stay accurate, with 0 for rounding."""
+    """Values minus their mean, for accurate sums of squares; rounding errors are set to 0."""
     if len(values) == 0:
         return values
     apart = values - values.mean()

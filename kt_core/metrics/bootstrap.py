@@ -1,8 +1,8 @@
-"""Intervals from resampling learners, never rows (docs/method.md, "The measures").
+"""Intervals from resampling learners instead of rows (docs/method.md, "The measures").
 
 Rows of one learner are correlated, so a learner is drawn with all rows or not at all. A resample is
-a vector of learner counts. Every measure is a function of weighted sums over learners, so all
-resamples are one matrix product, and two measures on the same `Bootstrap` are paired.
+a vector of learner counts. Every measure is a function of weighted sums over learners, so one
+matrix product computes all resamples. Two measures on the same `Bootstrap` are paired.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit
 
-TINY = 1e-12  # below this share of the whole, a variance or a difference is only rounding
-UNBOUNDED = (-np.inf, np.inf)  # a measure that may have any value
+TINY = 1e-12  # a variance or difference below this share of the whole counts as rounding error
+UNBOUNDED = (-np.inf, np.inf)  # the measure may have any value
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A measured value with its 95 % interval over learners (`Bootstrap.estimate`).
 
-    `value` is NaN where the measure is not defined (one class, no variance, no learner qualifies).
-    The interval is NaN too if fewer than 95 % of the resamples define it, or with one learner.
-    `draws`, [R+1], are the measure on every row of the weights; those of two models on the same
-    learners are paired.
+    `value` is NaN where the measure is not defined (one class, no variance, no qualifying learner).
+    The interval is also NaN if the measure is defined in fewer than 95 % of the resamples, or with
+    one learner. `draws`, [R+1], holds the measure for every row of the weights; the draws of two
+    models on the same learners are paired.
     """
 
     value: float
@@ -37,12 +37,12 @@ class Estimate:
 
 
 def levels(learners: int) -> tuple[float, float]:
-    """The percentiles of the resamples between which the 95 % interval lies.
+    """Quantiles of the resamples between which the 95 % interval lies.
 
-    0.025 and 0.975 for many learners, or if their number is not known (0). Resamples of few
-    learners are too similar, so the interval is widened as much as a t interval with the usual
-    standard error is wider than a normal one with the bootstrap's (Hesterberg 2015, section 5.3):
-    to 0.016 and 0.984 with 20.
+    They are 0.025 and 0.975 for many learners, or if their number is not known (0). Resamples of
+    few learners vary too little, so the interval is widened by the ratio of a t interval with the
+    usual standard error to a normal interval with the bootstrap's (Hesterberg 2015, section 5.3).
+    With 20 learners the quantiles are 0.016 and 0.984.
     """
     n = learners
     low = ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)) if n > 1 else 0.025
@@ -50,8 +50,8 @@ def levels(learners: int) -> tuple[float, float]:
 
 
 def _studentised(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Ends of the 95 % bootstrap-t interval, or the value twice if more than 5 % of the resamples
-    have no standard error."""
+    """Ends of the 95 % bootstrap-t interval; both are the value itself if more than 5 % of the
+    resamples have no standard error."""
     known = errors[1:] > 0
     if known.mean() < 0.95:
         return values[0], values[0]
@@ -64,7 +64,7 @@ class Bootstrap:
 
     Attributes
     ----------
-    weights : [R+1, n], how often each learner was drawn; row 0 is the data itself.
+    weights : [R+1, n], how often each learner was drawn; row 0 is the data itself (all 1).
     """
 
     def __init__(self, n: int, resamples: int = 1000, seed: int = 0):
@@ -81,12 +81,12 @@ class Bootstrap:
         errors: np.ndarray | None = None,
         bounds: tuple[float, float] = UNBOUNDED,
     ) -> Estimate:
-        """An `Estimate` from a measure's values on all rows of `weights`, [R+1].
+        """Make an `Estimate` from a measure's values for all rows of `weights`, [R+1].
 
-        The interval lies between percentiles (`levels`). If the measure's standard error on each
-        row is given, `errors` [R+1], it extends to the ends of the bootstrap-t interval (Efron and
-        Tibshirani 1993, section 12.5) within `bounds`, because percentiles of a skewed measure of
-        few learners do not reach far enough on the long side.
+        The interval lies between percentiles (`levels`). If the measure's standard error for each
+        row is given, `errors` [R+1], the interval is extended to include the bootstrap-t interval
+        (Efron and Tibshirani 1993, section 12.5), clipped to `bounds`. For skewed measures of few
+        learners, percentiles alone do not reach far enough on the long side.
         """
         value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
         few = self.n == 1 or learners == 1  # resampling one learner always draws the same one
@@ -100,12 +100,12 @@ class Bootstrap:
         return Estimate(value, float(low), float(high), entries, learners, values)
 
     def errors(self, gradient: np.ndarray, parts: np.ndarray) -> np.ndarray:
-        """Standard errors, [R+1], of a measure that is a function of J sums over learners and does
-        not change with the scale of the weights, by the infinitesimal jackknife.
+        """Standard errors, [R+1], by the infinitesimal jackknife. The measure must be a function of
+        J sums over learners that does not change with the scale of the weights.
 
         Parameters
         ----------
-        gradient : [R+1, J], of the measure with respect to its sums, on each row of the weights.
+        gradient : [R+1, J], gradient of the measure in its sums, for each row of the weights.
         parts : [J, n], the contribution of each learner to the sums.
         """
         size, errors = np.abs(parts), np.empty(len(gradient))
@@ -121,7 +121,7 @@ class Bootstrap:
         denominator: np.ndarray,
         bounds: tuple[float, float] = UNBOUNDED,
     ) -> Estimate:
-        """Sum over learners of `numerator` divided by that of `denominator`, each [n]."""
+        """Estimate the sum over learners of `numerator`, [n], divided by that of `denominator`."""
         a, b = np.asarray(numerator, float), np.asarray(denominator, float)
         total = self.weights @ b
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -132,18 +132,18 @@ class Bootstrap:
         return self.estimate(values, *size, errors, bounds)
 
     def mean(self, per_learner: np.ndarray, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
-        """Mean over the learners for whom the value, [n], is defined."""
+        """Estimate the mean of `per_learner`, [n], over the learners for whom it is finite."""
         defined = np.isfinite(per_learner)
         return self.ratio(np.where(defined, per_learner, 0.0), defined.astype(float), bounds)
 
     def row_mean(
         self, values: np.ndarray, learner: np.ndarray, bounds: tuple[float, float] = UNBOUNDED
     ) -> Estimate:
-        """Mean of `values` over rows that belong to learners, numbers from 0; each [N]."""
+        """Estimate the mean of `values`, [N], over rows; `learner`, [N], holds indices from 0."""
         rows = np.bincount(learner, minlength=self.n)
         return self.ratio(np.bincount(learner, values, self.n), rows, bounds)
 
 
 def tidy(estimates: dict[str, Estimate], label: str) -> pd.DataFrame:
-    """One row per estimate; the column `label` holds the names."""
+    """Table with one row per estimate; the column called `label` holds the names."""
     return pd.DataFrame([{label: k, **dataclasses.asdict(e)} for k, e in estimates.items()])

@@ -1,7 +1,7 @@
 """Counts of broken constraints and signs of collapse, on tensors, with no tolerance.
 
-Each function returns one number per sequence, [B], so that they can be summed over batches and
-resampled over learners. A value that is not finite is a violation. B learners, T steps, C skills.
+Counts are per sequence, [B], so that they can be summed over batches and resampled over learners.
+A value that is not finite is a violation. Dimensions: B learners, T steps, C skills.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def violations(
     valid: Valid,
     start: Start | None = None,
 ) -> Counts:
-    """Broken constraints and the number of places where they could break.
+    """Count broken constraints and the places where they could break.
 
     Parameters
     ----------
-    start : mastery at the end of each learner's previous chunk; the step from there is then
-        counted too.
+    start : mastery at the end of each learner's previous chunk. If given, the step from there to
+        the first one is counted too.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def violations(
 
 
 def saturation(mastery: Skills, gains: Skills, valid: Valid) -> Counts:
-    """Entries at the bounds (within 0.001 of 0 or 1, or beyond) and gains of exactly zero."""
+    """Count entries at the bounds (within 0.001 of 0 or 1, or beyond) and gains of exactly zero."""
     steps, C = valid.unsqueeze(-1), mastery.shape[-1]
     at_bounds = ((mastery <= 1e-3) | (mastery >= 1 - 1e-3)) & steps
     return {
@@ -71,6 +71,6 @@ def saturation(mastery: Skills, gains: Skills, valid: Valid) -> Counts:
 
 
 def shares(counts: Counts) -> dict[str, float]:
-    """Each count divided by its ``_n``, summed over the batch; NaN where nothing was counted."""
+    """Divide each count by its ``_n``, both summed over the batch; NaN where ``_n`` is 0."""
     names = [name for name in counts if f"{name}_n" in counts]
     return {n: float(counts[n].sum() / counts[f"{n}_n"].sum().double()) for n in names}

@@ -1,7 +1,7 @@
 """Nulls: predictors that need no model (docs/method.md, "The measures").
 
-A correlation is worth as much as it exceeds the best of these. They see exactly the answers that
-the measured value may see: those before the step (*pre*), or the step's own too (*post*).
+Compare each correlation with the best of these. They see exactly the answers that the measured
+value may see: those before the step (*pre*), or also the step's own answer (*post*).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import pandas as pd
 
 from kt_core.data.sequences import tally
 
-DECAY = 0.8  # what one success leaves of the distance to full mastery, in the counter
+DECAY = 0.8  # in the counter, each success multiplies the distance to full mastery by this
 
 
 def counter(base: np.ndarray, successes: np.ndarray) -> np.ndarray:
-    """The parameter-free counter p_k + (1 - p_k)(1 - 0.8^successes)."""
+    """Compute the parameter-free counter p_k + (1 - p_k)(1 - 0.8^successes)."""
     return base + (1 - base) * (1 - DECAY**successes)
 
 
 def running_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Opportunities and successes on the asked skill *before* each step.
+    """Count opportunities and successes on the asked skill *before* each step.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def running_counts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def step_nulls(frame: pd.DataFrame, base: np.ndarray, post: bool) -> dict[str, np.ndarray]:
-    """The nulls for every row of `frame`, each [N].
+    """Compute the nulls for every row of `frame`, each [N].
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ def step_nulls(frame: pd.DataFrame, base: np.ndarray, post: bool) -> dict[str, n
 
 
 def gain_nulls(frame: pd.DataFrame, base: np.ndarray) -> dict[str, np.ndarray]:
-    """Nulls for the gain at a step: `step_nulls` after the answer, and the counter's own gain."""
+    """Nulls for the gain at a step: `step_nulls` after the answer, with the counter's gain."""
     nulls = step_nulls(frame, base, post=True)
     before = counter(base[frame["skill"].to_numpy()], frame["successes"].to_numpy())
     return nulls | {"success counter": nulls["success counter"] - before}
 
 
 def base_rates(skill: np.ndarray, correct: np.ndarray, skills: int) -> np.ndarray:
-    """Share of right answers per skill, [C]; the overall share where a skill never occurs."""
+    """Share of right answers per skill, [C]; the overall share for skills that never occur."""
     n, right = tally(skill, correct, skills)
     overall = right.sum() / n.sum() if len(correct) else 0.5
     return np.where(n > 0, right / np.maximum(n, 1), overall)

@@ -13,13 +13,13 @@ EPS = 1e-7  # probabilities are kept this far from 0 and 1 in the log loss
 
 
 class Prediction:
-    """Predicted probabilities against responses.
+    """Measures of predicted probabilities against responses.
 
     Parameters
     ----------
     predicted : [N], in [0, 1].
     correct : [N], 0 or 1.
-    learner : [N], numbers from 0.
+    learner : [N], indices from 0.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Prediction:
         self.learners = len(np.unique(self.learner))
 
     def auc(self) -> np.ndarray:
-        """Area under the ROC curve, ties one half, for each row of the weights, [R+1]."""
+        """Area under the ROC curve for each row of the weights, [R+1]; ties count one half."""
         everyone = np.zeros(len(self.p), np.int64)
         return degree_of_agreement(self.p, self.y, self.learner, everyone, self.bootstrap)[0]
 
     def means(self) -> dict[str, Estimate]:
-        """Accuracy at one half, log loss and Brier score."""
+        """Accuracy at threshold 0.5, log loss and Brier score, with intervals."""
         p = np.clip(self.p, EPS, 1 - EPS)
         terms = {
             "accuracy": ((self.p >= 0.5) == (self.y == 1), (0, 1)),
@@ -49,13 +49,13 @@ class Prediction:
         }
 
     def estimates(self) -> dict[str, Estimate]:
-        """All of them with intervals."""
+        """AUC, accuracy, log loss and Brier score, with intervals."""
         auc = self.bootstrap.estimate(self.auc(), len(self.p), self.learners)
         return {"AUC": auc} | self.means()
 
 
 def calibration_curve(prediction: Prediction, points: int = 101, resamples: int = 100):
-    """Reliability by isotonic regression (PAVA; Dimitriadis, Gneiting and Jordan 2021).
+    """Calibration curve by isotonic regression (PAVA; Dimitriadis, Gneiting and Jordan 2021).
 
     Returns
     -------

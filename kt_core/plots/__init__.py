@@ -1,4 +1,4 @@
-"""Figures: a tidy frame and an `ax` in, the `ax` out; nothing is computed from raw data here."""
+"""Figures. Each function draws a tidy frame on an `ax` and returns the `ax`."""
 
 from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall
 from kt_core.plots.measures import (

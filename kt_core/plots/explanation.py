@@ -1,4 +1,4 @@
-"""Figures of one prediction explained, and of how beliefs are revised."""
+"""Figures that explain one prediction and show how beliefs are revised."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, 
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
-    """From the starting belief, as read from the present state and as the answers on the skill add
-    to it, through each gain to the predicted logit.
+    """Draw the parts of a predicted logit: the starting belief (from the state and from the
+    answers on the skill), each gain, and the item's difficulty.
 
     Parameters
     ----------
-    parts : of `kt_core.learners.explain.explain`.
-    most : gains drawn one by one, the latest ones; earlier ones are drawn as one bar.
+    parts : result of `kt_core.learners.explain.explain`.
+    most : number of latest gains drawn one by one; all earlier gains are drawn as one bar.
     """
     bars = _bars(parts, most)
     ends = bars["logit"].cumsum()
@@ -51,7 +51,7 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
         f"P(right) = {a['probability']:.2f}, answered {answer}",
         fontsize=8,
     )
-    for i, end in enumerate(ends):  # each part begins where the one before ended
+    for i, end in enumerate(ends):  # each part begins where the previous one ended
         ax.plot([i, i + 1], [end, end], color=GREY, linewidth=0.6, zorder=0)
     reach = [0.0, total, *ends]
     room = 0.18 * (max(reach) - min(reach))
@@ -82,14 +82,14 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
 def plot_revision(
     learner: pd.DataFrame, ax: Axes, most: int = 3, skills: Sequence[str] = ()
 ) -> Axes:
-    """Filtered mastery (dashed, what was believed then) and the trajectory as believed at the
-    horizon (thick), with 95 % around the last point before it.
+    """Draw filtered mastery (dashed: as believed at each step) and the trajectory (thick: as
+    believed at the horizon), with a 95 % interval at the horizon.
 
     Parameters
     ----------
-    learner : of `kt_core.learners.cohort.learner_frame`.
-    most : how many skills are drawn, the most practised first.
-    skills : draw these instead.
+    learner : result of `kt_core.learners.cohort.learner_frame`.
+    most : number of skills drawn, the most practised first.
+    skills : draw these skills instead.
     """
     asked = learner[learner["asked"]]
     practised = list(asked["skill"].value_counts(sort=True).index)
@@ -97,7 +97,7 @@ def plot_revision(
     for skill in order:
         if skill not in practised:
             raise KTError(
-                f"skill {brief(skill)}: this learner practised {brief(practised)}; choose of these"
+                f"skill {brief(skill)}: this learner practised {brief(practised)}; choose from them"
             )
     horizon = int(learner.loc[learner["mastery"].notna(), "step"].max())
     for number, skill in enumerate(order):
@@ -133,11 +133,11 @@ def _answers(marks: pd.DataFrame, color: str, strength: float, ax: Axes) -> None
 
 
 def plot_transfer(shares: pd.DataFrame, ax: Axes) -> Axes:
-    """The share of a gain on one skill (row) that reaches another (column).
+    """Draw the share of a gain on one skill (row) that reaches another (column).
 
     Parameters
     ----------
-    shares : square, named by skill; the diagonal, 1 by definition, is left blank.
+    shares : square table, named by skill; the diagonal, 1 by definition, is left blank.
     """
     grid = shares.to_numpy(float).copy()
     np.fill_diagonal(grid, np.nan)

@@ -11,19 +11,19 @@ from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORAN
 
 
 def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Each correlation with its interval, and its nulls as grey marks on the same line.
+    """Draw each correlation with its interval, and its nulls as grey marks on the same line.
 
     Parameters
     ----------
     table : `Measures.associations`.
     """
-    table = table[table.measure != "degree of agreement"]  # a share of pairs, no correlation
+    table = table[table.measure != "degree of agreement"]  # a share of pairs, not a correlation
     own = table[(table.kind == "model") & table["value"].notna()].reset_index(drop=True)
     labels = []
     for i, row in own.iterrows():
-        beside = table[(table.measure == row.measure) & (table.variant == row.variant)]
+        others = table[(table.measure == row.measure) & (table.variant == row.variant)]
         for kind, marker, color in (("null", "|", GREY), ("reference", "D", ORANGE)):
-            values = beside.loc[beside.kind == kind, "value"]
+            values = others.loc[others.kind == kind, "value"]
             ax.plot(values, np.full(len(values), i), marker, color=color, markersize=7, zorder=2)
         ax.plot([row.low, row.high], [i, i], color=BLUE, linewidth=1.6, zorder=3)
         ax.plot(row.value, i, "o", color=BLUE, markersize=4.5, zorder=4)
@@ -41,7 +41,7 @@ def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_calibration(curve: pd.DataFrame, miscalibration: float, ax: Axes) -> Axes:
-    """Observed share of right answers by predicted probability (isotonic), with its band."""
+    """Draw the observed share correct by predicted probability (isotonic), with its band."""
     ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=0.9)
     ax.fill_between(curve["predicted"], curve["low"], curve["high"], color=BLUE, alpha=0.2, lw=0)
     ax.plot(curve["predicted"], curve["observed"], color=BLUE)
@@ -57,7 +57,7 @@ def plot_calibration(curve: pd.DataFrame, miscalibration: float, ax: Axes) -> Ax
 
 
 def plot_collapse(values: np.ndarray, what: str, ax: Axes) -> Axes:
-    """Distribution of `values` over interactions; `what` names them on the axis."""
+    """Draw the distribution of `values` over interactions; `what` names them on the axis."""
     values = values[np.isfinite(values)]
     ax.hist(values, bins=60, color=BLUE, weights=np.full(len(values), 1 / max(len(values), 1)))
     ax.set(xlabel=what, ylabel="share of interactions")
@@ -65,7 +65,7 @@ def plot_collapse(values: np.ndarray, what: str, ax: Axes) -> Axes:
 
 
 def plot_recovery(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """True against modelled mastery of the asked skill after each step: mean and 80 % range."""
+    """Draw modelled against true mastery of the asked skill per step: mean and 80 % range."""
     bins = pd.cut(frame["true_mastery"], np.linspace(0, 1, 21), include_lowest=True)
     groups = frame.groupby(bins, observed=True)
     x, y = groups["true_mastery"].mean(), groups["mastery_post"]
@@ -84,7 +84,7 @@ def plot_recovery(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Broken constraints of several runs side by side.
+    """Draw the broken constraints of several runs side by side.
 
     Parameters
     ----------
@@ -124,8 +124,9 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
-    """AUC against prospective validity, a mark with both intervals per model; `shared_legend` names
-    them.
+    """Draw AUC against prospective validity, one mark with both intervals per model.
+
+    `shared_legend` draws the legend.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One style for all figures, and files with the same bytes each time they are made."""
+"""One style for all figures, and figure files that are byte-identical in repeated runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from kt_core.base.files import make_folder, whole
 
-# Okabe and Ito's palette: told apart with every common colour vision deficiency.
+# Okabe and Ito's palette: distinguishable with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
-MODES = {
-    "retrospective": GREEN,
-    "cumulative": BLUE,
-    "projection": RED,
-}  # a model has the same colour in all figures
+# A model has the same colour in all figures.
+MODES = {"retrospective": GREEN, "cumulative": BLUE, "projection": RED}
 MODELS = MODES | {
     "DKT": ORANGE,
     "SAKT": SKY,
@@ -32,7 +29,7 @@ MODELS = MODES | {
     "PFA": GREY,
     "Best-LR": "black",
 }
-MARKERS = {  # our modes are round; distinguishable in black and white
+MARKERS = {  # round for our modes; distinguishable in black and white
     "retrospective": "o",
     "cumulative": "o",
     "projection": "o",
@@ -83,10 +80,10 @@ def use_style() -> None:
 
 
 def as_text(name: object, most: int = 48) -> str:
-    """A name as plain text in a figure, so that nothing in it acts as a command.
+    """Return a name as plain text for a figure, so that nothing in it acts as a command.
 
     A dollar sign does not start a formula, and a leading underscore does not hide the name from the
-    legend. Characters that the file cannot hold are replaced, and long names lose their middle.
+    legend. Unprintable characters are replaced, and long names are shortened in the middle.
     """
     text = "".join(c if c.isprintable() else "\ufffd" for c in str(name))
     if len(text) > most:
@@ -101,7 +98,7 @@ def whole_numbers(ax: Axes) -> None:
 
 
 def shared_legend(fig: Figure, columns: int = 5) -> None:
-    """One legend below all panels of a figure, each label once."""
+    """Draw one legend below all panels of a figure, with each label once."""
     entries = [
         pair for ax in fig.axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)
     ]
@@ -110,16 +107,14 @@ def shared_legend(fig: Figure, columns: int = 5) -> None:
 
 
 def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write `name`.png (300 dpi), .pdf and .svg without dates, so that they can be compared."""
+    """Write `name`.png (300 dpi), .pdf and .svg without dates, so that files can be compared."""
     folder = make_folder(folder)
     dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     paths = []
     with _laid_out(fig):
         for kind, metadata in dateless.items():
             path = folder / f"{name}.{kind}"
-            drawn = (
-                io.BytesIO()
-            )  # as a full disk in the middle of a PDF would raise an error of zlib
+            drawn = io.BytesIO()  # a full disk in the middle of a PDF would raise a zlib error
             fig.savefig(drawn, format=kind, dpi=DPI, metadata=metadata)
             with whole(path) as temporary:
                 temporary.write_bytes(drawn.getvalue())
@@ -129,7 +124,7 @@ def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
 
 @contextlib.contextmanager
 def _laid_out(fig: Figure) -> Iterator[None]:
-    """Compute the layout once, not for every file, as it takes longer than drawing."""
+    """Compute the layout once for all files, because it takes longer than drawing."""
     engine, dpi = fig.get_layout_engine(), fig.dpi
     try:
         fig.dpi = DPI

@@ -1,4 +1,4 @@
-"""A sweep in one figure: measures against everything that varied."""
+"""Figure of a sweep: each measure against each setting that varied."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kt_core.plots.style import BLUE, MODES, as_text
 def plot_sweep(
     table: pd.DataFrame, settings: Sequence[str], measures: Sequence[str], axes: np.ndarray
 ) -> np.ndarray:
-    """Every cell as a dot, in one column of panels per setting and one row per measure.
+    """Draw every cell as a dot, in one column of panels per setting and one row per measure.
 
     Parameters
     ----------
-    table : of `kt_core.studies.sweeps.headlines`.
-    axes : measures by settings.
+    table : result of `kt_core.studies.sweeps.headlines`.
+    axes : [measures, settings].
     """
     for row, measure in zip(axes, measures, strict=True):
         for ax, setting in zip(row, settings, strict=True):

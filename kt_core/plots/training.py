@@ -1,4 +1,4 @@
-"""Figures of a training: losses, validation AUC, pace, and the monitor's curves."""
+"""Figures of a training run: losses, validation AUC, gradients and the monitor's curves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
 
 
 def plot_history(history: pd.DataFrame, target: float, ax: Axes) -> Axes:
-    """Validation AUC by epoch, with its target."""
+    """Draw validation AUC by epoch, with its target."""
     epoch, auc = history["epoch"] + 1, history["valid/auc"]
     ax.plot(epoch, auc, color=BLUE, marker="o", markersize=2.5)
     best = int(auc.idxmax())
@@ -42,7 +42,7 @@ def plot_history(history: pd.DataFrame, target: float, ax: Axes) -> Axes:
 
 
 def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
-    """Each loss term by epoch, unweighted."""
+    """Draw each loss term by epoch, unweighted."""
     terms = [c for c in history if c.startswith("loss/") and c != "loss/total"]
     for term, color in zip(terms, CYCLE, strict=False):
         label = term.removeprefix("loss/").replace("_", " ")
@@ -68,10 +68,10 @@ def _epochs(history: pd.DataFrame, ax: Axes) -> None:
 def plot_monitor(
     monitor: pd.DataFrame, group: str, ax: Axes, targets: TargetConfig | None = None
 ) -> Axes:
-    """One group of the monitor's curves (`violations`, `correlation` or `mean`) over steps.
+    """Draw one group of the monitor's curves (`violations`, `correlation` or `mean`) over steps.
 
-    Batch values are faint, their running mean over nine looks is drawn on top. Curves that are 0
-    throughout share one line. `targets` are drawn where the group has any.
+    Batch values are faint; their running mean over nine values is drawn on top. Curves that are
+    always 0 share one line. `targets` are drawn in the group `correlation`.
     """
     names = [c for c in monitor if c.startswith(f"monitor/{group}/")]
     curves = {name: LABELS.get(name.rsplit("/", 1)[1], name.rsplit("/", 1)[1]) for name in names}
@@ -95,7 +95,7 @@ def plot_monitor(
 
 
 def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
-    """Norm of the gradients before clipping, and the learning rate on a second axis."""
+    """Draw the gradient norm before clipping, and the learning rate on a second axis."""
     ax.plot(monitor["step"], monitor["gradient_norm"], color=BLUE, linewidth=0.7)
     ax.set_yscale("log")
     ax.set(xlabel="training step", title="Gradients and learning rate")
@@ -112,7 +112,7 @@ def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
 def draw_training(
     history: pd.DataFrame, monitor: pd.DataFrame, targets: TargetConfig, figure: Figure
 ) -> Figure:
-    """A whole training in one figure; panels without data stay empty.
+    """Draw a whole training run in one figure; panels without data stay empty.
 
     Parameters
     ----------

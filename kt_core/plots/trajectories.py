@@ -1,4 +1,4 @@
-"""Figures of one learner's mastery over steps, and of a cohort."""
+"""Figures of one learner's mastery over steps, and of groups of learners."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, as_text, whole_
 
 
 def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
-    """Mastery of the practised skills over steps; answers as filled (right) or open (wrong) marks.
+    """Draw mastery of the practised skills over steps, with filled (right) and open (wrong) marks.
 
     Parameters
     ----------
     learner : columns `step`, `skill` (name), `mastery`, `asked`, `correct`: every practised skill
         at every step, `correct` only where `asked`.
-    most : how many skills are drawn, the most practised first; the others are left out.
+    most : number of skills drawn, the most practised first; the others are left out.
     """
     asked, most = learner[learner["asked"]], whole_number("skills shown", most, 1)
     order = asked["skill"].value_counts(sort=True).index
@@ -50,7 +50,7 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
 
 
 def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
-    """Skill by step, coloured by mastery, with a mark for each answer."""
+    """Draw skill by step, coloured by mastery, with a mark for each answer."""
     asked = learner[learner["asked"]]
     order = asked.groupby("skill")["step"].min().sort_values().index[:most]
     grid = learner.pivot(index="skill", columns="step", values="mastery").loc[order]
@@ -78,7 +78,7 @@ def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
 
 
 def plot_gains(learner: pd.DataFrame, ax: Axes) -> Axes:
-    """The gain of the asked skill at each step, by the answer given."""
+    """Draw the gain of the asked skill at each step, coloured by the answer."""
     asked = learner[learner["asked"]]
     for value, color, label in ((1, RIGHT, "right answer"), (0, WRONG, "wrong answer")):
         part = asked[asked["correct"] == value]
@@ -91,11 +91,11 @@ def plot_gains(learner: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_mastery_distribution(final: pd.DataFrame, ax: Axes) -> Axes:
-    """Final mastery of the learners who practised each skill: median, quartiles, 5 to 95 %.
+    """Draw final mastery of the learners who practised each skill: median, quartiles, 5 to 95 %.
 
     Parameters
     ----------
-    final : columns `skill` (name), `mastery`; one row a learner and skill.
+    final : columns `skill` (name), `mastery`; one row per learner and skill.
     """
     groups = final.groupby("skill", sort=False)["mastery"]
     order = groups.median().sort_values().index
@@ -120,7 +120,7 @@ def plot_mastery_distribution(final: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
-    """Observed share correct, predicted share correct and mastery by opportunity.
+    """Draw observed share correct, predicted share correct and mastery by opportunity.
 
     Parameters
     ----------
@@ -140,12 +140,12 @@ def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Skills ranked by growth, next to the share of learners who are stuck.
+    """Draw skills ranked by growth, next to the share of learners who are stuck.
 
     Parameters
     ----------
-    growth : of `kt_core.learners.cohort.skill_growth`.
-    axes : two, side by side.
+    growth : result of `kt_core.learners.cohort.skill_growth`.
+    axes : two axes, side by side.
     """
     left, right = axes
     y = np.arange(len(growth))[::-1]

@@ -142,7 +142,7 @@ def _correlation(
     word = "no target: compares two outputs of the model" if target is None else ""
     word = word or _word(row["value"], target, minimum)
     if null is not None and np.isfinite(null["gap_low"]):
-        word += "; " + _beside(null)
+        word += "; " + _against(null)
     wanted = "none" if target is None else f"> {target:g}"
     return {
         "measure": f"{measure} r, {VARIANTS[variant]}",
@@ -165,7 +165,7 @@ def _word(value: float, target: float, minimum: float | None) -> str:
     return f"misses the target by {target - value:.3f}"
 
 
-def _beside(null: pd.Series) -> str:
+def _against(null: pd.Series) -> str:
     if null["gap_low"] > 0:
         return "better than the best null"
     return "worse than the best null" if null["gap_high"] < 0 else "no better than the best null"

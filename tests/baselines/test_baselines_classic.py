@@ -1,4 +1,4 @@
-"""PFA, Best-LR, BKT and the base rate against slow loops, re-tracing and pyBKT's numbers."""
+"""Compare PFA, Best-LR, BKT and the base rate with slow loops, re-tracing and pyBKT."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ TRACERS = ("PFA", "Best-LR", "BKT")
 
 
 def to_splits(table, train=0.6, valid=0.3):
-    """Learners in order: the first ones train, some validate, the rest test."""
+    """Split learners in order: the first for training, then validation, the rest for testing."""
     vocabulary = Vocabulary.of(table)
     at = table["user"].rank(method="dense") / table["user"].nunique()
     part = np.digitize(at, [train, train + valid], right=True)
@@ -30,7 +30,7 @@ def to_splits(table, train=0.6, valid=0.3):
 
 @pytest.fixture(scope="module")
 def splits():
-    """Learners of unlike ability; items of unlike difficulty; skill 4 is only tested."""
+    """Learners differ in ability, items in difficulty; skill 4 occurs only in test data."""
     rng, rows = np.random.default_rng(1), []
     for user in range(80):
         ability, seen = rng.normal(), np.zeros(5)
@@ -52,14 +52,14 @@ def tracers(splits):
 
 
 def cut(sequences, steps):
-    """The first `steps` [S] steps of each sequence."""
+    """Return the first `steps` [S] steps of each sequence."""
     keep = step_of(sequences) < np.repeat(steps, sequences.lengths)
     rows = {n: getattr(sequences, n)[keep] for n in ("skill", "item", "response")}
     return replace(sequences, **rows, starts=np.cumsum(steps) - steps, lengths=steps)
 
 
 def slow_counts(sequences):
-    """Right and wrong on the skill, right and wrong on all, before each row."""
+    """Count right and wrong answers, on the skill and on all skills, before each row."""
     for start, length in zip(sequences.starts, sequences.lengths, strict=True):
         for t in range(start, start + length):
             past = sequences.response[start:t]
@@ -167,7 +167,7 @@ def test_base_rate_unknown_skills_and_misuse(tracers, splits):
 
 
 def bkt_table(parameters, learners, length, seed):
-    """Learners of BKT's own kind, skill after skill."""
+    """Simulate learners who follow the BKT model, skill after skill."""
     rng, rows = np.random.default_rng(seed), []
     for k, (prior, learn, guess, slip) in enumerate(parameters):
         known = rng.random(learners) < prior
@@ -180,7 +180,7 @@ def bkt_table(parameters, learners, length, seed):
 
 
 def test_filter_and_smoother_against_all_learning_times(splits):
-    """With no forgetting a strand of n answers has n + 1 histories: learned before answer m."""
+    """Without forgetting, a strand of n answers has n + 1 histories: learned before answer m."""
     C = len(splits.vocabulary.skills)
     strands = Strands.of(cut(splits.valid, np.minimum(splits.valid.lengths, 20)), C)
     parameters = np.random.default_rng(0).uniform(0.1, 0.5, (4, 1, C))

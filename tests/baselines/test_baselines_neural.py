@@ -1,4 +1,4 @@
-"""DKT, SAKT and simpleKT: causal, and asked about states that truncated histories reach too."""
+"""DKT, SAKT and simpleKT are causal and agree with predictions from truncated histories."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def make(kind, items=ITEMS, steps=STEPS, seed=0):
     torch.manual_seed(seed)
     network = kind(SHAPE, C, items, steps).eval()
     with torch.no_grad():
-        for weight in network.parameters():  # as after training: nothing is small or zero
+        for weight in network.parameters():  # as after training: no weight is small or zero
             weight.add_(0.3 * torch.randn_like(weight))
     if items and kind is SimpleKTNetwork:
         nn.init.zeros_(network.difficulty.weight[0])
@@ -35,7 +35,7 @@ def make(kind, items=ITEMS, steps=STEPS, seed=0):
 
 
 def tracer_of(cls, **kwargs):
-    """A tracer as `fit` leaves it, without the training."""
+    """Return a tracer as after `fit`, but without training."""
     tracer = cls()
     tracer.network, tracer.skills = make(cls.kind, **kwargs), C
     return tracer
@@ -51,7 +51,7 @@ def sequences_of(lengths, seed=0, items=True):
 
 
 def picked(sequences, rows, lengths=None):
-    """The sequences `rows`, cut to their first `lengths` steps; whole where None."""
+    """Return the sequences `rows`, cut to their first `lengths` steps unless None."""
     rows = np.asarray(rows)
     lengths = sequences.lengths[rows] if lengths is None else np.asarray(lengths)
     at = np.concatenate(
@@ -211,12 +211,12 @@ def test_fit_keeps_the_best_epoch_and_repeats_itself(cls, splits, tmp_path, monk
     assert best > 0.55
     state, trace, label = torch.get_rng_state(), first.trace(splits.valid), splits.valid.response
     assert torch.equal(state, torch.get_rng_state())
-    for name, weight in again.network.state_dict().items():  # `again` has traced nothing
+    for name, weight in again.network.state_dict().items():  # `again` has not traced anything
         assert torch.equal(weight, weights[name]), name
     scored = ~np.isnan(trace.predicted)
     assert roc_auc_score(label[scored], trace.predicted[scored]) == pytest.approx(
         best, abs=1e-5
-    )  # a few pairs tie but for rounding
+    )  # a few pairs are tied except for rounding
     nn.init.constant_(next(first.network.parameters()), torch.nan)
     with pytest.raises(KTError, match="diverged"):
         first.trace(splits.valid)

@@ -1,4 +1,4 @@
-"""Every measure against a slow, trusted reference."""
+"""Compare every measure with a slow, trusted reference."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def rows(rng, n=400, learners=12, skills=4):
 
 
 def resampled(bootstrap, i, *columns):
-    """Rows of the i-th resample written out, a learner drawn twice standing twice."""
+    """Rows of the i-th resample written out; a learner drawn twice occurs twice."""
     learner = columns[0]
     keep = np.concatenate(
         [np.flatnonzero(learner == who) for who in range(bootstrap.n)
@@ -146,11 +146,11 @@ def test_calibration_without_resamples_and_with_absent_learners():
     curve, _ = calibration_curve(Prediction(p, y, who, Bootstrap(1, 0)))
     assert curve["low"].equals(curve["observed"]) and curve["high"].equals(curve["observed"])
     boot = Bootstrap(2, 30)
-    assert (boot.weights[:, 0] == 0).any()  # resamples without a row
+    assert (boot.weights[:, 0] == 0).any()  # resamples without any row
     curve, _ = calibration_curve(Prediction(p, y, who, boot))
     assert curve.notna().all(axis=None) and curve["low"].equals(curve["high"])
     boot, two = Bootstrap(2, 1), np.arange(9) % 2
-    boot.weights[1] = 2, 0  # one resample: its curve, not the data's
+    boot.weights[1] = 2, 0  # one resample: the band is its curve, not that of the data
     curve, _ = calibration_curve(Prediction(p, y, two, boot))
     assert curve["low"].equals(curve["high"]) and not curve["low"].equals(curve["observed"])
 
@@ -221,7 +221,7 @@ def test_saturation_counts_the_bounds_to_a_thousandth():
 def test_falls_are_counted_between_neighbours_that_are_both_there():
     q, r = torch.zeros(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.long)
     g, valid = torch.zeros(1, 3, 1), torch.ones(1, 3, dtype=torch.bool)
-    m = torch.tensor([0.5, -torch.inf, 0.5]).view(1, 3, 1)  # up from no number is no rise
+    m = torch.tensor([0.5, -torch.inf, 0.5]).view(1, 3, 1)  # a step up from -inf is not a rise
     counts = violations(m, g, q, r, valid)
     assert counts["monotonicity"] == counts["monotonicity_n"] == 2
     assert shares(counts) == {
@@ -342,4 +342,4 @@ def test_intervals_need_two_learners():
         e = Bootstrap(n, 20).estimate(values, 9, learners)
         assert np.isfinite(e.low) == wanted and e.value == 0
     assert np.array_equal(Bootstrap(4).weights, Bootstrap(4, 1000, seed=0).weights)
-    assert Bootstrap(0, 20).weights.shape == (1, 0)  # nobody: the data itself, and no draws
+    assert Bootstrap(0, 20).weights.shape == (1, 0)  # no learners: only the data itself, no draws

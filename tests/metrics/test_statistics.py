@@ -1,5 +1,5 @@
-"""Numbers to believe: intervals that hold, and references that agree. The long run of the intervals
-is benchmarks/intervals.py."""
+"""Intervals cover the truth, and measures agree with reference implementations. The long run of the
+intervals is benchmarks/intervals.py."""
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def test_the_interval_is_the_middle_of_the_draws_and_never_of_few():
 
 
 def hull(bootstrap, measure, n):
-    """The interval of a function of learners' weights, its standard errors from differences."""
+    """Interval of a function of learners' weights; standard errors from finite differences."""
     values = np.array([measure(w) for w in bootstrap.weights])
     more = 1e-6 * np.eye(n)
     slopes = [
@@ -160,7 +160,7 @@ def test_ratios_without_a_standard_error_have_percentiles_alone():
     bootstrap, one = Bootstrap(20, 300), np.ones(20)
     same = bootstrap.ratio(0.1 * one, 3 * one)
     assert same.low == pytest.approx(same.value) and same.high == pytest.approx(same.value)
-    once = np.where(np.arange(20) == 7, 1, 0)  # in a third of the resamples, never
+    once = np.where(np.arange(20) == 7, 1, 0)  # not drawn in a third of the resamples
     e = bootstrap.ratio(once, one)
     np.testing.assert_allclose([e.low, e.high], np.quantile(e.draws[1:], levels(20)))
     never = bootstrap.ratio(0 * one, one)
@@ -187,7 +187,7 @@ P = st.floats(0, 1, width=32)
 
 @st.composite
 def rated(draw):
-    """Predictions with ties, answers of both kinds, learners, and how often each is drawn."""
+    """Predictions with ties, right and wrong answers, learners, and how often each is drawn."""
     n = draw(st.integers(2, 25))
     p = draw(st.lists(P | st.sampled_from([0.0, 0.5, 1.0]), min_size=n, max_size=n))
     y = draw(st.lists(st.integers(0, 1), min_size=n, max_size=n).filter(lambda v: len({*v}) == 2))

@@ -304,7 +304,7 @@ def _exported(table, target):
         ("trajectories", [f"Mastery trajectories: {TRAPS[1]}"]),
         ("class", TRAPS),
         ("learner", [TRAPS[0], TRAPS[1], TRAPS[3]]),
-        ("audit", [f"{THEIRS}: what it says", TRAPS[0]]),
+        ("audit", [f"Audit: {THEIRS}", TRAPS[0]]),
         ("a table and a print", [TRAPS[0], TRAPS[1], TRAPS[3]]),
     ],
 )
