@@ -13,7 +13,7 @@ PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Which build of torch: empty takes pip's default for the platform; otherwise the address of a
-# wheel index for CPU or for a CUDA version (see README, Installation).
+# wheel index for CPU or for a CUDA version (see docs/guide.md, Installation).
 TORCH_INDEX ?=
 
 PRESET  ?= quick

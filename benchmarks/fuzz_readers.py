@@ -162,7 +162,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["kt_core.data"]):
-        import kt_core.data.store  # noqa: F401
+        import kt_core.data.store.convert  # noqa: F401
     logging.disable()
     store, scratch = stored_files(), Path(tempfile.mkdtemp(prefix="fuzz-", dir=_memory()))
     kinds, counts = list(seeds()), collections.Counter()
