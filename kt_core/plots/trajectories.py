@@ -164,5 +164,7 @@ def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Ax
             text, (at, place), (3, 0), textcoords="offset points", fontsize=6, va="center"
         )
     right.set_yticks([])
-    right.set(xlabel="share of those with 8+ answers", title="Stuck", xlim=(0, 1), ylim=left.get_ylim())
+    right.set(
+        xlabel="share of those with 8+ answers", title="Stuck", xlim=(0, 1), ylim=left.get_ylim()
+    )
     return axes
