@@ -111,6 +111,7 @@ def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) ->
 def _read(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> None:
     from kt_core.config import DataConfig
     from kt_core.data.formats.readers import read_table
+    from kt_core.data.rows import ReadOptions
     from kt_core.data.store.convert import convert
     from kt_core.data.store.read import stored_splits
 
@@ -129,10 +130,10 @@ def _read(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> N
     else:
         choices = ("auto", "auto", "auto", "long", "pykt", "akt", "triple")
         chosen = choices[len(content) % len(choices)] if kind in ("text", "gzip") else "auto"
-        _check_table(*read_table(path, chosen, expand_skills=len(content) % 2 == 1))
+        _check_table(*read_table(path, ReadOptions(chosen, expand_skills=len(content) % 2 == 1)))
 
 
-def _check_table(table, notes: dict[str, int]) -> None:
+def _check_table(table, note) -> None:
     assert len(table) > 0 and {"user", "skill", "correct"} <= set(table)
     assert set(table) <= {"user", "skill", "correct", "item", "timestamp", "fold"}
     assert set(table["correct"]) <= {0, 1}
@@ -145,7 +146,8 @@ def _check_table(table, notes: dict[str, int]) -> None:
             assert times.is_monotonic_increasing
     if "fold" in table:
         assert table["fold"].dtype.kind == "i" and table["fold"].min() >= -1
-    assert all(isinstance(count, int) and count > 0 for count in notes.values())
+    assert all(isinstance(count, int) and count > 0 for count in note.counts.values())
+    assert note.sizes["answers"] == len(table) and str(note)
 
 
 def _check_splits(splits) -> None:

@@ -80,6 +80,11 @@ class DataConfig(Section):
     path: str = ""  # a file of your own; overrides `dataset`
     format: Literal["auto", "long", "pykt", "akt", "triple"] = "auto"
     columns: dict[str, str] = field(default_factory=dict)  # canonical name -> name in the file
+    encoding: str = "utf-8"  # of text files
+    kc_model: str = ""  # of DataShop's models of knowledge components, where there are several
+    skill_separator: str = "auto"  # between several skills in a value; none: a value is one skill
+    skill_level: Annotated[int, Range(-1, 100)] = -1  # of Eedi's subjects; -1: the leaves
+    missing_as_text: bool = False  # NA, NULL, None and NaN are names of skills and learners
     learners: Annotated[int, Range(10, 10**7)] = 2000  # simulated data only
     fold: Annotated[int, Range(0)] = 0  # the fold used for validation
     folds: Annotated[int, Range(2, 1000)] = 5  # where the data has no folds of its own

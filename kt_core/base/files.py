@@ -9,6 +9,7 @@ removed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -71,6 +72,17 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file, completely or not at all.
+
+    Raises
+    ------
+    KTError
+        When it cannot be written.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def copy(source: str | Path, target: str | Path) -> None:

@@ -10,10 +10,15 @@ from kt_core.base.errors import KTError
 from kt_core.config import LOSS_WEIGHTINGS
 from kt_core.presets import PRESETS, USUAL
 
-NEW = (  # arguments of a new training
-    *("preset", "dataset", "data", "column", "expand_skills", "pseudonymise", "mode", "loss"),
-    *("seed", "fold", "name", "out", "set"),
+READING = (  # arguments that say how a source is read, as they are named in `DataConfig`
+    *("format", "encoding", "kc_model", "skill_separator", "skill_level", "missing_as_text"),
+    *("expand_skills", "pseudonymise"),
 )
+NEW = (  # arguments of a new training
+    *("preset", "dataset", "data", "column", *READING, "mode", "loss", "seed", "fold", "name"),
+    *("out", "set"),
+)
+FORMATS = ("auto", "long", "pykt", "akt", "triple")
 
 
 def parser(
@@ -32,6 +37,16 @@ def parser(
     _training_arguments(command("train"))
     sub = command("validate")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="run folders; several are compared")
+    sub.add_argument(
+        "--data", default="", metavar="PATH", help="report on the learners of a file of your own"
+    )
+    sub.add_argument("--out", default="", help="with --data: folder of the report, a new one")
+    sub.add_argument(
+        "--seen-learners",
+        action="store_true",
+        help="with --data: also learners on whom the run was trained or chosen",
+    )
+    _reading_arguments(sub)
     _pdf_argument(sub)
     _split_argument(sub)
     sub = command("visualise")
@@ -54,14 +69,23 @@ def parser(
     sub.add_argument("--data", default="", metavar="PATH", help="default: the run's test learners")
     sub.add_argument("--out", required=True, help="folder of the pages")
     _reading_arguments(sub)
+    sub = command("look")
+    sub.add_argument("path", metavar="PATH", help="a file or folder of answers")
+    sub.add_argument("--rows", type=int, default=5, help="answers to show; default: 5")
+    _reading_arguments(sub)
     sub = command("convert")
-    sub.add_argument("--data", required=True, metavar="PATH", help="a CSV, TSV or Parquet file")
+    sub.add_argument("--data", required=True, metavar="PATH", help="answers, in any known format")
     sub.add_argument("--out", required=True, help="a new folder, which --data then accepts")
-    _column_argument(sub)
-    sub.add_argument("--expand-skills", action="store_true", help="see `train`")
-    _pseudonymise_argument(sub)
+    _reading_arguments(sub)
     sub = command("audit")
     sub.add_argument("--mastery", required=True, help="a table of learner, step, skill, mastery")
+    sub.add_argument(
+        "--mastery-column",
+        action="append",
+        default=[],
+        metavar="mastery=NAME",
+        help="the column of --mastery for learner, step, skill or mastery",
+    )
     sub.add_argument("--responses", required=True, help="the answers, in any known format")
     sub.add_argument("--sees", required=True, choices=("pre", "post", "retrospective"))
     sub.add_argument("--out", default="audit", help="folder of the report; default: audit")
@@ -112,13 +136,27 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
         if not equals:
             raise KTError(f"--set {pair}: write it as name=value")
         overrides[name.strip()] = value.strip()
-    if args.expand_skills:
-        overrides["data.expand_skills"] = True
-    if args.pseudonymise:
-        overrides["data.pseudonymise"] = True
+    return overrides | reading_of(args)
+
+
+def reading_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings, by dotted name, that say how a source is read, where they were given."""
+    given = {f"data.{name}": getattr(args, name) for name in READING}
+    overrides = {name: value for name, value in given.items() if value not in (None, False)}
     if args.column:
         overrides["data.columns"] = columns_of(args.column)
     return overrides
+
+
+def reading_words(args: argparse.Namespace) -> list[str]:
+    """The arguments that say how a source is read, as they are typed."""
+    words = [word for pair in args.column for word in ("--column", pair)]
+    for name in READING:
+        value = getattr(args, name)
+        if value not in (None, False):
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
+    return words
 
 
 def columns_of(pairs: list[str]) -> dict[str, str]:
@@ -128,6 +166,8 @@ def columns_of(pairs: list[str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise KTError(f"--column {pair}: write it as canonical=name, e.g. user=StudentID")
+        if name in columns:
+            raise KTError(f"--column {pair}: {name} is given twice")
         columns[name] = value
     return columns
 
@@ -136,13 +176,7 @@ def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser
     sub.add_argument("--preset", default="", help=f"{', '.join(PRESETS)}; default: {USUAL}")
     sub.add_argument("--dataset", default="", help="a name from `datasets`; default: simulated")
     sub.add_argument("--data", default="", metavar="PATH", help="a file of your own")
-    _column_argument(sub)
-    sub.add_argument(
-        "--expand-skills",
-        action="store_true",
-        help="keep answers that are repeated once per skill; numbers are inflated",
-    )
-    _pseudonymise_argument(sub)
+    _reading_arguments(sub)
     sub.add_argument("--mode", default="", help="retrospective, cumulative or projection")
     sub.add_argument("--loss", default="", help=f"weighting: {', '.join(LOSS_WEIGHTINGS)}")
     sub.add_argument("--seed", type=int, default=None)
@@ -172,23 +206,38 @@ def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser
 
 
 def _reading_arguments(sub: argparse.ArgumentParser) -> None:
-    kinds = ("auto", "long", "pykt", "akt", "triple")
-    sub.add_argument("--format", default="auto", choices=kinds)
-    _column_argument(sub)
-    _pseudonymise_argument(sub)
-
-
-def _column_argument(sub: argparse.ArgumentParser) -> None:
+    """How a source is read; without a default, so that what was given is known."""
+    sub.add_argument("--format", choices=FORMATS, help="default: recognised (auto)")
     sub.add_argument(
         "--column",
         action="append",
         default=[],
         metavar="user=NAME",
-        help="the file's column for user, skill, correct, item or timestamp",
+        help="the file's column for user, skill, correct, item, timestamp or fold; "
+        "timestamp= says that there is none, timestamp=Date+Time that there are two",
     )
-
-
-def _pseudonymise_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--encoding", metavar="NAME", help="of text files, such as latin1")
+    sub.add_argument(
+        "--kc-model", metavar="NAME", help="of a DataShop file with several models of skills"
+    )
+    sub.add_argument(
+        "--skill-separator",
+        metavar="TEXT",
+        help="between several skills in one value; none: every value is one skill",
+    )
+    sub.add_argument(
+        "--skill-level", type=int, metavar="N", help="of Eedi's subjects; default: the leaves"
+    )
+    sub.add_argument(
+        "--missing-as-text",
+        action="store_true",
+        help="read NA, NULL, None and NaN as names, not as missing",
+    )
+    sub.add_argument(
+        "--expand-skills",
+        action="store_true",
+        help="keep answers that are repeated once per skill; numbers are inflated",
+    )
     sub.add_argument(
         "--pseudonymise",
         action="store_true",

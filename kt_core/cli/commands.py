@@ -18,17 +18,19 @@ from kt_core.base import processes
 from kt_core.base.errors import KTError
 from kt_core.base.files import check_target, formulas, make_folder, new_folder, write_table
 from kt_core.base.locks import locked
-from kt_core.base.log import log_to_output
+from kt_core.base.log import log, log_to_output
 from kt_core.base.values import is_text
 from kt_core.cli import launch
-from kt_core.cli.arguments import columns_of, parser
+from kt_core.cli.arguments import columns_of, parser, reading_of, reading_words
 from kt_core.cli.doctor import check
-from kt_core.config import options
+from kt_core.config import RunConfig, options, with_overrides
 from kt_core.data.formats.readers import read_table
+from kt_core.data.known import known_answers
 from kt_core.data.pseudonyms import pseudonyms, same_key
-from kt_core.data.registry import DATASETS, found
+from kt_core.data.registry import DATASETS, found, read_dataset
+from kt_core.data.rows import ReadOptions
 from kt_core.data.store.convert import convert as write_store
-from kt_core.data.store.read import FACTS
+from kt_core.data.store.read import stored_note
 from kt_core.data.table import Dataset
 from kt_core.learners.classroom import classroom as write_classroom
 from kt_core.learners.predict import predict as predictions
@@ -104,6 +106,11 @@ def train(args: argparse.Namespace) -> None:
 def validate(args: argparse.Namespace) -> None:
     """Make the report on a saved run, or compare several."""
     folders = [Path(folder) for folder in args.runs]
+    if args.data:
+        _report_on_own(args, folders)
+        return
+    if args.out or args.seen_learners or reading_of(args):
+        raise KTError("--out, --seen-learners and how a file is read go with --data")
     report = _report(folders, args.split, args.pdf)
     if len(folders) == 1:
         summarise(folders[0])
@@ -153,13 +160,20 @@ def classroom(args: argparse.Namespace) -> None:
     print(f"class:    {page}\nlearners: {page.parent / 'learners'}")
 
 
+def look(args: argparse.Namespace) -> None:
+    """Show how a file would be read: columns, order, counts and the first answers."""
+    table, note = read_table(Path(args.path), _options(args))
+    print(note)
+    print(f"\nThe first {min(args.rows, len(table))} answers, as they would be read:\n")
+    print(table.head(args.rows).drop(columns="timestamp", errors="ignore").to_string(index=False))
+    call = ["python", "-m", "kt_core", "run", "--data", args.path, *reading_words(args)]
+    print(f"\nTo train on it: {shlex.join(call)}")
+
+
 def convert(args: argparse.Namespace) -> None:
-    """Store a table on disk, for data larger than memory."""
-    target = Path(args.out)
-    names = pseudonyms() if args.pseudonymise else None
-    store = write_store(args.data, target, columns_of(args.column), args.expand_skills, names)
-    facts = json.loads((store / FACTS).read_text(encoding="utf-8"))
-    print(f"{facts['rows']:,} interactions of {facts['learners']:,} learners: {store}")
+    """Store a source on disk, for data larger than memory."""
+    store = write_store(args.data, Path(args.out), _options(args))
+    print(f"{stored_note(store)}\nstored: {store}")
 
 
 def audit(args: argparse.Namespace) -> None:
@@ -170,9 +184,8 @@ def audit(args: argparse.Namespace) -> None:
         "mastery": str(Path(args.mastery).absolute()),
         "responses": str(Path(args.responses).absolute()),
         "sees": args.sees,
-        "format": args.format,
-        "columns": columns_of(args.column),
-        "pseudonymise": args.pseudonymise,
+        "reading": reading_of(args),
+        "columns": columns_of(args.mastery_column),
     }
     title = f"Audit: {Path(args.mastery).name}"
     with (
@@ -264,8 +277,17 @@ def _histories(args: argparse.Namespace, run: Run) -> Dataset:
     names = pseudonyms() if key or args.pseudonymise else None
     if key:
         same_key(key, names.fingerprint, args.run)
-    table, notes = read_table(Path(args.data), args.format, columns, data.expand_skills, names)
-    return Dataset(Path(args.data).stem, table, notes)
+    options = ReadOptions.of(with_overrides(run.config, reading_of(args)).data, names)
+    options = dataclasses.replace(options, columns=columns, known=frozenset(run.vocabulary.skills))
+    data = known_answers(read_dataset(Path(args.data), options), run.vocabulary)
+    log.info("%s", data.note)
+    return data
+
+
+def _options(args: argparse.Namespace) -> ReadOptions:
+    """How a source is read that no run belongs to."""
+    config = with_overrides(RunConfig(), reading_of(args)).data
+    return ReadOptions.of(config, pseudonyms() if config.pseudonymise else None)
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
@@ -286,6 +308,31 @@ def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
     return target
 
 
+def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
+    """The report of one run on the learners of a file, in a folder of its own."""
+    if len(folders) > 1:
+        raise KTError("--data: name one run")
+    if args.split != "test":
+        raise KTError(f"--split {args.split}: the learners of --data are the test split")
+    run, data = folders[0], Path(args.data).absolute()
+    folder = Path(args.out or f"{run.name}-on-{data.stem}").absolute()
+    free_folder(folder)
+    Run.load(run)
+    if args.pdf:
+        pdf.browser()
+    parameters = {"runs": [str(run.absolute())], "data": str(data), "reading": reading_of(args)}
+    parameters |= {"seen_learners": args.seen_learners}
+    with (
+        new_folder(folder) as partial,
+        executed(REPORT, parameters | {"out": str(partial)}) as notebook,
+    ):
+        title = f"Consistency report: {run.name} on {data.name}"
+        target = export_html(notebook, partial / "report.html", title)
+        if args.pdf:
+            pdf.export_pdf(target, target.with_suffix(".pdf"))
+    summarise(folder)
+
+
 def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
     _finished([folder])
     given = {name: value for name, value in chosen.items() if value}
@@ -302,5 +349,7 @@ def _finished(folders: list[Path]) -> None:
             raise KTError(f"{folder}: cannot be written")
 
 
-COMMANDS = (run, train, validate, visualise, predict, classroom, convert, audit, benchmark, sweep)
-ACTIONS = {action.__name__: action for action in (*COMMANDS, datasets, presets, doctor)}
+COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
+ACTIONS = {
+    action.__name__: action for action in (*COMMANDS, benchmark, sweep, datasets, presets, doctor)
+}

@@ -19,13 +19,16 @@ import pandas as pd
 from kt_core.base.errors import KTError
 from kt_core.base.log import log
 from kt_core.config import DataConfig, RunConfig
-from kt_core.data.formats.readers import read_table
-from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
+from kt_core.data.formats.readers import open_source, read_table, sizes_of
+from kt_core.data.note import ReadingNote, joined
+from kt_core.data.pseudonyms import pseudonyms
+from kt_core.data.rows import ReadOptions, repeated_answers
 from kt_core.data.sequences import Splits, make_splits
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.store.read import is_stored, stored_splits
-from kt_core.data.table import Dataset, repeated_answers
+from kt_core.data.table import Dataset
 
+FEW = 20  # files with a checksum each
 RAW = "https://raw.githubusercontent.com"
 
 
@@ -107,8 +110,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     names = pseudonyms() if config.pseudonymise else None
     if config.path:
         path = Path(config.path)
-        table, notes = read_table(path, config.format, config.columns, config.expand_skills, names)
-        return _dataset(path.stem, table, notes, [path], config, names)
+        return read_dataset(path, ReadOptions.of(config, names))
     if config.dataset not in DATASETS:
         raise KTError(
             f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "
@@ -118,21 +120,46 @@ def load_dataset(config: DataConfig) -> Dataset:
     if isinstance(spec, Simulation):
         spec = dataclasses.replace(spec, learners=config.learners)
         dataset = simulate(spec, config.dataset)
+        note = ReadingNote(config.dataset, "simulated learners", sizes=sizes_of(dataset.table))
+        dataset = dataclasses.replace(dataset, note=note)
         if names:
             table = dataset.table.assign(user=names.of(dataset.table["user"]))
             dataset = dataclasses.replace(dataset, table=table, pseudonyms=names.fingerprint)
         return dataset
     paths = locate(config.dataset)
-    parts, notes = [], {}
+    options = ReadOptions(spec.format, expand_skills=config.expand_skills, pseudonyms=names)
+    parts, notes = [], []
     for path in paths:
-        part, counts = read_table(path, spec.format, None, config.expand_skills, names)
+        part, note = read_table(path, options)
         if path.name in spec.test_files:
             part["fold"] = -1
         parts.append(part)
-        notes = {k: notes.get(k, 0) + counts.get(k, 0) for k in notes | counts}
+        notes.append(note)
     _check_apart(parts, paths)
     whole = pd.concat(parts, ignore_index=True)
-    return _dataset(config.dataset, whole, notes, paths, config, names)
+    note = dataclasses.replace(joined(notes, config.dataset), sizes=sizes_of(whole))
+    return _dataset(config.dataset, whole, note, checksums(tuple(paths)), options)
+
+
+def read_dataset(
+    source: str | Path | pd.DataFrame, options: ReadOptions | None = None, name: str = "table"
+) -> Dataset:
+    """One's own file, folder or table as a data set.
+
+    >>> dataset = read_dataset(frame, ReadOptions(columns={"user": "StudentID"}))
+    >>> print(dataset.note)
+
+    Raises
+    ------
+    KTError
+        When it cannot be read (`kt_core.data.formats.readers.read_table`).
+    """
+    options = options or ReadOptions()
+    table, note = read_table(source, options, name)
+    if isinstance(source, pd.DataFrame):
+        return _dataset(name, table, note, {}, options)
+    files = open_source(source, options).files
+    return _dataset(Path(source).stem, table, note, checksums(files), options)
 
 
 def locate(name: str) -> list[Path]:
@@ -179,6 +206,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checksums(files: tuple[Path, ...]) -> dict[str, str]:
+    """SHA-256 of each file; of a folder with many, one of all of them."""
+    if len(files) <= FEW:
+        return {path.name: sha256(path) for path in files}
+    together = hashlib.sha256()
+    for path in files:
+        together.update(f"{path.name} {sha256(path)}\n".encode())
+    return {f"{files[-1].parent.name}/ ({len(files):,} files)": together.hexdigest()}
+
+
 def _fetch(name: str, home: str, file: str, digest: str) -> Path:
     import pooch
     import requests
@@ -220,15 +257,13 @@ def _verified(path: Path, digest: str) -> Path:
 def _dataset(
     name: str,
     table: pd.DataFrame,
-    notes: dict,
-    paths: list[Path],
-    config: DataConfig,
-    names: Pseudonyms | None,
+    note: ReadingNote,
+    sources: dict[str, str],
+    options: ReadOptions,
 ) -> Dataset:
-    inflated = config.expand_skills and repeated_answers(table) > 0
-    sources = {path.name: sha256(path) for path in paths}
-    key = names.fingerprint if names else ""
-    return Dataset(name, table, notes, inflated, sources, pseudonyms=key)
+    inflated = options.expand_skills and repeated_answers(table) > 0
+    key = options.pseudonyms.fingerprint if options.pseudonyms else ""
+    return Dataset(name, table, note, inflated, sources, pseudonyms=key)
 
 
 def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
@@ -247,6 +282,7 @@ def read_splits(config: RunConfig) -> Splits:
         splits = stored_splits(config.data)
     else:
         splits = make_splits(load_dataset(config.data), config.data)
+    log.info("%s", splits.dataset.note)
     if splits.dataset.inflated:
         log.warning("answers are repeated once per skill: all results of this run are inflated")
     return splits

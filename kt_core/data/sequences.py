@@ -216,7 +216,20 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
                 f"{dataset.name}: no sequence of at least {config.min_length} steps for the "
                 f"{name} split; it needs more learners, or other data.fold / data.test_fraction"
             )
-    return Splits(dataset, vocabulary, **parts)
+    steps = table.groupby("user", sort=False).size().to_numpy()
+    note = dataset.note.with_counts(out_of_protocol(steps, config))
+    return Splits(dataclasses.replace(dataset, note=note), vocabulary, **parts)
+
+
+def out_of_protocol(steps: np.ndarray, config: DataConfig) -> dict[str, int]:
+    """Counts of answers that are in no chunk, from the number of answers of each learner."""
+    least = config.min_length
+    short = steps < least
+    tail = np.where(short, 0, steps % config.chunk)
+    tail = np.where(tail < least, tail, 0)
+    learners = f"answers of {short.sum():,} learners with fewer than {least}, left out"
+    chunks = f"answers in {(tail > 0).sum():,} last chunks of fewer than {least}, left out"
+    return {learners: int(steps[short].sum()), chunks: int(tail.sum())}
 
 
 def rows_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kt_core.base.errors import KTError
-from kt_core.data import Sequences
+from kt_core.base.errors import KTError, brief
+from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
 from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.learners.standing import current
@@ -20,7 +20,7 @@ def believed(run: Run, dataset: Dataset) -> Beliefs:
     Raises
     ------
     KTError
-        For a skill that the run does not know.
+        For a skill that the run does not know (see `kt_core.data.known`).
     """
     sequences = Sequences.of(dataset.table, run.vocabulary, run.config.data.chunk, min_length=1)
     return evaluate(run.model, sequences, flips=False)
@@ -32,13 +32,14 @@ def named(table: pd.DataFrame, beliefs: Beliefs, run: Run) -> pd.DataFrame:
     return table.assign(learner=beliefs.learners[table["learner"]], skill=skills[table["skill"]])
 
 
-def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFrame:
+def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False) -> pd.DataFrame:
     """Mastery of every learner after all of their answers.
 
     Parameters
     ----------
-    dataset : histories of any length on skills that the run knows; the learners may be new.
-    every_skill : also skills that a learner never practised.
+    dataset : histories of any length; the learners may be new. A table is read as a file would be.
+        Answers on skills that the run does not know are left out, which
+    `kt_core.data.known_answers` counts. every_skill : also skills that a learner never practised.
 
     Returns
     -------
@@ -49,9 +50,11 @@ def predict(run: Run, dataset: Dataset, every_skill: bool = False) -> pd.DataFra
     Raises
     ------
     KTError
-        For a skill that the run does not know.
+        When no skill is known, or a table cannot be read.
     """
-    beliefs = believed(run, dataset)
+    if isinstance(dataset, pd.DataFrame):
+        dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
+    beliefs = believed(run, known_answers(dataset, run.vocabulary))
     return named(current(beliefs, run.uncertainty, every_skill), beliefs, run)
 
 
@@ -72,12 +75,20 @@ class LiveLearner:
     def answer(self, skill: str, correct: bool, item: str = "") -> None:
         """Add an answer.
 
+        Parameters
+        ----------
+        correct : true or false, or 1 or 0.
+
         Raises
         ------
         KTError
-            For a skill that the run does not know.
+            For a skill that the run does not know, or any other value.
         """
         self._skill(skill)
+        if not isinstance(correct, (int, np.integer, np.bool_)) or correct not in (0, 1):
+            raise KTError(f"correct = {brief(correct)}: expected true or false, or 1 or 0")
+        if not isinstance(item, str):
+            raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
         self.history.append((skill, int(correct), item))
 
     def mastery(self, skill: str | None = None) -> float | pd.Series:
@@ -95,6 +106,8 @@ class LiveLearner:
 
     def predict(self, skill: str, item: str = "") -> float:
         """P(right) if this were asked next."""
+        if not isinstance(item, str):
+            raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
         self._skill(skill)
         self._states()  # raises an error if there is no history yet
         size = self.run.config.data.chunk
@@ -119,6 +132,8 @@ class LiveLearner:
         return states
 
     def _skill(self, name: str) -> int:
+        if not isinstance(name, str):
+            raise KTError(f"skill {brief(name)}: expected the name of a skill, as a text")
         return int(self.run.vocabulary.ids(pd.Series([name]))[0])
 
     def _tensors(self, history: list[tuple[str, int, str]]) -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
+from kt_core.report.own import own_learners
 from kt_core.runs.find import open_run
 from kt_core.runs.run import Run
 
@@ -72,20 +74,35 @@ def add_ceiling(beliefs: Beliefs, splits: Splits, split: str, chunk: int) -> Bel
     return dataclasses.replace(beliefs, frame=frame)
 
 
-def examine(path: str | Path, split: str = "test") -> Examined:
-    """Read a run, evaluate it on a split, and compute all measures.
+def examine(
+    path: str | Path,
+    split: str = "test",
+    data: str | Path | pd.DataFrame | None = None,
+    reading: dict[str, Any] | None = None,
+    seen: bool = False,
+) -> Examined:
+    """Read a run, evaluate it on a split or on one's own learners, and compute all measures.
 
     Parameters
     ----------
     path : the run folder.
     split : test or valid.
+    data : a file or table of one's own, whose learners are the test split.
+    reading : settings of how it is read, on top of the run's own, such as
+        ``{"data.columns": {"user": "StudentID"}}``.
+    seen : allow learners on whom the run was trained or chosen.
 
     Raises
     ------
     KTError
-        When the folder is not a finished run, or its data has changed.
+        When the folder is not a finished run, or its data has changed; when learners of `data` are
+        among those that the run was trained or chosen on.
     """
     run, splits = open_run(path, split)
+    if data is not None:
+        if split != "test":
+            raise KTError(f"split {split!r}: learners of one's own are the test split")
+        splits = own_learners(run, splits, data, reading or {}, seen)
     history = run.table("history.csv")
     if history.empty or history["valid/auc"].isna().all():
         raise KTError(

@@ -31,7 +31,7 @@ def provenance(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "seed": config.train.seed,
         "data": dataset.name,
         "data_sha256": data_checksums(dataset),
-        "data_notes": dataset.notes,
+        "reading": dataset.note.to_dict(),
         "pseudonyms": dataset.pseudonyms,
         "git_commit": git_commit(),
         "python": platform.python_version(),

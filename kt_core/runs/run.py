@@ -13,7 +13,6 @@ checkpoints/        from which a training is resumed; removed when it has finish
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -25,7 +24,7 @@ import pandas as pd
 from safetensors.torch import save_file
 
 from kt_core.base.errors import KTError
-from kt_core.base.files import whole, write_text
+from kt_core.base.files import whole, write_json, write_text
 from kt_core.base.locks import in_use
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
@@ -83,7 +82,7 @@ class Run:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file whole."""
-        write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_json(self.path / name, content)
 
     def write_uncertainty(self, uncertainty: Uncertainty) -> None:
         """Keep the uncertainty that was fitted to validation learners."""

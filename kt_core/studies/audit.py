@@ -14,21 +14,29 @@ are the state in the middle of the history; otherwise a skill's latest value is 
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError, brief, reason
-from kt_core.base.files import make_folder, plain, write_text
+from kt_core.base.files import make_folder, write_text
+from kt_core.base.files import plain as plain_json
 from kt_core.base.values import path_of, whole_number
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Vocabulary
-from kt_core.data.formats.readers import read_table
+from kt_core.data.formats.columns import GENERAL, plain
+from kt_core.data.formats.frames import as_texts
+from kt_core.data.note import ReadingNote
 from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
+from kt_core.data.registry import read_dataset
+from kt_core.data.rows import ReadOptions
 from kt_core.data.table import Dataset
+from kt_core.data.values import combined, each, parts_of, written
 from kt_core.evaluation.evaluate import Beliefs
 from kt_core.evaluation.measures import Measures, measure
 from kt_core.evaluation.tracer import Trace
@@ -38,6 +46,8 @@ TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "sk
 
 COLUMNS = ("learner", "step", "skill", "mastery")
 SEES = ("pre", "post", "retrospective")
+USUAL = {part: " ".join(GENERAL[role]) for part, role in (("learner", "user"), ("skill", "skill"))}
+ORDERS = ("orderid", "timestamp", "logid")
 FIELD = {"pre": "mastery_pre", "post": "mastery_post", "retrospective": "mastery_last"}
 
 
@@ -49,14 +59,28 @@ class Audited:
     measures: Measures
     sees: str
     covered: float  # share of answers with an estimate for their skill at their step
+    note: ReadingNote = field(default_factory=ReadingNote)  # how the responses were read
+    steps: str = ""  # where the steps are from
 
 
-def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.DataFrame:
+def read_mastery(
+    path: str | Path,
+    columns: dict[str, str] | None = None,
+    pseudonyms: Pseudonyms | None = None,
+) -> pd.DataFrame:
     """Read and check the long table, from CSV or Parquet.
+
+    Without a column of steps, a learner's rows are counted from 1, in order of the time or the
+    number of the answer where the file has one, else as in the file.
 
     Parameters
     ----------
+    columns : `learner`, `step`, `skill` or `mastery` -> name in the file, where it is not usual.
     pseudonyms : to replace the learners' ids.
+
+    Returns
+    -------
+    The four columns, and in `attrs["steps"]` where the steps are from.
 
     Raises
     ------
@@ -66,23 +90,28 @@ def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.D
     path = Path(path)
     try:
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            raw = pd.read_parquet(path)
         else:
-            kinds = {"learner": str, "skill": str}
-            table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
+            raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
         raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
-    absent = [c for c in COLUMNS if c not in table]
-    if absent:
-        raise KTError(
-            f"{path}: no column {', '.join(absent)}; an audit needs {', '.join(COLUMNS)}; "
-            f"the file has {', '.join(map(str, table.columns))}"
-        )
-    table = table[list(COLUMNS)].assign(
-        learner=table["learner"].astype(str), skill=table["skill"].astype(str)
-    )
+    names = _columns(path, [str(c) for c in raw.columns], columns or {})
+    table = as_texts(pd.DataFrame({part: raw[name] for part, name in names.items()}))
+    for part in ("learner", "skill"):
+        table[part] = written(table[part])[0]
+    table["skill"] = each(table["skill"], lambda t: combined(frozenset(parts_of(t))))
     if pseudonyms:
         table["learner"] = pseudonyms.of(table["learner"])
+    table.attrs["steps"] = _number_steps(path, table, names)
+    return _checked_estimates(table.drop(columns="order", errors="ignore"), str(path))
+
+
+def _checked_estimates(table: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The estimates with whole numbers as steps and numbers as masteries."""
+    absent = [part for part in COLUMNS if part not in table]
+    if absent:
+        raise KTError(f"{path}: no column {', '.join(absent)}; an audit needs {', '.join(COLUMNS)}")
+    table = table.reset_index(drop=True)
     for name in ("step", "mastery"):
         number = pd.to_numeric(table[name], errors="coerce").astype(float)
         wrong = ~np.isfinite(number)
@@ -103,6 +132,53 @@ def read_mastery(path: str | Path, pseudonyms: Pseudonyms | None = None) -> pd.D
     return table
 
 
+def _columns(path: Path, header: list[str], given: dict[str, str]) -> dict[str, str]:
+    """Part -> column of a table of estimates: `learner`, `skill`, `mastery`, `step` or `order`."""
+    unknown = set(given) - set(COLUMNS)
+    if unknown:
+        raise KTError(f"--mastery-column: {sorted(unknown)} unknown; choose from {list(COLUMNS)}")
+    found = {}
+    for part in COLUMNS:
+        usual = USUAL.get(part, "").split()
+        fits = [n for n in header if plain(n) in usual and n not in given.values()]
+        name = given.get(part) or (part if part in header else fits[0] if fits else "")
+        if part in given and name not in header:
+            raise KTError(f"{path}: no column {name!r}; it has: {', '.join(header)}")
+        if name:
+            found[part] = name
+    absent = [part for part in COLUMNS if part not in found and part != "step"]
+    if absent:
+        raise KTError(
+            f"{path}: no column {', '.join(absent)}; an audit needs {', '.join(COLUMNS)}; the file "
+            f"has {', '.join(header)}. Name it with --mastery-column {absent[0]}=NAME"
+        )
+    if "step" not in found:
+        orders = [n for n in header if plain(n) in ORDERS]
+        if orders:
+            found["order"] = orders[0]
+    return found
+
+
+def _number_steps(path: Path, table: pd.DataFrame, names: dict[str, str]) -> str:
+    """Count each learner's rows in `step`, where there is no such column; return how."""
+    if "step" in table:
+        return f"from the column {names['step']}"
+    place, how = np.arange(len(table)), "rows of a learner, counted in the order of the file"
+    if "order" in table:
+        order = pd.to_numeric(table["order"], errors="coerce")
+        if order.isna().any():
+            row = int(np.argmax(order.isna().to_numpy()))
+            raise KTError(
+                f"{path}, row {row + 1}: {names['order']} {brief(table['order'].iloc[row])} is not "
+                "a number, and the rows are counted in its order; add a column step"
+            )
+        place = np.lexsort([place, order.to_numpy()])
+        how = f"rows of a learner, counted in the order of {names['order']}"
+    ranked = table.iloc[place].groupby("learner", sort=False).cumcount() + 1
+    table["step"] = ranked.reindex(table.index).astype(str)
+    return how
+
+
 def audit(
     mastery: pd.DataFrame, responses: Dataset, sees: str, resamples: int = 1000, seed: int = 0
 ) -> Audited:
@@ -121,6 +197,7 @@ def audit(
     """
     if sees not in SEES:
         raise KTError(f"sees {brief(sees)}: choose {', '.join(SEES)}")
+    mastery = _checked_estimates(mastery, "mastery")
     table = responses.table.reset_index(drop=True)
     vocabulary = Vocabulary.of(table)
     sequences = Sequences.of(table, vocabulary, chunk=max(len(table), 1), min_length=1)
@@ -180,16 +257,17 @@ def audit_files(
     mastery: str | Path,
     responses: str | Path,
     sees: str,
-    format: str = "auto",
+    reading: dict[str, Any] | None = None,
     columns: dict[str, str] | None = None,
     resamples: int = 1000,
-    pseudonymise: bool = False,
 ) -> Audited:
     """`audit` for a file of estimates and a file of responses.
 
     Parameters
     ----------
-    pseudonymise : replace the ids, which both files have, by keyed hashes.
+    reading : settings of how the responses are read, such as ``{"data.columns": {"user": "id"}}``;
+        with ``data.pseudonymise`` the ids, which both files have, become keyed hashes.
+    columns : of the estimates, as in `read_mastery`.
 
     Raises
     ------
@@ -197,19 +275,37 @@ def audit_files(
         For a file that cannot be read or estimates that do not fit the responses.
     """
     resamples = whole_number("resamples", resamples, 20, 10**5)
-    names = pseudonyms() if pseudonymise else None
-    estimates = read_mastery(path_of("mastery", mastery), names)
+    data = with_overrides(RunConfig(), reading or {}).data  # checked as a run's would be
+    names = pseudonyms() if data.pseudonymise else None
+    estimates = read_mastery(path_of("mastery", mastery), columns, names)
     path = path_of("responses", responses)
-    reading = {"data.format": format, "data.columns": columns or {}}
-    data = with_overrides(RunConfig(), reading).data  # checked as a run's would be
-    table, notes = read_table(path, data.format, data.columns, pseudonyms=names)
-    return audit(estimates, Dataset(path.stem, table, notes), sees, resamples)
+    dataset = read_dataset(path, ReadOptions.of(data, names))
+    steps = estimates.attrs["steps"]
+    if not steps.startswith("from"):
+        _check_counts(path_of("mastery", mastery), estimates, dataset.table)
+    audited = audit(estimates, dataset, sees, resamples)
+    return dataclasses.replace(audited, note=dataset.note, steps=steps)
+
+
+def _check_counts(path: Path, estimates: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Raise a KTError where counted rows cannot be the steps, as a learner has another number."""
+    rows = estimates.groupby("learner", sort=False).size()
+    answers = table.groupby(table["user"].astype(str), sort=False).size()
+    wrong = rows.ne(answers.reindex(rows.index))
+    if wrong.any():
+        learner = wrong.idxmax()
+        raise KTError(
+            f"{path}: {rows[learner]} rows of learner {learner!r}, who has "
+            f"{int(answers.get(learner, 0))} answers; without a column step there must be one row "
+            "per answer"
+        )
 
 
 def write_audit(audited: Audited, folder: str | Path) -> Path:
     """Write all numbers as `metrics.json`."""
     folder = make_folder(folder)
-    content = {"sees": audited.sees, "covered": audited.covered}
+    content = {"sees": audited.sees, "covered": audited.covered, "steps": audited.steps}
+    content["reading"] = audited.note.to_dict()
     content |= {name: getattr(audited.measures, name).to_dict("records") for name in TABLES}
-    write_text(folder / "metrics.json", json.dumps(plain(content), indent=2) + "\n")
+    write_text(folder / "metrics.json", json.dumps(plain_json(content), indent=2) + "\n")
     return folder

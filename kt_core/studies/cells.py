@@ -45,7 +45,13 @@ from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell
 OURS = tuple(HEADS)
 MODELS = (*OURS, *BASELINES)
 PATH_ONLY = {"model": ("evidence", "transfer"), "train": ("hide", "hide_in")}  # `retrospective`'s
-LATER: dict[tuple[str, str], Any] = {}  # settings younger than the store, and what they stood for
+LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and what they stood for
+    ("data", "encoding"): "utf-8",
+    ("data", "kc_model"): "",
+    ("data", "skill_separator"): "auto",
+    ("data", "skill_level"): -1,
+    ("data", "missing_as_text"): False,
+}
 PATIENCE = "20s"  # with a scheduler that does not answer
 
 

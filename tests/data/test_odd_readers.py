@@ -35,7 +35,7 @@ def stored_histories(folder):
 
 def at_times(*times):
     rows = "".join(f'a,s{i},1,"{time}"\n' for i, time in enumerate(times))
-    return "user,skill,correct,time\n" + rows
+    return "user,skill,correct,timestamp\n" + rows
 
 
 IN_TURN = {"a": [("s1", 1), ("s2", 1), ("s0", 1)]}
@@ -49,17 +49,20 @@ IN_TURN = {"a": [("s1", 1), ("s2", 1), ("s0", 1)]}
         (zipped(f"{HEAD}a,s,1\n".encode()), {"a": [("s", 1)]}),
         (zipped(HEAD.encode()) + zipped(b"a,s,1\n"), {"a": [("s", 1)]}),
         (f'{HEAD}a,"x, y\n\n z ""q""",1\n', {"a": [('x, y\n\n z "q"', 1)]}),
-        (f'{HEAD}a,"x\r\ny",1\n"b\n",t,0\n', {"a": [("x\r\ny", 1)], "b\n": [("t", 0)]}),
+        (f'{HEAD}a,"x\r\ny",1\n"b\n",t,0\n', {"a": [("x\r\ny", 1)], "b": [("t", 0)]}),
         (f'{HEAD}a,5" pipe,1\n', {"a": [('5" pipe', 1)]}),
-        ('"user";"skill";"correct"\na;"1;5";1\n', {"a": [("1;5", 1)]}),
+        ('"user";"skill";"correct"\na;"1;5";1\n', {"a": [("1+5", 1)]}),
         (f"{HEAD}007,1.10,1\n7,1.1,0\n", {"007": [("1.10", 1)], "7": [("1.1", 0)]}),
-        (f"{HEAD}1e5,0x1,1\nNA,null,0\n", {"1e5": [("0x1", 1)], "NA": [("null", 0)]}),
+        (
+            f"{HEAD}1e5,0x1,1\nNA,a,0\nNa,null,0\nnone,a,1\n",
+            {"1e5": [("0x1", 1)], "none": [("a", 1)]},
+        ),
         (f"{HEAD}张伟,分数 ½,1\n🧮,ñ,0\n", {"张伟": [("分数 ½", 1)], "🧮": [("ñ", 0)]}),
         (f"\n{HEAD}\n\na,s,TRUE\n\n  \na,t, False\n\n", {"a": [("s", 1), ("t", 0)]}),
         (at_times(30, 10, 20), IN_TURN),
         (at_times(1.5e12, 9, "1e3"), IN_TURN),
-        (at_times("2011-01-02 00:30:00", "2011-01-01T10:00:00Z", "2011-01-02 00:29:59.5"), IN_TURN),
-        (at_times("2011-01-02T00:30+02:00", "2011-01-01T22:00Z", "2011-01-01 22:29"), IN_TURN),
+        (at_times("2011-01-02 00:30:00", "2011-01-01T10:00:00", "2011-01-02 00:29:59.5"), IN_TURN),
+        (at_times("2011-01-02T00:30+02:00", "2011-01-01T22:00Z", "2011-01-01 22:29 UTC"), IN_TURN),
         (at_times("1/2/2012", "13/1/2011", "1/2/2011"), IN_TURN),
         (at_times("2/1/2012", "1/13/2011", "2/1/2011"), IN_TURN),
         (at_times("Mar 1, 2012", "February 1, 2012", "2012/2/15"), IN_TURN),

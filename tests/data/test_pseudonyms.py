@@ -18,8 +18,10 @@ from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.config import DataConfig, with_overrides
 from kt_core.data import load_dataset, make_splits, pseudonyms
+from kt_core.data.formats import long
 from kt_core.data.formats.readers import read_table
 from kt_core.data.pseudonyms import KEY, Pseudonyms, key_file
+from kt_core.data.rows import ReadOptions
 from kt_core.data.store import convert as conversion
 from kt_core.data.store.read import stored_splits
 from kt_core.runs.find import open_run
@@ -95,10 +97,10 @@ def test_a_run_goes_on_under_its_key_and_no_other(answers, smoke, tmp_path, monk
 
 def test_pseudonyms_on_disk_are_those_in_memory(answers, tmp_path, monkeypatch):
     names = Pseudonyms(SECRET)
-    want = histories(read_table(answers, pseudonyms=names)[0])
+    want = histories(read_table(answers, ReadOptions(pseudonyms=names))[0])
     raw = histories(read_table(answers)[0])
     assert want == {name: raw[i] for i, name in zip(IDS, names.of(pd.Series(IDS)), strict=True)}
-    monkeypatch.setattr(conversion, "BLOCK_BYTES", 3000)
+    monkeypatch.setattr(long, "BLOCK_BYTES", 3000)
     monkeypatch.setattr(conversion, "BUCKET_BYTES", 3000)
     parts, remove = set(), conversion.shutil.rmtree
     monkeypatch.setattr(
@@ -124,8 +126,8 @@ def test_two_learners_with_one_pseudonym_are_an_error(answers, tmp_path, monkeyp
     monkeypatch.setattr(conversion, "BUCKET_BYTES", 3000)
     names = Pseudonyms(SECRET)
     for read in (
-        lambda: read_table(answers, pseudonyms=names),
-        lambda: conversion.convert(answers, tmp_path / "stored", pseudonyms=names),
+        lambda: read_table(answers, ReadOptions(pseudonyms=names)),
+        lambda: conversion.convert(answers, tmp_path / "stored", ReadOptions(pseudonyms=names)),
     ):
         with pytest.raises(KTError, match="two learners have the same pseudonym") as caught:
             read()
@@ -152,9 +154,10 @@ def test_messages_while_reading_show_no_value(tmp_path, text, columns):
     path = tmp_path / "bad.csv"
     path.write_bytes(text.encode("latin1"))
     names = Pseudonyms(SECRET)
-    reads = [lambda: read_table(path, columns=columns, pseudonyms=names)]
+    options = ReadOptions(columns=columns or {}, pseudonyms=names)
+    reads = [lambda: read_table(path, options)]
     if "concepts" not in text:
-        reads.append(lambda: conversion.convert(path, tmp_path / "x", columns, pseudonyms=names))
+        reads.append(lambda: conversion.convert(path, tmp_path / "x", options))
     for read in reads:
         with pytest.raises(KTError, match="bad.csv") as caught:
             read()
@@ -166,7 +169,9 @@ def test_an_audit_by_pseudonyms(answers, tmp_path):
     table["step"] = table.groupby("user").cumcount() + 1
     mastery = table.rename(columns={"user": "learner"}).assign(mastery=0.6)
     mastery[["learner", "step", "skill", "mastery"]].to_csv(tmp_path / "m.csv", index=False)
-    audited = audit_files(tmp_path / "m.csv", answers, "pre", resamples=20, pseudonymise=True)
+    audited = audit_files(
+        tmp_path / "m.csv", answers, "pre", {"data.pseudonymise": True}, resamples=20
+    )
     assert audited.covered == 1
     assert set(audited.beliefs.learners) == set(Pseudonyms(SECRET).of(pd.Series(IDS)))
 

@@ -83,7 +83,7 @@ def pickled_items(store):
     ("damage", "words"),
     [
         (list_for_facts, "store.json: damaged or changed by hand"),
-        (facts(lambda f: f.update(version=99)), "of version 99, not 1; convert the data again"),
+        (facts(lambda f: f.update(version=99)), "of version 99, not 2; convert the data again"),
         (facts(lambda f: f.pop("rows")), "store.json: rows: damaged"),
         (facts(lambda f: f.update(rows="many")), "store.json: rows: damaged"),
         (facts(lambda f: f.update(rows=10**12)), "learners.parquet: damaged"),

@@ -17,7 +17,9 @@ from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.config import DataConfig, ModelConfig, with_overrides
 from kt_core.data import load_dataset, make_splits
+from kt_core.data.formats import long
 from kt_core.data.registry import read_splits, sha256
+from kt_core.data.rows import ReadOptions
 from kt_core.data.sequences import tally
 from kt_core.data.store import convert as steps
 from kt_core.data.store import read as store
@@ -91,15 +93,15 @@ def test_a_stored_data_set_is_the_table_read_whole(
     else:
         table.to_csv(source, index=False, sep="\t" if kind == "tsv" else ",")
     with pytest.MonkeyPatch.context() as patch:  # many small blocks and buckets
-        patch.setattr(steps, "BLOCK_BYTES", 2000)
-        patch.setattr(steps, "BLOCK_ROWS", 70)
+        patch.setattr(long, "BLOCK_BYTES", 2000)
+        patch.setattr(long, "BLOCK_ROWS", 70)
         patch.setattr(steps, "BUCKET_BYTES", 3000)
-        stored = convert(source, folder / "stored", expand_skills=expand)
+        stored = convert(source, folder / "stored", ReadOptions(expand_skills=expand))
     config = DataConfig(path=str(whole), chunk=7, expand_skills=expand)
     dataset = load_dataset(config)
     splits = stored_splits(dataclasses.replace(config, path=str(stored)))
     same(make_splits(dataset, config), splits)
-    assert splits.dataset.notes == dataset.notes
+    assert splits.dataset.note.counts == make_splits(dataset, config).dataset.note.counts
     assert splits.dataset.inflated == dataset.inflated
     assert splits.dataset.sources[source.name] == sha256(source)
     assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
@@ -129,7 +131,7 @@ def test_training_and_report_from_disk(tmp_path, smoke):
 def test_a_stopped_conversion_goes_on(tmp_path, monkeypatch, stopped):
     source, target = tmp_path / "answers.csv", tmp_path / "stored"
     answers().to_csv(source, index=False)
-    monkeypatch.setattr(steps, "BLOCK_BYTES", 3000)
+    monkeypatch.setattr(long, "BLOCK_BYTES", 3000)
     monkeypatch.setattr(steps, "BUCKET_BYTES", 3000)
     calls, original = [], getattr(steps, stopped)
 
@@ -166,7 +168,7 @@ def test_another_conversion_in_its_place_is_refused(tmp_path, monkeypatch):
         patch.setattr(steps, "_names", lambda work: (_ for _ in ()).throw(KeyboardInterrupt))
         convert(source, target)
     with pytest.raises(KTError, match="unfinished conversion of another file"):
-        convert(source, target, expand_skills=True)
+        convert(source, target, ReadOptions(expand_skills=True))
     convert(source, target)
     with pytest.raises(KTError, match="exists already"):
         convert(source, target)
@@ -180,7 +182,7 @@ def test_another_conversion_in_its_place_is_refused(tmp_path, monkeypatch):
         ("user,skill\na,b\n", "no column for 'correct'"),
         ("user,skill,correct\na,b,1\na,b\n", "line 3: 2 fields, but the header has 3"),
         ("user,skill,correct\na,b,2\n", "line 2: response '2' is not 0 or 1"),
-        ("user,skill,correct\n,b,1\n", "line 2: the learner id is empty"),
+        ("user,skill,correct\n,b,1\n", "no row has both a skill and a response"),
         ("user,skill,correct\na,,1\n", "no row has both a skill and a response"),
         ("user,skill,correct,fold\na,s,1,0\na,s,1,1\n", "is in the folds"),
     ],
@@ -231,7 +233,7 @@ def test_a_sample_keeps_whole_learners(smoke):
 
 
 def blocks_of_three(monkeypatch):
-    monkeypatch.setattr(steps, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(long, "BLOCK_ROWS", 3)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,9 @@ def test_how_the_source_was_read_stays_said(tmp_path):
     source = tmp_path / "answers.csv"
     answers().to_csv(source, index=False)
     plain, expanded = (
-        DataConfig(path=str(convert(source, tmp_path / str(expand), expand_skills=expand)))
+        DataConfig(
+            path=str(convert(source, tmp_path / str(expand), ReadOptions(expand_skills=expand)))
+        )
         for expand in (False, True)
     )
     a, b = (stored_splits(config) for config in (plain, expanded))

@@ -128,7 +128,7 @@ def hostile(data):
     """The same answers of a class whose names are markup and paths."""
     table = data.table.copy()
     table["user"] = "<script>alert('" + table["user"].astype(str) + "')</script>/../x"
-    return Dataset("<b>4c</b>", table, data.notes)
+    return Dataset("<b>4c</b>", table, data.note)
 
 
 def test_pages_are_escaped_whole_and_need_no_network(run_and_data, tmp_path):

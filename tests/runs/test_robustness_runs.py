@@ -370,11 +370,11 @@ PARAMETERS = {
         "resamples = 1: must be between 20 and 100,000",
     ),
     "columns as text": (
-        lambda d: audit_files(d / "m.csv", "r", "pre", columns="user"),
+        lambda d: audit_files(d / "m.csv", "r", "pre", {"data.columns": "user"}),
         "data.columns = 'user': expected a mapping",
     ),
     "a format that does not exist": (
-        lambda d: audit_files(d / "m.csv", "r", "pre", format="xlsx"),
+        lambda d: audit_files(d / "m.csv", "r", "pre", {"data.format": "xlsx"}),
         "data.format = 'xlsx': choose one of: auto, long",
     ),
     "estimates at half a step": (

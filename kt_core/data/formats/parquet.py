@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from kt_core.base.errors import KTError, reason
 from kt_core.data.formats import limits
+from kt_core.data.formats.frames import as_texts
 from kt_core.data.formats.text import check_width
 
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
@@ -38,30 +40,43 @@ def rows_claimed(path: Path) -> int:
         return file.metadata.num_rows
 
 
+def header_of(path: Path) -> list[str]:
+    """The names of the columns."""
+    with _opened(path) as file:
+        return file.schema_arrow.names
+
+
 def read_blocks(
-    path: Path, wanted: Callable[[list[str]], dict[str, int]], rows: int
+    path: Path,
+    wanted: Callable[[list[str]], dict[str, int]],
+    rows: int,
+    hashed: bool = False,
 ) -> Iterator[pd.DataFrame]:
-    """Yield some columns under new names, at most `rows` rows at a time.
+    """Yield some columns as text under new names, at most `rows` rows at a time.
 
     Parameters
     ----------
     wanted : from the names in the file, new name -> position of each column to keep.
+    hashed : also `row`, a hash of all columns, unless one holds lists or records.
 
     Raises
     ------
     KTError
-        For a damaged file, a column that holds lists or records, or a value beyond the limits.
+        For a damaged file, a chosen column that holds records, or a value beyond the limits.
     """
     with _opened(path) as file:
         schema, seen = file.schema_arrow, 0
         chosen = {new: schema.field(place) for new, place in wanted(schema.names).items()}
-        for field in chosen.values():
-            if pa.types.is_nested(field.type):
+        lists = [new for new, field in chosen.items() if _is_list(field.type)]
+        for new, field in chosen.items():
+            if pa.types.is_nested(field.type) and not (new == "skill" and new in lists):
                 raise KTError(
                     f"{path}, column {field.name!r}: holds {field.type}, not single values; "
                     "write one row for each of them"
                 )
-        names = list(dict.fromkeys(field.name for field in chosen.values()))
+        hashed = hashed and not any(pa.types.is_nested(field.type) for field in schema)
+        names = [field.name for field in (schema if hashed else chosen.values())]
+        names = list(dict.fromkeys(names))
         texts = [n for n in names if _is_text(schema.field(n).type)]
         claimed = file.metadata.num_rows
     with _opened(path, texts) as file:
@@ -70,7 +85,14 @@ def read_blocks(
                 seen += len(batch)
                 columns = {name: _checked(path, name, batch.column(name)) for name in names}
                 table = pa.table(columns).to_pandas(integer_object_nulls=True)
-                yield pd.DataFrame({new: table[field.name] for new, field in chosen.items()})
+                more = {}
+                if hashed:
+                    hashes = pd.util.hash_pandas_object(table, index=False)
+                    more["row"] = hashes.to_numpy().view(np.int64)
+                found = pd.DataFrame({new: table[field.name] for new, field in chosen.items()})
+                for new in lists:
+                    found[new] = found[new].map(lambda v: repr(list(v)) if v is not None else "")
+                yield as_texts(found).assign(**more)
         except KTError:
             raise
         except (*BROKEN, ValueError) as error:  # such as a date that Python cannot represent
@@ -80,6 +102,10 @@ def read_blocks(
             ) from None
     if seen != claimed:
         raise KTError(f"{path}: {seen:,} rows, but its header says {claimed:,}; write it again")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 def _opened(path: Path, texts: list[str] | None = None) -> pq.ParquetFile:

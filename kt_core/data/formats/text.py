@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, reason
 from kt_core.data.formats import limits
 
 GZIP = b"\x1f\x8b"
@@ -31,11 +31,23 @@ PACKED = {  # first bytes -> kind of file; none of these is unpacked here
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"7z\xbc\xaf": "a 7z archive",
     b"PAR1": "a Parquet file; name it .parquet",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
+}
+OTHER = {  # first bytes -> kind of file that is not text, and how to get at its table
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls): save it as .xlsx or CSV",
+    b"SQLite format 3": "an SQLite database: export the table of answers as CSV",
+    b"\x89HDF": "an HDF5 file: write its table as Parquet or CSV",
+    b"RDX": "an R data file: write the data frame with write.csv(..., row.names = FALSE)",
+    b"X\n\x00\x00": "an R data file: write the data frame with write.csv(..., row.names = FALSE)",
+    b"$FL": "an SPSS file: save it as CSV",
+    b"ARROW1": "an Arrow file: write it as Parquet",
+    b"\x80\x04\x95": "a Python pickle: write its table as Parquet or CSV",
+    b"\x80\x05\x95": "a Python pickle: write its table as Parquet or CSV",
+    b"%PDF": "a PDF: save the table in it as CSV",
 }
 TAR = b"ustar"  # at byte 257 of an archive
 HEAD = 512  # bytes from which the kind of a file is known
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF8 = "utf-8"
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 
 
@@ -49,10 +61,13 @@ class Lines:
     into_memory : whether the text is kept in memory; its total size then has a limit too.
     """
 
-    def __init__(self, path: Path, into_memory: bool = True):
+    def __init__(self, path: Path, into_memory: bool = True, encoding: str = UTF8):
         self.path, self.number, self.ended, self.into_memory = path, 0, False, into_memory
-        self._chars = 0
-        self._text = io.TextIOWrapper(opened(path), "utf-8-sig", "surrogateescape", newline="")
+        self._chars, self._encoding = 0, encoding
+        codec, errors = (
+            ("utf-8-sig", "surrogateescape") if encoding == UTF8 else (encoding, "strict")
+        )
+        self._text = io.TextIOWrapper(opened(path, encoding), codec, errors, newline="")
 
     def __enter__(self) -> Lines:
         return self
@@ -66,6 +81,11 @@ class Lines:
     def __next__(self) -> str:
         try:
             line = self._text.readline(limits.LINE_CHARS + 1)
+        except UnicodeDecodeError as error:
+            raise KTError(
+                f"{self.path}, line {self.number + 1} or later: not {self._encoding} "
+                f"({reason(error)}); give its own --encoding"
+            ) from None
         except (EOFError, zlib.error, OSError) as error:
             raise KTError(
                 f"{self.path}, after line {self.number}: cannot be read ({error}); it is cut short "
@@ -100,12 +120,29 @@ class Lines:
             raise KTError(f"{self._at}: a NUL byte, so not UTF-8 text; export it as UTF-8")
         if not line.isascii() and (bad := NOT_UTF8.search(line)):
             raise KTError(
-                f"{self._at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); save it as UTF-8, "
-                "for instance with: iconv -f latin1 -t utf-8"
+                f"{self._at}: not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02x}); say what it is, for "
+                "instance --encoding latin1, or save it as UTF-8, with: iconv -f latin1 -t utf-8"
             )
 
 
-def opened(path: Path) -> BinaryIO:
+def known_encoding(name: str) -> str:
+    """The name under which Python knows a text encoding.
+
+    Raises
+    ------
+    KTError
+        For one that does not exist, or is not of text.
+    """
+    try:
+        info = codecs.lookup(name)
+    except (LookupError, ValueError):
+        info = None
+    if info is None or not getattr(info, "_is_text_encoding", True):
+        raise KTError(f"data.encoding = {name!r}: no such encoding; use utf-8, latin1, cp1252, ...")
+    return info.name
+
+
+def opened(path: Path, encoding: str = UTF8) -> BinaryIO:
     """A text file as bytes, decompressed if its first bytes are those of gzip.
 
     Raises
@@ -119,7 +156,7 @@ def opened(path: Path) -> BinaryIO:
     except OSError as error:
         raise KTError(f"{path}: cannot be opened ({error.strerror})") from None
     if not head.startswith(GZIP):
-        _refuse(path, head)
+        _refuse(path, head, encoding)
         return path.open("rb")
     try:
         with gzip.open(path) as file:
@@ -128,13 +165,16 @@ def opened(path: Path) -> BinaryIO:
         head = b""  # reported with its line when it is read
     if head.startswith(GZIP):
         raise KTError(f"{path}: compressed twice; decompress it once: gunzip")
-    _refuse(path, head)
+    _refuse(path, head, encoding)
     return gzip.open(path)
 
 
-def _refuse(path: Path, head: bytes) -> None:
-    if head[:2] in UTF16:
-        raise KTError(f"{path}: UTF-16; save it as UTF-8, or use: iconv -f utf-16 -t utf-8")
+def _refuse(path: Path, head: bytes, encoding: str) -> None:
+    if head[:2] in UTF16 and not encoding.startswith("utf-16"):
+        raise KTError(f"{path}: UTF-16; read it with --encoding utf-16, or save it as UTF-8")
+    other = next((kind for magic, kind in OTHER.items() if head.startswith(magic)), None)
+    if other is not None:
+        raise KTError(f"{path}: {other}")
     kind = next((kind for magic, kind in PACKED.items() if head.startswith(magic)), None)
     if kind is None and head[257:262] == TAR:
         kind = "a tar archive"
@@ -153,10 +193,10 @@ class Watched(io.RawIOBase):
     quotes : number of quotes so far; an odd number may mean that one is not closed.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, encoding: str = UTF8):
         self.path, self.quotes, self.read_so_far = path, 0, 0
-        self._file = opened(path)
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._file, self.encoding = opened(path, encoding), encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
 
     @property
     def position(self) -> int:
@@ -171,13 +211,19 @@ class Watched(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
         block = self._file.read(size)
-        try:
-            self._decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            check_rows(self.path)
-            raise KTError(f"{self.path}: not UTF-8 ({error}); save it as UTF-8") from None
-        self.quotes += block.count(b'"')
         self.read_so_far += len(block)
+        try:
+            text = self._decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            check_rows(self.path, self.encoding)
+            raise KTError(
+                f"{self.path}: not {self.encoding} ({error}); give its --encoding"
+            ) from None
+        if self.encoding != UTF8:
+            if block and not text:  # no character is complete yet, and nothing would mean the end
+                return self.read(size)
+            block = text.encode()
+        self.quotes += block.count(b'"')
         if b"\0" in block:
             raise KTError(f"{self.path}: a NUL byte, so not UTF-8 text; export it as UTF-8")
         enough = self.read_so_far > limits.RATIO_FROM
@@ -194,7 +240,7 @@ class Watched(io.RawIOBase):
         super().close()
 
 
-def first_line(path: Path) -> str:
+def first_line(path: Path, encoding: str = UTF8) -> str:
     """The first line that is not blank, without its end.
 
     Raises
@@ -202,7 +248,7 @@ def first_line(path: Path) -> str:
     KTError
         When there is none, or it cannot be read.
     """
-    with Lines(path) as lines:
+    with Lines(path, encoding=encoding) as lines:
         for line in lines:
             if line.strip():
                 return line.rstrip("\r\n")
@@ -240,40 +286,57 @@ def check_width(path: Path, width: int) -> None:
 
 
 def read_delimited(
-    path: Path, wanted: Callable[[list[str]], dict[str, int]]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Some columns of a table as text, and the line in which each row begins.
+    path: Path,
+    wanted: Callable[[list[str]], dict[str, int]],
+    encoding: str = UTF8,
+    hashed: bool = False,
+) -> pd.DataFrame:
+    """Some columns of a table as text, and `line`, the line in which each row begins.
 
     Parameters
     ----------
     wanted : from the header, new name -> position of each column to keep.
+    hashed : also `row`, a hash of all columns, to know equal rows.
 
     Raises
     ------
     KTError
         For a row with another number of fields than the header, or a quote that is not closed.
     """
-    separator = delimiter(first_line(path))
+    separator = delimiter(first_line(path, encoding))
     csv.field_size_limit(limits.LINE_CHARS)
     at: list[int] = []
-    with Lines(path) as lines:
+    hashes: list[int] = []
+    with Lines(path, encoding=encoding) as lines:
         rows = _rows(lines, separator)
         _, header = next(rows)
         columns = [(name, place, []) for name, place in wanted(header).items()]
         for number, row in rows:
             _check_fields(path, number, row, header)
             at.append(number)
+            if hashed:
+                hashes.append(hash(tuple(map(str.strip, row))))
             for _, place, cells in columns:
                 cells.append(intern(row[place]))
     table = {name: np.array(cells, object) for name, _, cells in columns}
-    return pd.DataFrame(table).astype(str), np.array(at, int)
+    more = {"row": np.array(hashes, np.int64)} if hashed else {}
+    return pd.DataFrame(table).astype(str).assign(line=np.array(at, int), **more)
 
 
-def check_rows(path: Path) -> None:
+def header_of(path: Path, encoding: str = UTF8) -> list[str]:
+    """The names in the first row of a table."""
+    csv.field_size_limit(limits.LINE_CHARS)
+    first = first_line(path, encoding)
+    split_header(first, path)  # refuses a header that is too wide
+    with Lines(path, encoding=encoding) as lines:
+        return next(_rows(lines, delimiter(first)))[1]
+
+
+def check_rows(path: Path, encoding: str = UTF8) -> None:
     """Raise a KTError, with the line, for the first row that cannot be read."""
     csv.field_size_limit(limits.LINE_CHARS)
-    with Lines(path, into_memory=False) as lines:
-        rows = _rows(lines, delimiter(first_line(path)))
+    with Lines(path, into_memory=False, encoding=encoding) as lines:
+        rows = _rows(lines, delimiter(first_line(path, encoding)))
         _, header = next(rows)
         for number, row in rows:
             _check_fields(path, number, row, header)

@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from kt_core.base.errors import KTError
 from kt_core.config import DataConfig
+from kt_core.data.note import ReadingNote
 from kt_core.data.sequences import (
     PIECE,
     SPLITS,
@@ -35,21 +36,26 @@ from kt_core.data.sequences import (
     Vocabulary,
     drawn_folds,
     given_folds,
+    out_of_protocol,
     rows_of,
     split_masks,
 )
 from kt_core.data.store.columns import ColumnWriter, mapped
 from kt_core.data.table import Dataset
 
-VERSION = 1
+VERSION = 2
 INTERACTIONS, FACTS = "interactions.arrow", "store.json"
 TYPES = {"skill": "int32", "item": "int32", "response": "int8"}
+OPTIONS = (
+    *("format", "columns", "expand_skills", "encoding", "kc_model", "skill_separator"),
+    *("skill_level", "missing_as_text"),
+)
 FACT_TYPES = {
     "name": str,
     "options": dict,
     "rows": int,
     "items": int,
-    "notes": dict,
+    "note": dict,
     "inflated": bool,
     "sources": dict,
 }
@@ -72,6 +78,11 @@ def write_facts(
     facts = {"version": VERSION, **facts, "learners": len(learners), "items": len(names.items)}
     text = json.dumps(facts, indent=2)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+
+
+def stored_note(folder: Path) -> ReadingNote:
+    """How the source of a stored data set was read."""
+    return ReadingNote.from_dict(_facts(folder)["note"])
 
 
 def stored_splits(config: DataConfig) -> Splits:
@@ -112,10 +123,11 @@ def stored_splits(config: DataConfig) -> Splits:
             "again, to a folder that can be written"
         ) from None
     facts["sources"] = facts["sources"] | {"conversion": _digest(facts["options"])}
+    note = ReadingNote.from_dict(facts["note"])
     dataset = Dataset(
         facts["name"],
         pd.DataFrame(),
-        facts["notes"],
+        note.with_counts(out_of_protocol(learners["steps"].to_numpy(), config)),
         facts["inflated"],
         facts["sources"],
         pseudonyms=facts["options"].get("pseudonyms", ""),
@@ -159,12 +171,15 @@ def _whole(path: Path, good: bool, where: str = "") -> None:
 
 def _check_options(folder: Path, facts: dict[str, Any], config: DataConfig) -> None:
     """Check that the options are those with which the source was converted."""
-    if config.pseudonymise and "pseudonyms" not in facts["options"]:
+    was = facts["options"]
+    if config.pseudonymise and not was.get("pseudonyms"):
         raise KTError(f"{folder} has the learners' ids; convert the source with --pseudonymise")
-    for name, asked in (("expand_skills", config.expand_skills), ("columns", config.columns)):
-        if asked and asked != facts["options"][name]:
+    usual = DataConfig()
+    for name in OPTIONS:
+        asked = getattr(config, name)
+        if asked != getattr(usual, name) and asked != was.get(name):
             raise KTError(
-                f"{folder} was converted with {name} = {facts['options'][name]!r}, not {asked!r}; "
+                f"{folder} was converted with {name} = {was.get(name)!r}, not {asked!r}; "
                 "convert the source again with it"
             )
 

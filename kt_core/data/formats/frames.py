@@ -1,0 +1,27 @@
+"""Tables that are in memory, as text: every value as it would stand in a CSV file."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def as_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Every column as text, each value as in a CSV file; empty where it is missing."""
+    return pd.DataFrame({name: _as_text(column) for name, column in table.items()})
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if column.dtype == object:  # numbers among texts, as spreadsheets have them
+        column = pd.Series([_whole(value) for value in column], column.index, object)
+    text = column.astype("string")
+    if pd.api.types.is_float_dtype(column):  # value by value: parts read like the whole table
+        whole = (column % 1 == 0).fillna(False).astype(bool)
+        text[whole] = (column[whole] + 0.0).map("{:.0f}".format)  # no -0
+    return text.fillna("").astype(object).astype(str)
+
+
+def _whole(value: object) -> object:
+    """A float that is a whole number, as one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

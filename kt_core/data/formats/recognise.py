@@ -1,0 +1,97 @@
+"""The format of a file, by its first lines; formats that are not read are refused by name."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from kt_core.base.errors import KTError
+from kt_core.data.formats.blocks import PYKT
+from kt_core.data.formats.columns import looks_long, plain
+from kt_core.data.formats.pykt import is_pykt
+from kt_core.data.formats.text import Lines, split_header
+from kt_core.data.rows import ReadOptions
+
+LOOKED_AT, LOOKED_AT_MOST = 3, 30  # lines that are not blank, and in all
+TO_LONG = (
+    "make a table with one row per answer of it, with the columns user, skill, correct and, where "
+    "there are any, item and timestamp"
+)
+WIDE = re.compile(r"^(q|question|item|problem)?[\s._-]*\d+(\s*/\s*[\d.,]+)?$", re.IGNORECASE)
+
+
+def kind_of_text(path: Path, options: ReadOptions) -> str:
+    """Long, pykt, akt, triple, or pykt-data.
+
+    Raises
+    ------
+    KTError
+        For another format, named where it is known.
+    """
+    lines = _first_lines(path, options)
+    names = split_header(lines[0], path)
+    if is_pykt(names):
+        return "pykt"
+    if looks_long(names, options.columns):
+        return "long"
+    numbers = lines[0].strip().rstrip(",").split(",")
+    if all(_is_number(x.strip()) for x in numbers):
+        if len(numbers) == 1:
+            return "triple"
+        return "pykt-data" if _is_pykt_data(lines) else "akt"
+    known = _not_read(lines, names)
+    if known:
+        raise KTError(f"{path}: {known}, which is not read; {TO_LONG}")
+    raise KTError(
+        f"{path}: unknown format; its first line is {options.show(lines[0][:80])}. Long tables "
+        "need a header with names such as user, skill, correct: map yours with --column "
+        "(data.columns), or name the format with data.format"
+    )
+
+
+def _first_lines(path: Path, options: ReadOptions) -> list[str]:
+    found: list[str] = []
+    with Lines(path, encoding=options.encoding) as lines:
+        for line in lines:
+            if line.strip():
+                found.append(line.rstrip("\r\n"))
+            if len(found) == LOOKED_AT or (found and lines.number >= LOOKED_AT_MOST):
+                break
+    if not found:
+        raise KTError(f"{path}: the file is empty")
+    return found
+
+
+def _is_pykt_data(lines: list[str]) -> bool:
+    """Whether the head announces the entries of the concepts, two lines below."""
+    head = lines[0].split(",")
+    if len(lines) < LOOKED_AT or len(head) != 2:
+        return False
+    return head[PYKT.number].strip() == str(len(lines[2].rstrip(",").split(",")))
+
+
+def _not_read(lines: list[str], names: list[str]) -> str:
+    """The name of a format that is known and not read."""
+    first = lines[0].lstrip()
+    if first.startswith("[["):
+        return "EduData's JSON, a list of [skill, response] per learner"
+    if first.startswith(("{", "[")):
+        return "JSON"
+    if first.startswith(("# prompt:", "# user:")):
+        return "Duolingo's SLAM format"
+    if first.startswith(("<?xml", "<!doctype", "<!DOCTYPE", "<html")):
+        return "a web page or XML"
+    fields = next(csv.reader([lines[0]], delimiter="\t"), [])
+    if len(fields) == 4 and fields[0].strip() in ("1", "2", "."):
+        return "the format of hmm-scalable (1 or 2 for right or wrong, learner, item, skills)"
+    questions = [n for n in names if WIDE.match(n.strip())]
+    if questions and any("grade" in plain(n) or "email" in plain(n) for n in names):
+        return "a gradebook such as Moodle's, with one row per learner and one column per question"
+    if len(questions) > 2:
+        return "a table with one row per learner and one column per question"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").isdigit()

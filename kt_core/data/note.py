@@ -1,0 +1,117 @@
+"""The reading note: what each column of a source was used as, and what reading changed.
+
+Every way in makes the same note. It is printed, kept in a run's provenance, and shown in the
+report."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+WIDTH = 10  # characters of a role
+ROLES = {"user": "learner", "correct": "response", "timestamp": "time"}  # how a person reads them
+
+
+@dataclass(frozen=True)
+class Use:
+    """What one meaning is read from.
+
+    Attributes
+    ----------
+    role : canonical name: user, skill, correct, item, timestamp, fold, ...
+    column : where it stands in the source, in words.
+    why : the rule that chose it; empty for a usual name that has no rival.
+    others : other columns that could have been it.
+    """
+
+    role: str
+    column: str
+    why: str = ""
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{ROLES.get(self.role, self.role):{WIDTH}s} {self.column}"
+        if self.why:
+            text += f" ({self.why})"
+        if self.others:
+            text += f"; not used: {', '.join(self.others)}"
+        return text
+
+
+@dataclass(frozen=True)
+class ReadingNote:
+    """How one source was read.
+
+    Attributes
+    ----------
+    source : name of the file, folder or table.
+    format : name of the format.
+    uses : the meaning of each column.
+    order : in which order a learner's answers stand.
+    counts : what reading dropped, merged or changed, with how many rows.
+    remarks : rules that decided something, in words.
+    sizes : learners, answers, skills, items and right answers.
+    """
+
+    source: str = ""
+    format: str = ""
+    uses: tuple[Use, ...] = ()
+    order: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def head(self) -> str:
+        """One line: the source, its format and its size."""
+        s = self.sizes
+        if not s:
+            return f"{self.source} ({self.format})" if self.format else self.source
+        items = f", {s['items']:,} items" if s.get("items") else ", no items"
+        right = f"{s['right'] / s['answers']:.1%} right" if s.get("answers") else "none"
+        return (
+            f"{self.source} ({self.format}): {s['answers']:,} answers of {s['learners']:,} "
+            f"learners on {s['skills']:,} skills{items}, {right}"
+        )
+
+    def lines(self) -> list[str]:
+        """The note for a person, a line a fact."""
+        lines = [self.head, *(f"  {use}" for use in self.uses)]
+        if self.order:
+            lines.append(f"  {'order':{WIDTH}s} {self.order}")
+        lines += [f"  {count:>{WIDTH},d} {what}" for what, count in self.counts.items()]
+        return lines + [f"  note: {remark}" for remark in self.remarks]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def with_counts(self, more: dict[str, int]) -> ReadingNote:
+        """The note with further counts; those of zero are left out."""
+        counts = dict(self.counts)
+        for what, count in more.items():
+            if count:
+                counts[what] = counts.get(what, 0) + count
+        return dataclasses.replace(self, counts=counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> ReadingNote:
+        """The inverse of `to_dict`."""
+        uses = tuple(Use(**{**u, "others": tuple(u["others"])}) for u in raw["uses"])
+        return cls(**{**raw, "uses": uses, "remarks": tuple(raw["remarks"])})
+
+
+def joined(notes: list[ReadingNote], source: str) -> ReadingNote:
+    """One note for several files of one data set, with their counts and sizes added up."""
+    if len(notes) == 1:
+        return dataclasses.replace(notes[0], source=source)
+    counts: dict[str, int] = {}
+    for note in notes:
+        for what, count in note.counts.items():
+            counts[what] = counts.get(what, 0) + count
+    remarks = tuple(dict.fromkeys(r for note in notes for r in note.remarks))
+    return dataclasses.replace(notes[0], source=source, counts=counts, remarks=remarks, sizes={})

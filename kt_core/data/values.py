@@ -1,0 +1,138 @@
+"""Single values of a source: what is missing, what is right, and how ids and names are written.
+
+Rows are handled block by block; nothing here depends on other rows.
+"""
+
+from __future__ import annotations
+
+import ast
+import unicodedata
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from kt_core.base.errors import KTError
+
+MISSING = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"))
+RIGHT = {"1", "1.0", "true", "t", "yes", "y", "correct", "right"}
+HINT = "hint"
+HIGHEST_FOLD = 10_000
+WRONG = {"0", "0.0", "false", "f", "no", "n", "incorrect", "wrong", HINT}
+
+Show = Callable[[object], str]  # how a value of the source appears in a message
+
+
+def hidden(_: object) -> str:
+    """What messages show instead of a value that might be a learner's id."""
+    return "(not shown: data.pseudonymise)"
+
+
+def each(text: pd.Series, change: Callable[[str], str]) -> pd.Series:
+    """The column with every different value changed once."""
+    codes, values = pd.factorize(text)
+    return pd.Series(np.array([change(v) for v in values], object)[codes], text.index, object)
+
+
+def written(text: pd.Series) -> tuple[pd.Series, int, int]:
+    """Ids or names without blanks around them and with composed characters (NFC).
+
+    Returns
+    -------
+    The column, and in how many rows blanks were trimmed and characters composed.
+    """
+    trimmed = each(text, str.strip)
+    composed = each(trimmed, lambda t: t if t.isascii() else unicodedata.normalize("NFC", t))
+    return composed, int((trimmed != text).sum()), int((composed != trimmed).sum())
+
+
+def responses(
+    text: pd.Series, line: pd.Series, source: str, show: Show, comma: bool = False
+) -> pd.Series:
+    """Responses as numbers from 0 to 1.
+
+    Parameters
+    ----------
+    comma : whether a comma is a decimal point.
+
+    Raises
+    ------
+    KTError
+        For anything else, with the line.
+    """
+    lower = each(text, lambda t: t.strip().lower())
+    if comma:
+        lower = each(lower, lambda t: t.replace(",", "."))
+    known = dict.fromkeys(RIGHT, 1.0) | dict.fromkeys(WRONG, 0.0)
+    value = pd.to_numeric(lower, errors="coerce").astype(float)
+    value = value.where(np.isfinite(value)).where(~lower.isin(known.keys()), lower.map(known))
+    bad = ~value.between(0, 1)
+    if bad.any():
+        at = bad.idxmax()
+        raise KTError(
+            f"{source}, line {line[at]}: response {show(text[at])} is not 0 or 1; "
+            "name another column with --column (data.columns), or clean the file"
+        )
+    return value
+
+
+def folds(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.Series:
+    """Folds as whole numbers from -1, the test split.
+
+    Raises
+    ------
+    KTError
+        For anything else, with the line.
+    """
+    value = pd.to_numeric(text, errors="coerce").astype(float)
+    bad = ~(value.between(-1, HIGHEST_FOLD) & (value % 1 == 0))
+    if bad.any():
+        at = bad.idxmax()
+        raise KTError(
+            f"{source}, line {line[at]}, column fold: {show(text[at])} is not a whole "
+            f"number from -1 (the test split) to {HIGHEST_FOLD:,}; correct the column or drop it"
+        )
+    return value.astype(int)
+
+
+# --- several skills in one value ----------------------------------------------------------------
+
+AND = "+"  # between the skills of one answer, in our own names
+ALWAYS = ("~~", ";")  # separators in any long table
+
+
+def combined(skills: set[str] | frozenset[str]) -> str:
+    """The name of a set of skills, in an order that does not depend on theirs."""
+    return AND.join(sorted(skills, key=lambda s: (len(s), s)))
+
+
+def parts_of(text: str, separators: tuple[str, ...] = ALWAYS) -> list[str]:
+    """The skills that a value lists: JSON lists, numbers between commas, and separators.
+
+    A value without a separator, or with an empty part, is one skill.
+    """
+    if text[:1] == "[" and text[-1:] == "]":
+        listed = _list(text)
+        if listed is not None:
+            return listed
+    for separator in separators:
+        if separator in text:
+            parts = [p.strip() for p in text.split(separator)]
+            parts = [p for p in parts if p] if separator in ALWAYS else parts
+            if all(parts):
+                return [q for p in parts for q in parts_of(p, separators)]
+    if "," in text:
+        parts = [p.strip() for p in text.split(",")]
+        if all(p.isdecimal() for p in parts):
+            return parts
+    return [text]
+
+
+def _list(text: str) -> list[str] | None:
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in values):
+        return None
+    return [p for p in (str(v).strip() for v in values) if p]
