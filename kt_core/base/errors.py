@@ -27,4 +27,6 @@ def reason(error: object, most: int = 200) -> str:
 
 def brief(value: object) -> str:
     """A user's value for a message: its `repr`, but never more than a few lines."""
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        value = value.item()
     return _Brief().repr(value)[:400]

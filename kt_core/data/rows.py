@@ -349,7 +349,7 @@ def decide(
             kinds, late = clocks, True
             remarks.append(f"{second} holds whole times; {name} is not used")
             name = second
-        elif set(clocks.found) <= {"number", "seconds", "milliseconds", "large", "missing"}:
+        elif set(clocks.found) <= {"number", "seconds", "milliseconds", "fraction", "missing"}:
             remarks.append(f"{second} holds numbers next to a {name}: durations, not used as times")
         else:
             clock(clocks, source, second, options.show, False, meaning.comma)
@@ -453,8 +453,9 @@ def _at_level(
         remarks.append(f"skills are the subjects at level {level}")
         return chosen
     below = _below(split.values(), tree)
+    how = "" if tree else ", told by which occur together, as there is no subject_metadata.csv"
     remarks.append(
-        "skills are the leaves of each list of subjects (--skill-level N: another level)"
+        f"skills are the leaves of each list of subjects{how} (--skill-level N: another level)"
     )
     return {v: [s for s in parts if not below[s] & set(parts)] for v, parts in split.items()}
 
@@ -467,9 +468,10 @@ def _depth(subject: str, tree: dict[str, str]) -> int:
 
 
 def _below(lists: Iterable[list[str]], tree: dict[str, str]) -> dict[str, set[str]]:
-    """The subjects below each: by the tree, or else those that never occur without it."""
-    lists = [set(parts) for parts in lists]
-    subjects = set().union(*lists) if lists else set()
+    """The subjects below each: by the tree, or else those that never occur without it; of two that
+    always occur together, the later in a list."""
+    lists = list(lists)
+    subjects = {s for parts in lists for s in parts}
     if tree:
         below: dict[str, set[str]] = {s: set() for s in subjects}
         for s in subjects:
@@ -478,8 +480,17 @@ def _below(lists: Iterable[list[str]], tree: dict[str, str]) -> dict[str, set[st
                 below[above].add(s)
                 above = tree.get(above, "")
         return below
-    where = {s: {i for i, parts in enumerate(lists) if s in parts} for s in subjects}
-    return {s: {t for t in subjects if where[t] < where[s]} for s in subjects}
+    where: dict[str, set[int]] = {s: set() for s in subjects}
+    for i, parts in enumerate(lists):
+        for s in parts:
+            where[s].add(i)
+    found: dict[str, set[str]] = {s: set() for s in subjects}
+    for parts in lists:
+        for i, s in enumerate(parts):
+            later = set(parts[i + 1 :])
+            found[s] |= {t for t in parts if where[t] < where[s]}
+            found[s] |= {t for t in later if where[t] == where[s]}
+    return found
 
 
 # --- all rows of some learners ------------------------------------------------------------------

@@ -35,6 +35,8 @@ ONLY_CLOCK = re.compile(rf"^{CLOCK}$")
 SECONDS = (9e8, 4.2e9)  # of the epoch, from 1998 to 2103
 EPOCH = 1e8  # from here on a whole number is taken for a time, not for a duration
 EXACT = 2**53  # whole numbers up to this are exact as floats
+MOST_WHOLE = 2.0**63 - 2**12  # and up to this as integers
+WHOLE = r"\s*[+-]?\d+\s*$"
 
 
 @dataclass
@@ -65,8 +67,8 @@ class Kinds:
             millis = (values / 1000).between(*SECONDS)
             for name, mask in (("seconds", seconds), ("milliseconds", millis)):
                 kinds._add(name, text, line, numeric & mask.reindex(text.index, fill_value=False))
-            if not pd.api.types.is_integer_dtype(number) and (values.abs() > EXACT).any():
-                kinds._add("large", text, line, numeric)
+            if not pd.api.types.is_integer_dtype(number):
+                kinds._add("fraction", text, line, numeric & ~text.str.match(WHOLE))
         usual = ~numeric & text.str.match(USUAL)
         for name in ("date", "year-first", "timed", "naive"):
             kinds._add(name, text, line, usual)
@@ -143,6 +145,7 @@ class Clock:
     fine : whether a time can tell answers apart: not for dates without a time of day.
     comma : whether numbers have a decimal comma.
     doubtful : whether the numbers may be durations, so that a learner's must not fall.
+    large : whether numbers are too large to be exact.
     """
 
     kind: str = "number"
@@ -225,7 +228,9 @@ def clock(kinds: Kinds, where: str, column: str, show: Show, named: bool, comma:
         rarer = min(("seconds", "milliseconds"), key=kinds.count)
         raise refused(rarer, f"is in {rarer}, and others are not; use one unit throughout")
     doubtful = not named and kinds.low < EPOCH
-    return Clock("number", comma=comma, doubtful=doubtful, large="large" in kinds)
+    most = max(abs(kinds.low), abs(kinds.high))
+    large = most > (EXACT if "fraction" in kinds else MOST_WHOLE)
+    return Clock("number", comma=comma, doubtful=doubtful, large=large)
 
 
 def _other(kind: str) -> str:
@@ -240,7 +245,7 @@ def _to_numbers(text: pd.Series, comma: bool) -> pd.Series:
 
 def _ranks(text: pd.Series) -> pd.Series:
     """Ranks of numbers, some of which are not exact as floats."""
-    values = [Decimal(t.strip()) for t in text]
+    values = [Decimal(t.strip().replace(",", ".")) for t in text]
     rank = {value: i for i, value in enumerate(sorted(set(values)))}
     return pd.Series([rank[value] for value in values], text.index, dtype="int64")
 

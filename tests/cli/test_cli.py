@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -130,6 +131,52 @@ def test_validate_and_visualise_a_saved_run(out):
     assert (run / "figures" / "associations.png").read_bytes() == figure
     code, printed, _ = kt("visualise", run, "--rule", "longest", "--split", "valid")
     assert code == 0 and "figures:" in printed
+
+
+def test_look_shows_how_a_file_would_be_read(tmp_path):
+    path = tmp_path / "class of 7b.csv"
+    path.write_text("Student,Topic,skill,ok,time\n 7,a,s,Y,3\n7,b,t,N,1\n")
+    columns = ["--column", "user=Student", "--column", "correct=ok"]
+    code, _, errors = kt("look", path, *columns)
+    assert code == 2 and "Say which: --column timestamp=NAME" in errors
+    code, shown, _ = kt("look", path, *columns, "--column", "timestamp=", "--rows", 1)
+    assert code == 0
+    assert "class of 7b.csv (long table): 2 answers of 1 learners on 2 skills, no items" in shown
+    assert "response   ok (named by you)" in shown and "order      as in the file" in shown
+    assert "1 rows with blanks around an id or a name, trimmed" in shown
+    assert "The first 1 answers" in shown
+    call = " --column user=Student --column correct=ok --column timestamp="
+    assert f"run --data '{path}'{call}" in shown
+    assert sorted(tmp_path.iterdir()) == [path]
+    code, _, errors = kt("look", path, *columns, "--column", "user=ok")
+    assert code == 2 and "user is given twice" in errors
+
+
+def test_a_report_on_learners_of_ones_own(own, out, tmp_path):
+    run, file = out[0] / "first", Path(own[1])
+    test, target = tmp_path / "test.tsv", tmp_path / "report"
+    table = pd.read_csv(file, sep="\t", dtype=str)
+    table.assign(Wer="new " + table["Wer"]).to_csv(test, sep="\t", index=False)
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    call = ["validate", run, "--out", target]
+    code, printed, errors = kt(*call, "--data", test)
+    assert code == 0, errors
+    assert "test.tsv (long table)" in printed and str(target / "report.html") in printed
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    metrics = json.loads((target / "metrics.json").read_text())
+    assert metrics["verdicts"] and (target / "figures" / "associations.png").is_file()
+    assert "test.tsv" in (target / "report.html").read_text(encoding="utf-8")
+    assert "new " not in (target / "metrics.json").read_text()
+    for wrong, words in (
+        (["--data", test], "exists already"),
+        (["--data", file, "--out", tmp_path / "x"], "was trained or chosen on"),
+        (["--data", test, "--split", "valid"], "the learners of --data are the test split"),
+        (["--seen-learners"], "go with --data"),
+    ):
+        code, _, errors = kt(*call, *wrong)
+        assert code == 2 and re.search(words, errors), errors
+    assert not (tmp_path / "x").exists()
+    assert kt("validate", run, run, "--data", test)[2] == "error: --data: name one run\n"
 
 
 def test_runs_side_by_side(own, out):

@@ -9,7 +9,7 @@ from scipy.stats import beta
 from kt_core.base.errors import KTError
 from kt_core.base.files import write_table
 from kt_core.cli.commands import main
-from kt_core.data import Dataset, Simulation, make_splits, simulate
+from kt_core.data import Dataset, Simulation, known_answers, make_splits, simulate
 from kt_core.learners.explain import explain
 from kt_core.learners.predict import LiveLearner, predict
 from kt_core.plots.explanation import _bars
@@ -152,4 +152,67 @@ def test_predict_from_the_command_line(trained, histories, tmp_path, capsys):
     pd.testing.assert_frame_equal(pd.read_parquet(out), predict(trained, histories), atol=1e-6)
     table.assign(skill="magic").to_csv(tmp_path / "a.csv", index=False)
     assert main(call) == 2
-    assert "'magic' is not one of the 20 skills" in capsys.readouterr().err
+    assert "none of its skills ('magic') is one of the 20 skills" in capsys.readouterr().err
+
+
+def test_what_the_model_does_not_know_is_left_out_and_counted(trained, histories):
+    table = histories.table[["user", "skill", "correct", "item"]]
+    strange = table.assign(skill=table["skill"].where(table.index % 5 > 0, "magic"))
+    pair = "skill 00+skill 01"
+    strange["skill"] = strange["skill"].where(table.index % 7 > 0, pair)
+    strange.loc[table["user"] == table["user"].iloc[-1], "skill"] = "magic"
+    known = strange["skill"].isin(trained.vocabulary.skills)
+    want = predict(trained, Dataset("known", strange[known].reset_index(drop=True)))
+    pd.testing.assert_frame_equal(predict(trained, Dataset("all", strange)), want)
+    pd.testing.assert_frame_equal(predict(trained, table), predict(trained, histories))
+    note = known_answers(Dataset("all", strange), trained.vocabulary).note
+    counts = {what.split(",")[0]: count for what, count in note.counts.items()}
+    assert (
+        counts["answers on 1 skills that the model does not know"]
+        == (strange["skill"] == "magic").sum()
+    )
+    new = counts["answers on 1 new combinations of skills that it knows"]
+    assert new == (strange["skill"] == pair).sum() > 0
+    assert counts["learners without an answer on a skill that the model knows"] == 1
+    items = Dataset("items", table.assign(item="new"))
+    (what,) = known_answers(items, trained.vocabulary).note.counts
+    assert what == "answers on items that the model does not know, read without a difficulty"
+
+
+@pytest.mark.parametrize("value", [2, -1, np.nan, None, "1", 1.0, 0.5])
+def test_a_live_answer_is_right_or_wrong_and_nothing_else(trained, value):
+    live = LiveLearner(trained)
+    with pytest.raises(KTError, match="correct = .*: expected true or false, or 1 or 0"):
+        live.answer("skill 03", value)
+    assert live.history == []
+
+
+def test_live_answers_of_any_kind_of_truth(trained):
+    live = LiveLearner(trained)
+    for value in (True, 0, np.int8(1), np.bool_(False)):
+        live.answer("skill 03", value)
+    assert [answer[1] for answer in live.history] == [1, 0, 1, 0]
+    for wrong in (lambda: live.answer(3, True), lambda: live.answer("skill 03", True, item=7)):
+        with pytest.raises(KTError, match="expected the name of"):
+            wrong()
+    with pytest.raises(KTError, match="expected the name of an item"):
+        live.predict("skill 03", item=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.assign(correct=t["correct"].where(t.index != 1)), "row 2: response nan is"),
+        (lambda t: t.assign(correct=t["correct"] * 2), "response 2 is not 0 or 1"),
+        (lambda t: t.assign(skill=t["skill"].where(t.index != 2)), "row 3: skill is empty"),
+        (lambda t: t.assign(user=t["user"].where(t.index != 0, " ")), "row 1: user is empty"),
+        (lambda t: t.drop(columns="skill"), "no column skill"),
+        (lambda t: t.iloc[::9], "rows of a learner are not one after the other"),
+    ],
+)
+def test_a_table_handed_over_is_checked(histories, change, words):
+    table = histories.table
+    mixed = table.iloc[np.argsort(np.arange(len(table)) % 50, kind="stable")]
+    table = change(mixed if "after" in words else table).reset_index(drop=True)
+    with pytest.raises(KTError, match=words):
+        Dataset("mine", table)

@@ -139,6 +139,55 @@ def test_from_files_to_a_report(exported, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def pybkt(table, mastery):
+    """As pyBKT's `predict` writes it: one row per answer, in the order of `order_id`."""
+    n = np.arange(len(table))
+    columns = {"user_id": table["user"], "skill_name": table["skill"], "correct": table["correct"]}
+    frame = pd.DataFrame(columns | {"order_id": n, "state_predictions": mastery["mastery"]})
+    return frame.sample(frac=1, random_state=0)
+
+
+def test_pybkts_predictions_by_their_columns(exported, tmp_path, rng):
+    _, table, _ = exported
+    mastery = table[["user", "skill"]].rename(columns={"user": "learner"})
+    mastery["step"] = table.groupby("user").cumcount() + 1
+    mastery["mastery"] = rng.random(len(table)).round(6)
+    path = tmp_path / "pybkt.csv"
+    pybkt(table, mastery).to_csv(path, index=False)
+    columns = {"mastery": "state_predictions"}
+    audited = audit_files(path, path, "pre", columns=columns, resamples=30)
+    own = audit(mastery, responses(table), "pre", 30)
+    assert audited.covered == own.covered
+    got, want = (m.measures.prediction["value"] for m in (audited, own))
+    pd.testing.assert_series_equal(got, want)  # learners come in another order, as resamples do
+    assert audited.steps == "rows of a learner, counted in the order of order_id"
+    assert audited.note.uses[0].column == "user_id"
+    with pytest.raises(KTError, match="no column mastery; .*--mastery-column mastery=NAME"):
+        read_mastery(path)
+    with pytest.raises(KTError, match="no column 'x'; it has: user_id"):
+        read_mastery(path, {"mastery": "x"})
+    with pytest.raises(KTError, match=r"\['teacher'\] unknown; choose from"):
+        read_mastery(path, {"teacher": "x"})
+    fewer = tmp_path / "fewer.csv"
+    pybkt(table, mastery).iloc[1:].to_csv(fewer, index=False)
+    with pytest.raises(KTError, match="without a column step there must be one row per answer"):
+        audit_files(fewer, path, "pre", columns=columns, resamples=30)
+    pybkt(table, mastery).assign(order_id="x").to_csv(fewer, index=False)
+    with pytest.raises(KTError, match="row 1: order_id 'x' is not a number"):
+        read_mastery(fewer, columns)
+
+
+def test_estimates_handed_over_are_checked(exported):
+    mastery, table, _ = exported
+    for change, words in (
+        (mastery.assign(mastery=np.nan), "mastery, row 1: mastery nan is not a number"),
+        (mastery.assign(step=0.5), "row 1: step 0.5 is not a whole number"),
+        (mastery.drop(columns="skill"), "no column skill"),
+    ):
+        with pytest.raises(KTError, match=words):
+            audit(change, responses(table), "pre")
+
+
 def test_from_files_without_the_report(exported, tmp_path):
     mastery, table, _ = exported
     mastery.to_parquet(tmp_path / "m.parquet")

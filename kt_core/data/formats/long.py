@@ -89,6 +89,7 @@ def frame_source(
 ) -> Source:
     """A long table in memory; rows are counted from 1, or by `line`."""
     columns = _columns([str(c) for c in table.columns], path or Path(name), options)
+    table = table.reset_index(drop=True)
 
     def blocks() -> Iterator[pd.DataFrame]:
         places = _positions(columns)

@@ -15,10 +15,10 @@ from kt_core.data.formats import parquet, sheet
 from kt_core.data.formats.blocks import block_source
 from kt_core.data.formats.ednet import answers_in, ednet_source
 from kt_core.data.formats.long import frame_source, long_source
-from kt_core.data.formats.pykt import pykt_source
+from kt_core.data.formats.pykt import is_pykt, pykt_source
 from kt_core.data.formats.recognise import kind_of_text
 from kt_core.data.formats.source import Source
-from kt_core.data.formats.text import known_encoding
+from kt_core.data.formats.text import first_line, known_encoding, split_header
 from kt_core.data.note import ReadingNote, Use
 from kt_core.data.pseudonyms import shortened
 from kt_core.data.rows import Evidence, ReadOptions, Rules, clean, decide, prepare
@@ -126,8 +126,8 @@ def open_source(
     if kind == "long":
         return long_source(path, options, piecewise)
     if kind == "pykt":
-        text = kind_of_text(path, options) if options.format == "pykt" else kind
-        kind = "pykt-data" if text in ("pykt-data", "akt") else "pykt"
+        header = split_header(first_line(path, options.encoding), path)
+        kind = "pykt" if is_pykt(header) or len(header) > 2 else "pykt-data"
     if kind == "pykt":
         return pykt_source(path, options)
     return block_source(path, {"pykt-data": "pykt"}.get(kind, kind), options)

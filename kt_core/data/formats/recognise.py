@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from kt_core.base.errors import KTError
-from kt_core.data.formats.blocks import PYKT
+from kt_core.data.formats.blocks import PYKT, UNKNOWN
 from kt_core.data.formats.columns import looks_long, plain
 from kt_core.data.formats.pykt import is_pykt
 from kt_core.data.formats.text import Lines, split_header
@@ -36,10 +36,10 @@ def kind_of_text(path: Path, options: ReadOptions) -> str:
     if looks_long(names, options.columns):
         return "long"
     numbers = lines[0].strip().rstrip(",").split(",")
+    if _is_pykt_data(lines):
+        return "pykt-data"
     if all(_is_number(x.strip()) for x in numbers):
-        if len(numbers) == 1:
-            return "triple"
-        return "pykt-data" if _is_pykt_data(lines) else "akt"
+        return "triple" if len(numbers) == 1 else "akt"
     known = _not_read(lines, names)
     if known:
         raise KTError(f"{path}: {known}, which is not read; {TO_LONG}")
@@ -64,11 +64,12 @@ def _first_lines(path: Path, options: ReadOptions) -> list[str]:
 
 
 def _is_pykt_data(lines: list[str]) -> bool:
-    """Whether the head announces the entries of the concepts, two lines below."""
-    head = lines[0].split(",")
-    if len(lines) < LOOKED_AT or len(head) != 2:
+    """Whether the head announces the entries of the questions and concepts below it."""
+    head, *lists = (line.strip().rstrip(",").split(",") for line in lines)
+    if len(lists) < 2 or len(head) != 2:
         return False
-    return head[PYKT.number].strip() == str(len(lines[2].rstrip(",").split(",")))
+    entries = {len(x) for x in lists if x != UNKNOWN}
+    return entries == {int(head[1])} if head[PYKT.number].strip().isdecimal() else False
 
 
 def _not_read(lines: list[str], names: list[str]) -> str:
