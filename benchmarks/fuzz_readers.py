@@ -16,6 +16,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import json
 import logging
 import re
 import shutil
@@ -26,6 +27,7 @@ import time
 import traceback
 from pathlib import Path
 
+FACTS = "store.json"
 WORDS = ["user", "skill", "correct", "item", "timestamp", "fold", "concepts", "responses", "uid"]
 WORDS += ['"', ",", ";", "\t", "\n", "\r", "\ufeff", "-1", "NA", "nan", "inf", "1e400", "PAR1"]
 WORDS += ["2011-02-03 10:00:00", "1/13/2011", "\0", "9223372036854775808", "true", "\u0130"]
@@ -37,6 +39,38 @@ def long_table() -> str:
         for i in range(40)
     ]
     return "user,skill,correct,item,timestamp,fold\n" + "\n".join(rows) + "\n"
+
+
+TRANSACTIONS = (
+    "Anon Student Id\tTime\tTime Zone\tProblem Name\tStep Name\t"
+    "Attempt At Step\tOutcome\tKC (D)\tKC (D)\n"
+    "u\t2011-01-02 10:00:00\tUTC\tp\ts\t1\tHINT\ta\tb\n"
+    "u\t2011-01-01 10:00:00\tUTC\tp\tt\t1\tCORRECT\ta\t\n"
+    "u\t2011-01-01 10:00:09\tUTC\tp\tt\t2\tCORRECT\ta\t\n"
+)
+EEDI = (
+    "QuestionId,UserId,AnswerId,IsCorrect,DateAnswered,SubjectId\n"
+    '1,u,1,1,2020-01-02 10:00:00.000,"[3, 71, 98]"\n2,u,2,0,2020-01-01 10:00:00,"[3, 71, 99]"\n'
+)
+RIIID = (
+    "row_id,timestamp,user_id,content_id,content_type_id,answered_correctly,part\n"
+    "0,9,u,4,0,1,5\n1,7,u,3,1,-1,\n2,5,u,5,0,0,2\n"
+)
+WINDOWS = (
+    "fold,uid,questions,concepts,responses,timestamps,selectmasks,is_repeat\n"
+    '0,7,"5,5,6","1,2,1","1,1,0","3,3,4","1,1,1","0,1,0"\n'
+    '0,7,"5,6,6","2,1,3","1,0,1","3,4,5","-1,-1,1","1,0,0"\n'
+)
+
+
+def _sheet() -> bytes:
+    import openpyxl
+
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    for row in (("user", "skill", "correct"), ("a", "s", 1), (7, "t", 0.0), ("a", "s", True)):
+        book.active.append(row)
+    book.save(out)
+    return out.getvalue()
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -60,10 +94,14 @@ def seeds() -> dict[str, list[bytes]]:
     blocks = [b"2\n1,2\n1,0\n1\n3\n1\n", b"0,7\n1,2,\n1,0,\n1,8\n3\n1\n"]
     blocks += [b"0,7\n5,5\n1,2\n1,0\n1,8\n6\n3\n1\n"]
     blocks += [b'fold,uid,questions,concepts,responses,timestamps\n0,7,"5,6","1,2","1,0","3,4"\n']
+    blocks += [b"7,2\n5,6\n1_2,1\n1,0\n3,4\nNA\n", WINDOWS.encode()]
+    more = [text.encode() for text in (TRANSACTIONS, EEDI, RIIID)]
     store = stored_files()
     return {
-        "text": tables + blocks,
+        "text": tables + blocks + more,
         "gzip": tables + blocks,
+        "agree": tables + blocks + more,
+        "sheet": [_sheet()],
         "gzipped": [gzip.compress(tables[0])],
         "parquet": files,
         "convert": tables,
@@ -120,17 +158,51 @@ def _read(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> N
         target.mkdir()
         for name, own in store.items():
             (target / name).write_bytes(content if name == kind else own)
+        if kind != FACTS:  # as someone who knows of the digests would leave it
+            _sign(target)
         _check_splits(stored_splits(DataConfig(path=str(target), min_length=2)))
         return
-    path = folder / ("input.parquet" if "parquet" in kind else "input.csv")
+    suffix = {"sheet": "xlsx"}.get(kind, "parquet" if "parquet" in kind else "csv")
+    path = folder / f"input.{suffix}"
     path.write_bytes(gzip.compress(content, 1) if kind == "gzip" else content)
-    if kind.startswith("convert"):
+    if kind == "agree":
+        _check_agreement(path, folder / "stored")
+    elif kind.startswith("convert"):
         convert(path, folder / "stored")
         assert {p.name for p in folder.iterdir()} == {path.name, "stored"}
     else:
         choices = ("auto", "auto", "auto", "long", "pykt", "akt", "triple")
         chosen = choices[len(content) % len(choices)] if kind in ("text", "gzip") else "auto"
         _check_table(*read_table(path, ReadOptions(chosen, expand_skills=len(content) % 2 == 1)))
+
+
+def _sign(store: Path) -> None:
+    """Put the digests of the files as they are into their facts."""
+    from kt_core.data.store.read import _digest_of_facts, _digests
+
+    facts = json.loads((store / FACTS).read_text(encoding="utf-8"))
+    facts["digests"] = {name: d for name, d in _digests(store).items() if name != FACTS}
+    facts["digests"][FACTS] = _digest_of_facts(facts)
+    (store / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _check_agreement(path: Path, target: Path) -> None:
+    """Reading into memory and on disk agree, also on what they refuse."""
+    from kt_core.base.errors import KTError
+    from kt_core.data.formats.readers import read_table
+    from kt_core.data.store.convert import convert
+    from kt_core.data.store.read import stored_note
+
+    try:
+        table, note = read_table(path)
+    except KTError:
+        try:
+            convert(path, target)
+        except KTError:
+            raise
+        raise AssertionError("refused in memory, and converted") from None
+    _check_table(table, note)
+    assert stored_note(convert(path, target)) == note
 
 
 def _check_table(table, note) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from kt_core.base.errors import KTError
+from kt_core.base.files import sha256
 from kt_core.base.log import log
 from kt_core.config import DataConfig, RunConfig
 from kt_core.data.formats.readers import open_source, read_table, sizes_of
@@ -198,12 +199,6 @@ def cache(name: str) -> Path:
     import pooch
 
     return Path(pooch.os_cache("kt_core")) / name
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksums(files: tuple[Path, ...]) -> dict[str, str]:

@@ -23,7 +23,7 @@ spec = importlib.util.spec_from_file_location("fuzzer", ROOT / "benchmarks" / "f
 fuzzer = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fuzzer)
 
-KINDS = ("text", "gzip", "gzipped", "parquet", "convert", "convert.parquet")
+KINDS = ("text", "gzip", "gzipped", "parquet", "convert", "convert.parquet", "agree", "sheet")
 STORED = ("store.json", "learners.parquet", "names.parquet", "items.parquet", "interactions.arrow")
 WORDS = [word.encode() for word in fuzzer.WORDS]
 
@@ -85,7 +85,7 @@ def test_valid_files_are_read(tmp_path, valid):
     for kind, contents in files.items():
         for content in contents:
             file = content + b"\n" * (-len(content) % 7) if kind in ("text", "gzip") else content
-            assert fuzzer.outcome(kind, file, tmp_path, store) == "read", kind
+            assert fuzzer.outcome(kind, file, tmp_path, store) == "read", (kind, content)
 
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")

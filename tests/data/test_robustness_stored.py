@@ -18,7 +18,7 @@ from kt_core.data import load_dataset, registry
 from kt_core.data.store import convert as conversion
 from kt_core.data.store.columns import ColumnWriter, mapped
 from kt_core.data.store.convert import convert
-from kt_core.data.store.read import TYPES, stored_splits
+from kt_core.data.store.read import TYPES, _digest_of_facts, _digests, stored_splits
 
 # --- stored data -----------------------------------------------------------------------------
 
@@ -72,6 +72,7 @@ def shorter_split(store):
 
 def pickled_items(store):
     facts(lambda f: f.update(items=1))(store)
+    sign(store)
     stored = DataConfig(path=str(store))
     with pytest.raises(KTError):
         stored_splits(stored)  # makes the splits before it misses items.parquet
@@ -99,9 +100,66 @@ def test_a_stored_data_set_that_was_tampered_with(tmp_path, good_store, damage, 
     store = tmp_path / "stored"
     conversion.shutil.copytree(good_store, store)
     damage(store)
+    sign(store)  # by someone who knows of the digests
     with pytest.raises(KTError, match=words) as caught:
         stored_splits(DataConfig(path=str(store)))
     assert str(store) in str(caught.value) and "convert the data again" in str(caught.value)
+
+
+def sign(store):
+    """Put the digests of the files as they are now into the places where they are kept."""
+    file = store / "store.json"
+    content = json.loads(file.read_text())
+    if isinstance(content, dict):
+        digests = _digests(store)
+        del digests["store.json"]
+        content["digests"] = digests
+        content["digests"]["store.json"] = _digest_of_facts(content)
+        file.write_text(json.dumps(content))
+    for file in store.rglob("digests.json"):
+        file.unlink()
+        file.write_text(json.dumps(_digests(file.parent)))
+
+
+def one_bit(name, at):
+    def apply(store):
+        stored_splits(DataConfig(path=str(store)))
+        (file,) = store.rglob(name)
+        content = bytearray(file.read_bytes())
+        content[at] ^= 1
+        file.write_bytes(content)
+
+    return apply
+
+
+def test_a_changed_fact_is_noticed(tmp_path, good_store):
+    store = tmp_path / "stored"
+    conversion.shutil.copytree(good_store, store)
+    for change in (lambda f: f["note"]["sizes"].update(right=0), lambda f: f.update(inflated=True)):
+        kept = (store / "store.json").read_bytes()
+        facts(change)(store)
+        with pytest.raises(KTError, match="store.json: damaged or changed by hand"):
+            stored_splits(DataConfig(path=str(store)))
+        (store / "store.json").write_bytes(kept)
+
+
+@pytest.mark.parametrize("name", ["interactions.arrow", "names.parquet", "test.arrow"])
+@pytest.mark.parametrize("at", [-1, -400])
+def test_one_flipped_bit_of_stored_data_is_noticed(tmp_path, good_store, name, at):
+    store = tmp_path / "stored"
+    conversion.shutil.copytree(good_store, store)
+    one_bit(name, at)(store)
+    with pytest.raises(KTError, match=rf"{name}: missing, damaged or changed by hand .its digest"):
+        stored_splits(DataConfig(path=str(store)))
+
+
+def test_a_run_knows_its_stored_answers(tmp_path, good_store):
+    store = tmp_path / "stored"
+    conversion.shutil.copytree(good_store, store)
+    was = stored_splits(DataConfig(path=str(store))).dataset.sources
+    interactions("response", 1 - mapped(store / "interactions.arrow")["response"][5])(store)
+    sign(store)
+    assert stored_splits(DataConfig(path=str(store))).dataset.sources != was
 
 
 # --- downloads -------------------------------------------------------------------------------

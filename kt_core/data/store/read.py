@@ -8,6 +8,8 @@ names.parquet       skills by number; items.parquet: items from number 1, and th
 store.json          counts, what reading changed, the source's checksum
 splits/             made on first use: the same interactions by split, one file each
 
+The SHA-256 of every file is kept, and checked each time that the data is opened.
+
 From `stored_splits` on, everything is as for data in memory.
 """
 
@@ -26,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kt_core.base.errors import KTError
+from kt_core.base.files import sha256
 from kt_core.config import DataConfig
 from kt_core.data.note import ReadingNote
 from kt_core.data.sequences import (
@@ -44,7 +47,7 @@ from kt_core.data.store.columns import ColumnWriter, mapped
 from kt_core.data.table import Dataset
 
 VERSION = 2
-INTERACTIONS, FACTS = "interactions.arrow", "store.json"
+INTERACTIONS, FACTS, DIGESTS = "interactions.arrow", "store.json", "digests.json"
 TYPES = {"skill": "int32", "item": "int32", "response": "int8"}
 OPTIONS = (
     *("format", "columns", "expand_skills", "encoding", "kc_model", "skill_separator"),
@@ -58,6 +61,7 @@ FACT_TYPES = {
     "note": dict,
     "inflated": bool,
     "sources": dict,
+    "digests": dict,
 }
 
 
@@ -76,13 +80,15 @@ def write_facts(
         items = pd.DataFrame({"item": names.items, "skill": names.item_skill})
         items.to_parquet(folder / "items.parquet")
     facts = {"version": VERSION, **facts, "learners": len(learners), "items": len(names.items)}
+    facts["digests"] = _digests(folder)
+    facts["digests"][FACTS] = _digest_of_facts(facts)
     text = json.dumps(facts, indent=2)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
 
 
 def stored_note(folder: Path) -> ReadingNote:
     """How the source of a stored data set was read."""
-    return ReadingNote.from_dict(_facts(folder)["note"])
+    return _facts(folder)["note"]
 
 
 def stored_splits(config: DataConfig) -> Splits:
@@ -100,6 +106,7 @@ def stored_splits(config: DataConfig) -> Splits:
     try:
         facts = _facts(folder)
         _check_options(folder, facts, config)
+        _same_files(folder, facts["digests"], "convert the data again")
         learners = pd.read_parquet(folder / "learners.parquet")
         _whole(folder / "learners.parquet", _one_after_the_other(learners, facts["rows"]))
         names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
@@ -108,6 +115,8 @@ def stored_splits(config: DataConfig) -> Splits:
             limits = {"skill": len(names.skills) - 1, "item": facts["items"], "response": 1}
             _check_interactions(folder / INTERACTIONS, facts["rows"], limits)
             _divide(folder, there, learners, config, facts["name"])
+        made = json.loads((there / DIGESTS).read_text(encoding="utf-8"))
+        _same_files(there, made, f"remove {there}, or convert the data again")
         if facts["items"]:
             known = np.load(there / "items.npy")
             kept = pd.read_parquet(folder / "items.parquet").iloc[known - 1]
@@ -122,12 +131,12 @@ def stored_splits(config: DataConfig) -> Splits:
             f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
             "again, to a folder that can be written"
         ) from None
-    facts["sources"] = facts["sources"] | {"conversion": _digest(facts["options"])}
-    note = ReadingNote.from_dict(facts["note"])
+    own = {"conversion": _digest(facts["options"]), INTERACTIONS: facts["digests"][INTERACTIONS]}
+    facts["sources"] = facts["sources"] | own
     dataset = Dataset(
         facts["name"],
         pd.DataFrame(),
-        note.with_counts(out_of_protocol(learners["steps"].to_numpy(), config)),
+        facts["note"].with_counts(out_of_protocol(learners["steps"].to_numpy(), config)),
         facts["inflated"],
         facts["sources"],
         pseudonyms=facts["options"].get("pseudonyms", ""),
@@ -143,6 +152,12 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise KTError(f"{folder}: of version {found!r}, not {VERSION}; convert the data again")
     for name, kind in FACT_TYPES.items():
         _whole(folder / FACTS, isinstance(facts.get(name), kind), f": {name}")
+    _whole(folder / FACTS, facts["digests"].get(FACTS) == _digest_of_facts(facts))
+    try:
+        facts["note"] = ReadingNote.from_dict(facts["note"])
+        str(facts["note"])
+    except (TypeError, ValueError, LookupError, AttributeError):
+        _whole(folder / FACTS, False, ": note")
     return facts
 
 
@@ -162,6 +177,26 @@ def _check_interactions(path: Path, rows: int, limits: dict[str, int]) -> None:
         for begin in range(0, rows, PIECE):
             part = columns[name][begin : begin + PIECE]
             _whole(path, part.min() >= 0 and part.max() <= most, f": {name}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _digest_of_facts(facts: dict[str, Any]) -> str:
+    """Of all facts but itself."""
+    digests = {name: d for name, d in facts["digests"].items() if name != FACTS}
+    return _digest(facts | {"digests": digests})
+
+
+def _same_files(folder: Path, digests: dict[str, str], way: str) -> None:
+    """Raise a KTError unless each file has the digest that it was written with."""
+    for name, digest in digests.items():
+        if name == FACTS:
+            continue
+        path = folder / name
+        if Path(name).name != name or not path.is_file() or sha256(path) != digest:
+            raise KTError(f"{path}: missing, damaged or changed by hand (its digest); {way}")
 
 
 def _whole(path: Path, good: bool, where: str = "") -> None:
@@ -233,6 +268,7 @@ def _write_splits(
             )
         _pack(target / f"{split}.arrow", source, chunks, number)
         chunks.drop(columns="first").to_parquet(target / f"{split}.parquet")
+    (target / DIGESTS).write_text(json.dumps(_digests(target)), encoding="utf-8")
 
 
 def _known_items(item: np.ndarray, training: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
