@@ -5,12 +5,16 @@
 # make test-oldest  run most of them with the oldest versions that pyproject.toml allows
 # make test-newest  run all of them with the newest versions that there are
 # make audit        look for versions that clash or have known holes
+# make hashes       write the digests of the versions in constraints.txt
 # make gallery  make figures/ again
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
-PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
+# Every file is checked against the digests of constraints.txt; what a platform needs beside them (on
+# Linux, the CUDA libraries of torch's usual build) comes with the second call.
+LOCKED := $(PIP) --require-hashes --no-deps --requirement constraints.txt
 
 # Which build of torch: empty takes pip's default for the platform; otherwise the address of a
 # wheel index for CPU or for a CUDA version (see docs/guide.md, Installation).
@@ -23,6 +27,10 @@ SEED    ?= 0
 NAME    ?=
 ARGS    ?=
 
+TORCH  := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
+PIP_AUDIT := 2.10.1
+HASHIN := 1.0.5
+AUDIT  := .venv-audit
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
@@ -31,16 +39,16 @@ OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs $(addsuffix .py,d
 	evaluation/test_ceiling evaluation/test_evaluation evaluation/test_masked evaluation/test_not_defined \
 	learners/test_cohort learners/test_use studies/test_audit training/test_resume training/test_training))
 
-.PHONY: report test coverage test-oldest test-newest audit lab gallery lint clean
+.PHONY: report test coverage test-oldest test-newest audit hashes lab gallery lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
 		$(if $(NAME),--name $(NAME)) $(ARGS)
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)  # two workers, a core each
 
-coverage: $(VENV)/.installed-test
+coverage: $(VENV)/.installed
 	rm -f .coverage .coverage.*
 	OMP_NUM_THREADS=1 $(VENV)/bin/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(VENV)/bin/coverage combine --quiet
@@ -52,12 +60,19 @@ test-oldest: $(OLDEST)/.installed
 test-newest: $(NEWEST)/.installed
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-audit: $(VENV)/.installed-test
+audit: $(VENV)/.installed
 	$(PY) -m pip check
-	$(PY) -m pip install --quiet pip-audit
-	$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
+	$(AUDIT)/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
-lint: $(VENV)/.installed-test
+hashes:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check hashin==$(HASHIN)
+	$(AUDIT)/bin/hashin --requirements-file constraints.txt \
+		$$(sed -n 's/^\([^# ]*==[^ ]*\).*/\1/p' constraints.txt)
+
+lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
@@ -72,19 +87,16 @@ gallery: $(VENV)/.installed
 	rm -rf $(VENV)/gallery-runs
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(AUDIT) build *.egg-info
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch==$(TORCH))
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable .
-	touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) --editable '.[test]'
+	$(LOCKED)
+	$(PIP) --no-build-isolation --editable '.[test]'
 	touch $@
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt

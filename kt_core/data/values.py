@@ -98,6 +98,7 @@ def folds(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.Serie
 # --- several skills in one value ----------------------------------------------------------------
 
 AND = "+"  # between the skills of one answer, in our own names
+LONGEST_LIST = 10_000  # characters
 ALWAYS = ("~~", ";")  # separators in any long table
 
 
@@ -111,7 +112,7 @@ def parts_of(text: str, separators: tuple[str, ...] = ALWAYS) -> list[str]:
 
     A value without a separator, or with an empty part, is one skill.
     """
-    if text[:1] == "[" and text[-1:] == "]":
+    if text[:1] == "[" and text[-1:] == "]" and len(text) <= LONGEST_LIST:
         listed = _list(text)
         if listed is not None:
             return listed

@@ -48,7 +48,7 @@ MAY_BE_DURATION = ("time",)
 ORDERS = ("orderid", "logid", "problemlogid", "rowid")  # they number answers: as good as a time
 
 
-DATASHOP = {"user": "anonstudentid", "item": "problemname", "step": "stepname"}
+DATASHOP = {"user": "anonstudentid", "item": "problemname", "step": "stepname", "zone": "timezone"}
 STEP_TIMES = {"timestamp": "firsttransactiontime stepstarttime"}
 LAYOUTS = (
     Layout(
