@@ -6,7 +6,13 @@ import reprlib
 
 
 class KTError(ValueError):
-    """Bad input or configuration, worded for the person who can correct it."""
+    """Bad input or configuration, worded for the person who can correct it.
+
+    Characters that would steer a terminal are written as escapes.
+    """
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(str(message)))
 
 
 class _Brief(reprlib.Repr):
@@ -18,6 +24,19 @@ class _Brief(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         """Python itself refuses to print integers with thousands of digits."""
         return repr(x) if x.bit_length() < 1000 else f"a whole number of {x.bit_length():,} bits"
+
+
+def printable(text: str) -> str:
+    """The text with every character that cannot be printed, but line ends, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def one_line(text: str, most: int = 60) -> str:
+    """A name from a file for a message or a note: in one line, and not too long."""
+    text = printable(text).replace("\n", "\\n")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def reason(error: object, most: int = 200) -> str:

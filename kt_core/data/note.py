@@ -9,6 +9,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from kt_core.base.errors import one_line
+
 WIDTH = 10  # characters of a role
 ROLES = {"user": "learner", "correct": "response", "timestamp": "time"}  # how a person reads them
 
@@ -31,11 +33,11 @@ class Use:
     others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = f"{ROLES.get(self.role, self.role):{WIDTH}s} {self.column}"
+        text = f"{ROLES.get(self.role, self.role):{WIDTH}s} {one_line(self.column)}"
         if self.why:
             text += f" ({self.why})"
         if self.others:
-            text += f"; not used: {', '.join(self.others)}"
+            text += f"; not used: {', '.join(map(one_line, self.others))}"
         return text
 
 
@@ -81,7 +83,8 @@ class ReadingNote:
         if self.order:
             lines.append(f"  {'order':{WIDTH}s} {self.order}")
         lines += [f"  {count:>{WIDTH},d} {what}" for what, count in self.counts.items()]
-        return lines + [f"  note: {remark}" for remark in self.remarks]
+        lines += [f"  note: {remark}" for remark in self.remarks]
+        return [one_line(line, 1000) for line in lines]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +17,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, brief
 from kt_core.data.pseudonyms import Pseudonyms
-from kt_core.data.times import Clock, Kinds, clock
+from kt_core.data.times import EXACT, UNITS, Clock, Kinds, clock, kind_of
 from kt_core.data.values import (
     ALWAYS,
     AND,
+    LOOKS_MISSING,
     MISSING,
     Show,
     combined,
+    each,
     folds,
     hidden,
     parts_of,
+    plain,
     responses,
     written,
 )
@@ -39,6 +43,7 @@ NO_LEARNER = "rows without a learner, dropped"
 FRACTIONS = "responses between 0 and 1, dropped"
 FURTHER = "rows repeating an answer for a further skill, combined"
 AGAIN = "rows equal to an earlier one in every column, dropped"
+ALIKE = "rows equal to an earlier one in every column, kept: no time tells them apart"
 HEADERS = "header lines between the rows, dropped"
 LATE = "rows that stood after a later answer of the learner, put in order"
 DROPPED = (NO_SKILL, NO_LEARNER, FRACTIONS, FURTHER, AGAIN, HEADERS)
@@ -68,7 +73,7 @@ class ReadOptions:
     @property
     def show(self) -> Show:
         """How values appear in messages."""
-        return hidden if self.pseudonyms else repr
+        return hidden if self.pseudonyms else brief
 
 
 @dataclass
@@ -80,7 +85,8 @@ class Evidence:
     times: Kinds = field(default_factory=Kinds)
     clocks: Kinds = field(default_factory=Kinds)
     skills: dict[str, set[str]] = field(default_factory=dict)  # column -> its values
-    gaps: dict[str, int] = field(default_factory=dict)  # column -> rows where only it is empty
+    gaps: dict[str, int] = field(default_factory=dict)  # skill column -> rows where only it is
+    # empty; "user whole", "user point" -> rows with an id such as 12, and such as 12.0
     zones: set[str] = field(default_factory=set)
 
     def count(self, what: str, number: int) -> None:
@@ -133,6 +139,8 @@ class Layout:
     names : role -> plain names, of which the first that is there is used.
     keep : role -> values of the rows that are answers, and how the others are counted.
     no_skill : values that stand for no skill.
+    separators : that divide skills, where they are not the usual ones.
+    hint : what to do where there is no column of skills.
     blank_response : how rows without a response are counted, where the format has such rows.
     """
 
@@ -141,6 +149,8 @@ class Layout:
     names: dict[str, str] = field(default_factory=dict)
     keep: dict[str, tuple[str, str]] = field(default_factory=dict)
     no_skill: tuple[str, ...] = ()
+    separators: tuple[str, ...] = ()
+    hint: str = ""
     blank_response: str = ""
 
 
@@ -190,7 +200,10 @@ def prepare(
         For a response that cannot be read, with its line.
     """
     evidence = Evidence(rows=len(block))
-    block = _only_answers(block, meaning, evidence)
+    block = _only_answers(block, meaning, evidence, source)
+    for part in ("timestamp", "item"):
+        if options.columns.get(part) == "":  # the user says that there is none
+            block = block.drop(columns=part, errors="ignore")
     block = _written(block, options, evidence)
     block = _no_skill_named(block, meaning, options)
     show = options.show
@@ -210,20 +223,49 @@ def prepare(
     return block.reset_index(drop=True), evidence
 
 
-def _only_answers(block: pd.DataFrame, meaning: Meaning, evidence: Evidence) -> pd.DataFrame:
+def _only_answers(
+    block: pd.DataFrame, meaning: Meaning, evidence: Evidence, source: str
+) -> pd.DataFrame:
     """Without header lines and rows that the format has for other things."""
     if meaning.titles:
-        titles = [block[part] == name for part, name in meaning.titles.items() if part in block]
-        header = np.logical_and.reduce(titles)
+        header = _header_lines(block, meaning, source)
         evidence.count(HEADERS, header.sum())
         block = block[~header]
     keep = meaning.layout.keep if meaning.layout is not None else {}
     for part, (values, what) in keep.items():
         if part in block:
-            kept = block.pop(part).str.strip().isin(values.split())
+            kept = each(block.pop(part), _flag).isin(values.split())
             evidence.count(what, (~kept).sum())
             block = block[kept]
     return block
+
+
+def _flag(text: str) -> str:
+    """A number or a truth as a whole number, whatever the table was before."""
+    text = text.strip().lower().removesuffix(".0")
+    return {"true": "1", "false": "0"}.get(text, text)
+
+
+def _header_lines(block: pd.DataFrame, meaning: Meaning, source: str) -> np.ndarray:
+    """Which rows are a header again, as in files that were put one after the other.
+
+    Raises
+    ------
+    KTError
+        When its columns are in another order than at the top.
+    """
+    titles = {part: plain(name) for part, name in meaning.titles.items() if part in block}
+    cells = {part: each(block[part], plain) for part in titles}
+    header = np.logical_and.reduce([cells[part].isin(titles.values()) for part in titles])
+    other = header & np.logical_or.reduce([cells[part] != titles[part] for part in titles])
+    if other.any() and len(set(titles.values())) == len(titles):
+        at = int(np.argmax(other))
+        if {cells[part].iloc[at] for part in titles} == set(titles.values()):
+            raise KTError(
+                f"{source}, line {block['line'].iloc[at]}: a header again, with its columns in "
+                "another order than at the top; put them into one order before joining files"
+            )
+    return header & ~other
 
 
 def _written(block: pd.DataFrame, options: ReadOptions, evidence: Evidence) -> pd.DataFrame:
@@ -233,10 +275,8 @@ def _written(block: pd.DataFrame, options: ReadOptions, evidence: Evidence) -> p
     changed = {}
     for name in [c for c in block if c.split(".")[0] in TEXTS]:
         changed[name], trims, composes = written(block[name])
-        if trims or composes:
-            stripped = block[name].str.strip()
-            trimmed |= (stripped != block[name]).to_numpy()
-            composed |= (changed[name] != stripped).to_numpy()
+        trimmed |= trims
+        composed |= composes
     block = block.assign(**changed)
     evidence.count("rows with blanks around an id or a name, trimmed", trimmed.sum())
     evidence.count("rows with characters written in parts, composed (NFC)", composed.sum())
@@ -246,6 +286,15 @@ def _written(block: pd.DataFrame, options: ReadOptions, evidence: Evidence) -> p
     nobody = block["user"].isin(missing)
     evidence.count(NO_LEARNER, nobody.sum())
     block = block[~nobody]
+    told = [c for c in block if c.split(".")[0] in ("user", "skill", "skill_id")]
+    strange = np.logical_or.reduce([block[c].isin(LOOKS_MISSING) for c in told])
+    if not options.missing_as_text:
+        evidence.count("rows with a learner or skill such as . - ? n/a none, kept", strange.sum())
+    for name in (c for c in ("user", "item") if c in block):
+        for kind, pattern in (("whole", r"\d+$"), ("point", r"\d+\.0$")):
+            number = int(each(block[name], lambda t, p=pattern: bool(re.match(p, t))).sum())
+            key = f"{name} {kind}"
+            evidence.gaps[key] = evidence.gaps.get(key, 0) + number
     if options.pseudonyms:
         block = block.assign(user=options.pseudonyms.whole(block["user"]))
     return block
@@ -276,7 +325,7 @@ def _look(block: pd.DataFrame, meaning: Meaning, evidence: Evidence) -> None:
         evidence.skills[name] = set(block[name].unique()) - {""}
     if len(names) == 2:
         a, b = (empty[name] for name in names)
-        evidence.gaps = {"skill": int((a & ~b).sum()), "skill_id": int((b & ~a).sum())}
+        evidence.gaps |= {"skill": int((a & ~b).sum()), "skill_id": int((b & ~a).sum())}
     asked = ~np.logical_and.reduce([empty[name] for name in names])
     for part, kinds in (("timestamp", "times"), ("clock", "clocks")):
         if part in block:
@@ -296,7 +345,7 @@ class Rules:
     names : value of that column -> the skills that it names; none for no skill.
     clock : how times are read; None where there are none.
     paired : whether the time is in two columns, date and time of day.
-    late : whether the time is in the second of them.
+    late : whether the time, or its date, is in the second of them.
     order : the order of a learner's answers, in words.
     remarks : for the note.
     """
@@ -333,6 +382,9 @@ def decide(
     if "skill_id" in evidence.skills:
         skill = _which_skill(evidence, column, remarks)
     names = _skill_sets(evidence.skills.get(skill, set()), meaning, options, source, remarks)
+    for part, what in (("user", "learners"), ("item", "items")):
+        if min(evidence.gaps.get(f"{part} {kind}", 0) for kind in ("whole", "point")):
+            remarks.append(f"{what} are written as 12 and as 12.0, which are read as different")
     timed = bool(evidence.times.found)
     if not timed:
         return Rules(
@@ -343,13 +395,18 @@ def decide(
     time_named = meaning.time_named
     if evidence.clocks.found:
         clocks, second = evidence.clocks, column.get("clock", "time")
-        if set(clocks.found) == {"clock"} and "number" not in kinds:
+        if set(kinds.found) == {"clock"} and "date" in clocks and "timed" not in clocks:
+            kinds, clocks, paired, late = clocks, kinds, True, True
+            name = f"{second}{AND}{name}"
+        elif set(clocks.found) == {"clock"} and "date" in kinds and "timed" not in kinds:
             paired, name = True, f"{name}{AND}{second}"
-        elif "date" in clocks and "number" not in clocks:
+        elif set(clocks.found) == {"missing"}:
+            remarks.append(f"{second} is empty and not used")
+        elif "timed" in clocks and "number" not in clocks:
             kinds, late = clocks, True
             remarks.append(f"{second} holds whole times; {name} is not used")
             name = second
-        elif set(clocks.found) <= {"number", "seconds", "milliseconds", "fraction", "missing"}:
+        elif set(clocks.found) <= {"number", "fraction", "missing", *UNITS}:
             remarks.append(f"{second} holds numbers next to a {name}: durations, not used as times")
         else:
             clock(clocks, source, second, options.show, False, meaning.comma)
@@ -359,10 +416,9 @@ def decide(
                 "--column timestamp="
             )
     way = clock(kinds, source, name, options.show, time_named, meaning.comma)
-    if paired:
+    if paired or meaning.numbered:
         way = dataclasses.replace(way, fine=True)
-    constant = way.kind == "number" and kinds.low == kinds.high
-    way = dataclasses.replace(way, fine=way.fine and not constant)
+    constant = way.kind == "number" and kinds.low == kinds.high and kinds.high < EXACT
     if len(evidence.zones) > 1:
         remarks.append(
             f"times of {len(evidence.zones)} time zones are compared as they stand: "
@@ -372,8 +428,9 @@ def decide(
     if paired:
         order = f"by {name}: dates and times of day"
     if constant:
+        way = dataclasses.replace(way, constant=True)
         order = f"as in the file: {name} is the same throughout"
-    elif not way.fine:
+    elif not way.fine and way.kind == "date":
         order += "; within a day as in the file"
     if way.doubtful:
         remarks.append(
@@ -406,11 +463,12 @@ def _skill_sets(
     if options.skill_separator == "none":
         return {value: frozenset((value,)) for value in values}
     own = () if options.skill_separator == "auto" else (options.skill_separator,)
+    _tell_dates(values, options, remarks)
     separators = own or meaning.separators
     split = {v: [v] if v in options.known else parts_of(v, separators) for v in values}
     if meaning.leaves:
         split = _at_level(split, meaning.tree, options.skill_level, source, remarks)
-    several = [v for v, parts in split.items() if parts != [v]]
+    several = [v for v, parts in split.items() if len(set(parts)) > 1]
     alone = {p for parts in split.values() for p in parts} | options.known
     if not own and AND not in separators:
         for value in (v for v in values if AND in v and split[v] == [v]):
@@ -424,6 +482,7 @@ def _skill_sets(
             f"{len(several):,} values name several skills, such as {shown} "
             "(--skill-separator none reads them as one)"
         )
+    _tell_others(split, alone, options, remarks)
     text = [v for v in values if AND in v and split[v] == [v] and v not in options.known]
     if text and not own:
         remarks.append(
@@ -431,7 +490,48 @@ def _skill_sets(
             f"{options.show(min(text))}: their parts do not stand alone (--skill-separator + "
             "divides them)"
         )
-    return {value: frozenset(p for p in parts if p) for value, parts in split.items()}
+    sets = {value: frozenset(p for p in parts if p) for value, parts in split.items()}
+    _check_apart(sets, source)
+    return sets
+
+
+def _tell_dates(values: set[str], options: ReadOptions, remarks: list[str]) -> None:
+    dates = [v for v in values if v[:1].isdigit() and kind_of(v).startswith("date")]
+    if dates:
+        remarks.append(
+            f"{len(dates):,} skills look like dates, such as {options.show(min(dates))}; a "
+            "spreadsheet may have changed them"
+        )
+
+
+def _tell_others(
+    split: dict[str, list[str]], alone: set[str], options: ReadOptions, remarks: list[str]
+) -> None:
+    """Tell of separators that are not used, although they divide a value into known skills."""
+    whole = [v for v, parts in split.items() if parts == [v] and v not in options.known]
+    for separator in (",", "|", "/", "~", "_"):
+        found = [
+            v
+            for v in whole
+            if separator in v and all(p.strip() in alone for p in v.split(separator))
+        ]
+        if found:
+            remarks.append(
+                f"{len(found):,} values such as {options.show(min(found))} are read as one skill, "
+                f"although their parts stand alone (--skill-separator {separator} divides them)"
+            )
+
+
+def _check_apart(sets: dict[str, frozenset[str]], source: str) -> None:
+    """Raise a KTError where two sets of skills would have one name."""
+    named: dict[str, frozenset[str]] = {}
+    for skills in sets.values():
+        name = combined(skills)
+        if named.setdefault(name, skills) != skills:
+            raise KTError(
+                f"{source}: {name!r} is one skill, and also the name of an answer on several; "
+                "rename the skill, or divide skills by another --skill-separator"
+            )
 
 
 def _at_level(
@@ -522,7 +622,7 @@ def clean(
         sets = {combined(skills): skills for skills in rules.names.values()}
         rows, merged = combine_skills(rows, sets)
         _count(counts, FURTHER, merged)
-        if merged and options.skill_separator == "none":
+        if merged:
             _no_clash(rows, rules, source)
     columns = ("user", "skill", "correct", "item", "timestamp", "fold")
     kept = [c for c in columns if c in rows]
@@ -550,8 +650,9 @@ def _in_order(
         rows = rows.drop(columns=[c for c in ("timestamp", "clock") if c in rows])
         return rows.iloc[np.argsort(learner, kind="stable")].reset_index(drop=True)
     text = rows["clock"] if rules.late else rows["timestamp"]
-    if rules.paired:
-        text = text.str.strip() + " " + rows["clock"].str.strip()
+    if rules.paired:  # days in spreadsheets are at midnight
+        days = text.str.strip().str.replace(r"[T ]0?0:00(:00(\.0+)?)?$", "", regex=True)
+        text = days + " " + rows["timestamp" if rules.late else "clock"].str.strip()
     time = rules.clock.numbers(text)
     if time.isna().any():
         at = time.isna().idxmax()
@@ -560,8 +661,7 @@ def _in_order(
             "read; correct it, or say that there is none: --column timestamp="
         )
     rows = rows.drop(columns="clock", errors="ignore").assign(timestamp=time)
-    before = rows["timestamp"].groupby(learner).cummax().groupby(learner).shift()
-    late = (rows["timestamp"] < before).to_numpy()
+    late = _late(rows["timestamp"], learner)
     if rules.clock.doubtful and late.any():
         at = int(np.argmax(late))
         raise KTError(
@@ -570,22 +670,55 @@ def _in_order(
             "which: --column timestamp=NAME reads it as times, --column timestamp= as none"
         )
     _count(counts, LATE, late.sum())
-    keys = [rows["timestamp"].to_numpy(), learner]
-    if rules.clock.fine and "item" in rows:  # an answer's rows side by side
-        place = pd.Series(np.arange(len(rows)), rows.index)
-        keys.insert(0, place.groupby([learner, rows["timestamp"], rows["item"]]).transform("min"))
+    fine = rules.clock.fine | _tells_apart(rows, learner, rules.clock)
+    rows = rows.assign(fine=fine)
+    keys = [_places(rows, learner), rows["timestamp"].to_numpy(), learner]
     return rows.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def _late(time: pd.Series, learner: np.ndarray) -> np.ndarray:
+    """Which rows come, in the file, after a later one of their learner."""
+    highest = time.groupby(learner).cummax()
+    return (time < highest).to_numpy()
+
+
+def _tells_apart(rows: pd.DataFrame, learner: np.ndarray, clock: Clock) -> np.ndarray:
+    """Whether the numbers of each learner tell answers apart: those of sessions or days do not, as
+    many answers have the same."""
+    if clock.kind != "number" or clock.constant:
+        return np.zeros(len(rows), bool)
+    time = rows["timestamp"].to_numpy()
+    frame = pd.DataFrame({"l": learner, "t": time, "s": rows["skill"].to_numpy()})
+    frame["i"] = rows["item"].to_numpy() if "item" in rows else ""
+    first = frame["s"] == frame.groupby(["l", "t", "i"])["s"].transform("first")
+    answers = first.groupby(frame["l"]).sum()  # without the rows of an answer's further skills
+    times = frame.drop_duplicates(["l", "t"]).groupby("l").size()
+    return (2 * times >= answers).reindex(learner).to_numpy(bool)
+
+
+def _places(rows: pd.DataFrame, learner: np.ndarray) -> np.ndarray:
+    """The place of each row in the file; rows of one answer on several skills share the first."""
+    place = np.arange(len(rows))
+    if "item" not in rows:
+        return place
+    keys = [learner, *(rows[c].to_numpy() for c in ("timestamp", "item", "correct"))]
+    frame = pd.DataFrame(dict(enumerate(keys))).assign(skill=rows["skill"].to_numpy())
+    frame["again"] = frame.groupby(list(frame)).cumcount()  # the same skill again: another answer
+    answer = frame.groupby([*range(len(keys)), "again"]).ngroup().to_numpy()
+    shared = rows["fine"].to_numpy() & (rows["item"] != "").to_numpy()
+    first = pd.Series(place).groupby(answer).transform("min").to_numpy()
+    return np.where(shared, first, place)
 
 
 def _each_once(rows: pd.DataFrame, rules: Rules, counts: dict[str, int]) -> pd.DataFrame:
     """Without rows that repeat an earlier one to the letter, where a time tells answers apart."""
-    if "row" not in rows:
-        return rows
+    if "row" not in rows or rules.clock is None:
+        return rows.drop(columns=["row", "fine"], errors="ignore")
     again = rows.duplicated(["user", "row"]).to_numpy()
-    if rules.clock is None or not rules.clock.fine:
-        return rows.drop(columns="row")
-    _count(counts, AGAIN, again.sum())
-    return rows[~again].drop(columns="row").reset_index(drop=True)
+    fine = rows["fine"].to_numpy()
+    _count(counts, AGAIN, (again & fine).sum())
+    _count(counts, ALIKE, (again & ~fine).sum())
+    return rows[~(again & fine)].drop(columns=["row", "fine"]).reset_index(drop=True)
 
 
 def combine_skills(
@@ -645,9 +778,9 @@ def repeated_answers(table: pd.DataFrame) -> int:
 
 def _no_clash(rows: pd.DataFrame, rules: Rules, source: str) -> None:
     """Raise a KTError where a combined name is also the name of one skill."""
-    found = set(rows["skill"]) & {v for v in rules.names if AND in v}
-    parts = set(rules.names)
-    for name in sorted(found):
+    single = {combined(skills) for skills in rules.names.values() if len(skills) == 1}
+    parts = {part for skills in rules.names.values() for part in skills}
+    for name in sorted(set(rows["skill"]) & {v for v in single if AND in v}):
         if set(name.split(AND)) <= parts:
             raise KTError(
                 f"{source}: {name!r} is one skill, and also the name of an answer on several; "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
@@ -33,6 +34,9 @@ NAMED = re.compile(
 USUAL = r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?$"  # most files; read fast
 ONLY_CLOCK = re.compile(rf"^{CLOCK}$")
 SECONDS = (9e8, 4.2e9)  # of the epoch, from 1998 to 2103
+UNITS = {"seconds": 1, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+MIDNIGHT = r"\d{4}-\d{2}-\d{2}[ T]00:00:00(?:\.0+)?$"
+YEARS = (1700, 2250)  # what nanoseconds in 64 bits can hold
 EPOCH = 1e8  # from here on a whole number is taken for a time, not for a duration
 EXACT = 2**53  # whole numbers up to this are exact as floats
 MOST_WHOLE = 2.0**63 - 2**12  # and up to this as integers
@@ -63,15 +67,15 @@ class Kinds:
             values = number[numeric].astype(float)
             kinds.low, kinds.high = float(values.min()), float(values.max())
             kinds._add("number", text, line, numeric)
-            seconds = values.between(*SECONDS)
-            millis = (values / 1000).between(*SECONDS)
-            for name, mask in (("seconds", seconds), ("milliseconds", millis)):
+            for name, unit in UNITS.items():
+                mask = (values / unit).between(*SECONDS)
                 kinds._add(name, text, line, numeric & mask.reindex(text.index, fill_value=False))
             if not pd.api.types.is_integer_dtype(number):
                 kinds._add("fraction", text, line, numeric & ~text.str.match(WHOLE))
         usual = ~numeric & text.str.match(USUAL)
-        for name in ("date", "year-first", "timed", "naive"):
+        for name in ("date", "year-first", "naive"):
             kinds._add(name, text, line, usual)
+        kinds._add("timed", text, line, usual & ~text.str.match(MIDNIGHT))
         rest = text[~numeric & ~usual]
         if len(rest):
             kind = rest.map({t: kind_of(t) for t in rest.unique()})
@@ -112,14 +116,15 @@ class Kinds:
 
 
 def kind_of(text: str) -> str:
-    """The kinds of one text that is not a number, in words separated by blanks."""
+    """The kinds of one text that is not a number, in words separated by blanks. A date at midnight
+    is not `timed`: spreadsheets write days so."""
     text = text.strip()
     if text in MISSING:
         return "missing"
     text = text.lower()
     if match := DATE.match(text):
-        first, _, second, third, hour, *_, zone = match.groups()
-        when = "" if hour is None else " timed zoned" if zone else " timed naive"
+        first, _, second, third, *clock_ = match.groups()
+        when = _when(clock_)
         if len(first) == 4 and len(third) <= 2:
             return "date year-first" + when
         if len(first) > 2 or len(third) not in (2, 4):
@@ -129,9 +134,19 @@ def kind_of(text: str) -> str:
         marks += " month-first" if int(second) > 12 else ""
         return marks + when
     if match := NAMED.match(text):
-        hour, zone = match.groups()[6], match.groups()[-1]
-        return "date named" + ("" if hour is None else " timed zoned" if zone else " timed naive")
+        return "date named" + _when(match.groups()[6:])
     return "clock" if ONLY_CLOCK.match(text) else "other"
+
+
+def _when(clock_: Sequence[str | None]) -> str:
+    """The kinds of a time of day, and of its zone; nothing where there is none."""
+    hour, minute, second, fraction, half, zone = clock_
+    if hour is None:
+        return ""
+    noon = 12 if half else 0
+    midnight = int(hour) == noon and half != "p" and not int(minute) and not int(second or 0)
+    timed = "" if midnight and not int(fraction or 0) else " timed"
+    return timed + (" zoned" if zone else " naive")
 
 
 @dataclass(frozen=True)
@@ -142,9 +157,11 @@ class Clock:
     ----------
     kind : numbers or dates.
     day_first : whether unclear dates have the day first.
-    fine : whether a time can tell answers apart: not for dates without a time of day.
+    fine : whether a time can tell answers apart: not for days, and for numbers only if they are of
+        the epoch; others may count sessions.
     comma : whether numbers have a decimal comma.
     doubtful : whether the numbers may be durations, so that a learner's must not fall.
+    constant : whether all numbers are the same.
     large : whether numbers are too large to be exact.
     """
 
@@ -153,6 +170,7 @@ class Clock:
     fine: bool = True
     comma: bool = False
     doubtful: bool = False
+    constant: bool = False
     large: bool = False
 
     def numbers(self, text: pd.Series) -> pd.Series:
@@ -170,11 +188,12 @@ class Clock:
             clear = "unclear" not in kinds
             order = "" if clear else ", day first" if self.day_first else ", month first"
             return f"dates{'' if self.fine else ' without a time of day'}{order}"
-        if kinds.count("seconds") == kinds.count("number"):
-            return "epoch seconds"
-        if kinds.count("milliseconds") == kinds.count("number"):
-            return "epoch milliseconds"
-        return "numbers"
+        return f"epoch {unit}" if (unit := unit_of(kinds)) else "numbers"
+
+
+def unit_of(kinds: Kinds) -> str:
+    """The unit in which all numbers are times of the epoch; empty where there is none."""
+    return next((u for u in UNITS if kinds.count(u) == kinds.count("number")), "")
 
 
 def clock(kinds: Kinds, where: str, column: str, show: Show, named: bool, comma: bool) -> Clock:
@@ -203,10 +222,10 @@ def clock(kinds: Kinds, where: str, column: str, show: Show, named: bool, comma:
     unreadable = "cannot be read; use numbers or dates such as 2011-02-01 10:30:00 throughout"
     if "other" in kinds:
         raise refused("other", unreadable)
-    if "clock" in kinds:
-        raise refused("clock", f"in column {column} is a duration or a time without its day")
     if "missing" in kinds:
         raise refused("missing", "cannot be read: it is empty")
+    if "clock" in kinds:
+        raise refused("clock", f"in column {column} is a duration or a time without its day")
     if "number" in kinds and "date" in kinds:
         rarer = min(("number", "date"), key=kinds.count)
         raise refused(rarer, f"{unreadable}: other lines have {_other(rarer)}")
@@ -223,14 +242,15 @@ def clock(kinds: Kinds, where: str, column: str, show: Show, named: bool, comma:
                 why += f"{kinds.found['month-first'][1]} the month"
             raise refused("unclear", f"{why}; write dates as 2011-02-01")
         return Clock("date", "day-first" in kinds, "timed" in kinds)
-    seconds, millis = kinds.count("seconds"), kinds.count("milliseconds")
-    if seconds and millis and seconds + millis == kinds.count("number"):
-        rarer = min(("seconds", "milliseconds"), key=kinds.count)
+    units = [unit for unit in UNITS if unit in kinds]
+    if len(units) > 1 and 2 * sum(map(kinds.count, units)) > kinds.count("number"):
+        rarer = min(units, key=kinds.count)
         raise refused(rarer, f"is in {rarer}, and others are not; use one unit throughout")
     doubtful = not named and kinds.low < EPOCH
     most = max(abs(kinds.low), abs(kinds.high))
     large = most > (EXACT if "fraction" in kinds else MOST_WHOLE)
-    return Clock("number", comma=comma, doubtful=doubtful, large=large)
+    fine = bool(unit_of(kinds))
+    return Clock("number", fine=fine, comma=comma, doubtful=doubtful, large=large)
 
 
 def _other(kind: str) -> str:
@@ -254,6 +274,7 @@ def _dates(text: pd.Series, day_first: bool) -> pd.Series:
     """Nanoseconds since 1970; NaN for a day that does not exist. Without a zone: as in UTC."""
     usual = text.str.match(USUAL)
     stamps = pd.to_datetime(text.where(usual), format="ISO8601", errors="coerce")
+    stamps = stamps.where(stamps.dt.year.between(*YEARS))
     value = stamps.astype("datetime64[ns]").astype("int64").astype(object).where(stamps.notna())
     rest = text[~usual]
     if len(rest):
@@ -301,6 +322,8 @@ def _nanoseconds(
         if not 1 <= h <= 12:
             return None
         h = h % 12 + (12 if half == "p" else 0)
+    if not YEARS[0] <= year <= YEARS[1]:
+        return None
     try:
         days = date(year, month, day).toordinal() - date(1970, 1, 1).toordinal()
         clock = time(h, int(minute or 0), int(second or 0))

@@ -6,6 +6,8 @@ Rows are handled block by block; nothing here depends on other rows.
 from __future__ import annotations
 
 import ast
+import json
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -14,7 +16,10 @@ import pandas as pd
 
 from kt_core.base.errors import KTError
 
-MISSING = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"))
+MISSING = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"))
+MISSING |= {"#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}  # of spreadsheets
+LOOKS_MISSING = frozenset((".", "-", "--", "?", "n/a", "na", "none", "Null", "Na", "missing"))
+INVISIBLE = re.compile("[\ufeff\u200b\u200c\u2060\u00ad]")
 RIGHT = {"1", "1.0", "true", "t", "yes", "y", "correct", "right"}
 HINT = "hint"
 HIGHEST_FOLD = 10_000
@@ -28,22 +33,28 @@ def hidden(_: object) -> str:
     return "(not shown: data.pseudonymise)"
 
 
+def plain(name: object) -> str:
+    """A column's name without case, blanks, hyphens, underscores and invisible characters."""
+    return re.sub(r"[\s_.-]+", "", INVISIBLE.sub("", str(name))).lower()
+
+
 def each(text: pd.Series, change: Callable[[str], str]) -> pd.Series:
     """The column with every different value changed once."""
     codes, values = pd.factorize(text)
     return pd.Series(np.array([change(v) for v in values], object)[codes], text.index, object)
 
 
-def written(text: pd.Series) -> tuple[pd.Series, int, int]:
-    """Ids or names without blanks around them and with composed characters (NFC).
+def written(text: pd.Series) -> tuple[pd.Series, np.ndarray, np.ndarray]:
+    """Ids or names without blanks around them or invisible characters, and with composed
+    characters (NFC).
 
     Returns
     -------
-    The column, and in how many rows blanks were trimmed and characters composed.
+    The column, and in which rows something was trimmed, and something composed.
     """
-    trimmed = each(text, str.strip)
+    trimmed = each(text, lambda t: t.strip() if t.isascii() else INVISIBLE.sub("", t).strip())
     composed = each(trimmed, lambda t: t if t.isascii() else unicodedata.normalize("NFC", t))
-    return composed, int((trimmed != text).sum()), int((composed != trimmed).sum())
+    return composed, (trimmed != text).to_numpy(), (composed != trimmed).to_numpy()
 
 
 def responses(
@@ -99,6 +110,8 @@ def folds(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.Serie
 
 AND = "+"  # between the skills of one answer, in our own names
 LONGEST_LIST = 10_000  # characters
+NUMPY_ENTRY = re.compile(r"'([^']*)'|\"([^\"]*)\"|(-?\d+(?:\.\d+)?)")
+NUMPY_LIST = re.compile(rf"^\[\s*(?:{NUMPY_ENTRY.pattern})(?:\s+(?:{NUMPY_ENTRY.pattern}))+\s*\]$")
 ALWAYS = ("~~", ";")  # separators in any long table
 
 
@@ -130,10 +143,23 @@ def parts_of(text: str, separators: tuple[str, ...] = ALWAYS) -> list[str]:
 
 
 def _list(text: str) -> list[str] | None:
-    try:
-        values = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    """The entries of a list as JSON, Python or NumPy writes it."""
+    if NUMPY_LIST.match(text):
+        values = [a or b or c for a, b, c in NUMPY_ENTRY.findall(text)]
+    else:
+        values = _loaded(text)
+    if not isinstance(values, list):
         return None
+    values = [v for v in values if v is not None]
     if not all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in values):
         return None
     return [p for p in (str(v).strip() for v in values) if p]
+
+
+def _loaded(text: str) -> object:
+    for load in (json.loads, ast.literal_eval):
+        try:
+            return load(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return None

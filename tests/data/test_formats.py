@@ -16,7 +16,7 @@ from reading import histories, read, write
 from kt_core.base.errors import KTError
 from kt_core.data import ReadOptions, read_dataset
 from kt_core.data.formats.readers import read_table
-from kt_core.data.rows import AGAIN, FURTHER, HEADERS, NO_LEARNER, NO_SKILL
+from kt_core.data.rows import AGAIN, ALIKE, FURTHER, HEADERS, NO_LEARNER, NO_SKILL
 
 LATE = "rows that stood after a later answer of the learner, put in order"
 
@@ -55,11 +55,11 @@ def test_several_models_of_skills_are_refused_unless_one_is_chosen(tmp_path):
     head = STEP.replace("KC (Own)", "KC (Own)\tKC (F2011)")
     row = "1\tu\tp\ts\t2011-01-01 10:02:00\t.\tcorrect\tmine\ttheirs\n"
     path = write(tmp_path, "steps.txt", head + row)
-    with pytest.raises(KTError, match=r"2 models .*KC \(Own\), KC \(F2011\); .*--kc-model own"):
+    with pytest.raises(KTError, match=r"2 models .*KC \(Own\), KC \(F2011\); .*--kc-model Own"):
         read(path)
     for name in ("F2011", "KC (F2011)", "f2011"):
         assert read_table(path, ReadOptions(kc_model=name))[0]["skill"].tolist() == ["theirs"]
-    with pytest.raises(KTError, match=r"no model 'x'; it has: KC \(Own\)"):
+    with pytest.raises(KTError, match=r"no model 'x'; choose one with --kc-model: KC \(Own\)"):
         read(path, kc_model="x")
     by_name = ReadOptions(columns={"skill": "KC (Own)"})
     assert read_table(path, by_name)[0]["skill"].tolist() == ["mine"]
@@ -280,7 +280,7 @@ def test_pykts_windows_are_read_once(tmp_path, rng):
     history = [(int(k), int(r), t) for t, (k, r) in enumerate(rng.integers(0, 2, (60, 2)))]
     table, _ = read(write(tmp_path, "test_window_sequences.csv", windows(history, 25)))
     assert histories(table) == {"u": [(str(k), r) for k, r, _ in history]}
-    with pytest.raises(KTError, match=r"line 3: repeats the learner's previous row, moved by one"):
+    with pytest.raises(KTError, match=r"line 3: repeats answers of the learner's previous row"):
         read(write(tmp_path, "w.csv", windows(history, 25, masked=False)))
     text = "fold,uid,concepts,responses,qidxs,rest\n0,u,1,1,0,0\n"
     with pytest.raises(KTError, match="question-level evaluation, which repeats histories"):
@@ -351,6 +351,7 @@ def test_missing_learners_and_skills(tmp_path):
     path = write(tmp_path, "x.csv", text)
     table, note = read(path)
     assert answers(table) == [("u", "a", 0, None), ("none", "a", 1, None)]
+    assert note.counts.pop("rows with a learner or skill such as . - ? n/a none, kept") == 1
     assert note.counts == {NO_LEARNER: 2, NO_SKILL: 2}
     table, note = read(path, missing_as_text=True)
     assert len(table) == 5 and note.counts == {NO_LEARNER: 1}
@@ -360,6 +361,168 @@ def test_headers_between_the_rows(tmp_path):
     text = f"{HEAD},item\na,s,1,i\n{HEAD},item\na,s,0,i\n"
     table, note = read(write(tmp_path, "x.csv", text))
     assert len(table) == 2 and note.counts == {HEADERS: 1}
+
+
+@pytest.mark.parametrize(
+    "again",
+    ["\ufeffuser,skill,correct,item", " user , skill,correct ,item", "User,Skill,CORRECT,Item"],
+)
+def test_headers_of_joined_files_in_any_spelling(tmp_path, again):
+    text = f"{HEAD},item\na,s,1,i\n{again}\na,s,0,i\n"
+    table, note = read(write(tmp_path, "x.csv", text))
+    assert len(table) == 2 and note.counts == {HEADERS: 1}
+
+
+def test_a_header_in_another_order_is_refused(tmp_path):
+    path = write(tmp_path, "x.csv", f"{HEAD}\na,s,1\nskill,user,correct\nt,b,1\n")
+    with pytest.raises(KTError, match="line 3: a header again, with its columns in another order"):
+        read(path)
+
+
+def test_an_option_that_was_chosen_is_not_a_response(tmp_path):
+    path = write(tmp_path, "x.csv", "student,skill,response,correct_answer\ns,A,1,0\ns,A,0,0\n")
+    with pytest.raises(KTError, match="response may be the option .* there is also correct_answer"):
+        read(path)
+    assert read(path, columns={"correct": "response"})[0]["correct"].tolist() == [1, 0]
+
+
+def test_ties_keep_the_order_of_the_file(tmp_path):
+    rows = "u,X,A,0,2024-03-01 10:00\nu,X,B,1,2024-03-01 10:00\nu,X,A,1,2024-03-01 10:00\n"
+    table, _ = read(write(tmp_path, "x.csv", f"user,skill,item,correct,timestamp\n{rows}"))
+    assert table["item"].tolist() == ["A", "B", "A"]
+    cells = "u,X,A,1,5 u,X,B,1,5 u,Y,A,1,5 u,X,A,1,5 u,Z,C,1,6 u,Z,D,1,7 u,Z,E,1,8"
+    rows = "".join(f"{row},{i}\n" for i, row in enumerate(cells.split()))
+    table, _ = read(write(tmp_path, "y.csv", f"user,skill,item,correct,timestamp,row\n{rows}"))
+    assert table["skill"].tolist()[:3] == ["X+Y", "X", "X"]
+
+
+@pytest.mark.parametrize("day", ["2024-03-02 00:00:00", "2024-03-02T0:00", "20240302", "45352"])
+def test_days_do_not_tell_answers_apart(tmp_path, day):
+    rows = "".join(f"u,{q},A,1,{day}\n" for q in "qrqrqr")
+    table, note = read(write(tmp_path, "x.csv", f"user,item,skill,correct,date\n{rows}"))
+    assert table["item"].tolist() == list("qrqrqr")
+    assert note.counts == {ALIKE: 4}
+
+
+def test_two_time_zones_are_told(tmp_path):
+    head = TX.replace("Time\t", "Time\tTime Zone\t")
+    rows = "".join(
+        f"u\t2011-01-01 1{i}:00:00\t{z}\tp\ts\t1\tHINT\ta\t\n" for i, z in enumerate("AB")
+    )
+    note = read(write(tmp_path, "tx.txt", head + rows))[1]
+    assert "times of 2 time zones are compared as they stand: A, B" in str(note)
+
+
+def test_flags_as_tables_write_them(tmp_path):
+    for yes, no in (("0.0", "1.0"), ("False", "True")):
+        text = RIIID.replace(",0,1,1,5", f",{yes},1,1,5").replace(",1,-1,-1", f",{no},-1,-1")
+        assert read(write(tmp_path, f"{yes}.csv", text))[1].sizes["answers"] == 2
+
+
+def test_braces_and_semicolons_in_the_skills_of_datashop(tmp_path):
+    skill = "[SkillRule: Remove constant; {ax+b=c, positive; ax+b=c, negative}]"
+    row = f"1\tu\tp\ts\t2011-01-01 10:02:00\t.\tcorrect\t{skill}~~x\n"
+    table, note = read(write(tmp_path, "kdd.txt", STEP + row + row.replace(f"{skill}~~x", ".")))
+    assert set(table["skill"]) == {f"x+{skill}"} and note.counts[NO_SKILL] == 1
+
+
+def test_eedi_in_its_published_folders(tmp_path):
+    path = eedi(tmp_path / "data")
+    train = tmp_path / "data" / "train_data" / path.name
+    train.parent.mkdir()
+    path.rename(train)
+    dates = tmp_path / "data" / "metadata" / "answer_metadata_task_3_4.csv"
+    dates.write_text(dates.read_text().replace("12,2", "12.0,2"))
+    assert read(train)[0]["skill"].tolist() == ["32", "99", "98"]
+    dates.write_text(dates.read_text().replace("11,2", "13,2"))
+    with pytest.raises(KTError, match="line 3: answer '11' has no DateAnswered in answer_metadata"):
+        read(train)
+    (tmp_path / "data" / "metadata" / "question_metadata_task_3_4.csv").unlink()
+    with pytest.raises(KTError, match="no column for 'skill'.*or put the folder metadata/"):
+        read(train)
+
+
+def test_pykts_unknown_lists(tmp_path):
+    text = "u,3\nNA\n1,2_3,1\n1,0,1\nNA\nNA\nv,1\nNA\n1\n1\nNA\nNA\n"
+    table, note = read(write(tmp_path, "data.txt", text))
+    assert table["skill"].tolist() == ["1", "2+3", "1", "1"]
+    assert "time       none (its line: nothing is known)" in str(note)
+    rows = 'fold,uid,questions,concepts,responses\n0,u,"5,6","1,2","1,0"\n0,v,NA,"1,2","1,0"\n'
+    assert read(write(tmp_path, "s.csv", rows))[0]["item"].tolist() == ["5", "6", "", ""]
+
+
+@pytest.mark.parametrize("stride", [1, 5, 0])
+def test_histories_in_overlapping_rows_are_refused(tmp_path, rng, stride):
+    history = [(int(k), int(r)) for k, r in rng.integers(0, 4, (60, 2)) % 2]
+    ends = range(20, 61, stride or 10)
+    rows = []
+    for end in ends:
+        for user in "uv":  # one after the other
+            part = history[(end - 20 if stride else 0) : end]
+            lists = [",".join(str(row[i]) for row in part) for i in range(2)]
+            rows.append(f'0,{user},"{lists[0]}","{lists[1]}"\n')
+    path = write(tmp_path, "w.csv", "fold,uid,concepts,responses\n" + "".join(rows))
+    with pytest.raises(KTError, match="line 4: repeats answers of the learner's previous row"):
+        read(path)
+
+
+def test_a_block_whose_rows_are_all_dropped(tmp_path):
+    text = f"{HEAD},item,timestamp,fold\n" + "NA,x,1,i,5,0\n" * 900 + "u,A,1,i,5,0\n"
+    table, note = read(write(tmp_path, "x.csv", text))
+    assert len(table) == 1 and note.counts[NO_LEARNER] == 900
+
+
+def test_a_learner_in_two_folds(tmp_path):
+    path = write(tmp_path, "x.csv", f"{HEAD},fold\na,s,1,0\na,s,1,1\n")
+    with pytest.raises(KTError, match="is in the folds"):
+        read(path)
+
+
+def test_nothing_left_says_why(tmp_path):
+    with pytest.raises(KTError, match=r"no row has both .*\(1 rows without a skill, dropped\)"):
+        read(write(tmp_path, "x.csv", f"{HEAD}\na,,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (
+            ['"add,sub"', "add", "sub"],
+            "'add,sub' are read as one skill, although their parts stand",
+        ),
+        (["a|b", "a", "b"], "separator | divides"),
+        (["1_2", "1", "2"], "separator _ divides"),
+        (["12/3/2024", "a"], "1 skills look like dates"),
+    ],
+)
+def test_what_could_be_read_in_another_way_is_told(tmp_path, cells, told):
+    rows = "".join(f"u,{cell},1\n" for cell in cells)
+    assert told in str(read(write(tmp_path, "x.csv", f"{HEAD}\n{rows}"))[1])
+
+
+def test_ids_written_in_two_ways_are_told(tmp_path):
+    note = read(write(tmp_path, "x.csv", f"{HEAD}\n12,s,1\n12.0,s,1\n"))[1]
+    assert "learners are written as 12 and as 12.0" in str(note)
+
+
+def test_another_separator_of_columns_and_quotes_in_the_header(tmp_path):
+    assert len(read(write(tmp_path, "x.csv", "user|skill|correct\na|s|1\n"))[0]) == 1
+    text = 'user,skill,correct,"Note; x; y; z; w"\na,s,1,n\n'
+    assert len(read(write(tmp_path, "y.csv", text))[0]) == 1
+    with pytest.raises(KTError, match="first line 'sep=;' is for Excel alone; remove it"):
+        read(write(tmp_path, "z.csv", "sep=;\nuser;skill;correct\na;s;1\n"))
+
+
+def test_names_that_would_steer_a_terminal_are_escaped(tmp_path):
+    path = write(tmp_path, "x.csv", 'user,skill,\x1b[31mRED,"a\n1 row: all is well"\na,s,1,1\n')
+    with pytest.raises(KTError) as caught:
+        read(path)
+    assert "\\x1b[31mRED, a\\n1 row" in str(caught.value) and "\x1b" not in str(caught.value)
+    note = read(path, columns={"correct": "\x1b[31mRED"})[1]
+    assert "\\x1b" in str(note) and "\x1b" not in str(note)
+    with pytest.raises(KTError) as caught:
+        read(write(tmp_path, "y.csv", f"{HEAD}\na,s,{'x' * 100_000}\n"))
+    assert len(str(caught.value)) < 400
 
 
 def test_rows_to_the_letter_are_one_answer_only_where_a_time_tells(tmp_path):
@@ -394,6 +557,7 @@ def test_an_answers_rows_need_not_be_side_by_side(tmp_path):
         (['"Area, volume"', "Area"], ["Area, volume", "Area"]),
         (["3_12", "3", "12"], ["3_12", "3", "12"]),
         (["a~~b", "a+b", "b"], ["a+b", "a+b", "b"]),
+        (["['b' 'a']", "[1 2]", '"[""a"", null]"'], ["a+b", "1+2", "a"]),
     ],
 )
 def test_several_skills_in_one_value(tmp_path, cells, want):
@@ -421,8 +585,8 @@ def test_a_combined_name_is_never_the_name_of_one_skill(tmp_path):
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("user,skill,correct,is_correct", "correct, is_correct could each be the correct"),
-        ("user_id,student_id,skill,correct", "user_id, student_id could each be the user"),
+        ("user,skill,correct,is_correct", "correct, is_correct could each be the response"),
+        ("user_id,student_id,skill,correct", "user_id, student_id could each be the learner"),
         ("user,skill,concept,correct", "skill, concept could each be the skill"),
         ("user,skill,correct,item_id,question_id", "item_id, question_id could each be the item"),
     ],
@@ -430,9 +594,7 @@ def test_a_combined_name_is_never_the_name_of_one_skill(tmp_path):
 def test_two_candidates_are_refused_with_the_way_out(tmp_path, header, words):
     row = ",".join("1" for _ in header.split(","))
     path = write(tmp_path, "x.csv", f"{header}\n{row}\n")
-    with pytest.raises(
-        KTError, match=rf"{words}; name one of them, .*--column \w+=\w+ or --column"
-    ):
+    with pytest.raises(KTError, match=rf"{words}; name one of them: --column \w+=\w+ or --column"):
         read(path)
 
 
@@ -478,7 +640,15 @@ def test_a_spreadsheet(tmp_path):
     ]
     table, note = read(book(tmp_path, rows, more=("Notes",)))
     assert answers(table) == [("12", "t", 0, None), ("12", "s", 1, None)]
-    assert "the sheet 'Sheet' is read; others: 'Notes'" in str(note)
+    assert "only the first sheet 'Sheet' is read, not 'Notes'" in str(note)
+    at = pd.Timestamp("2024-03-02")
+    days = [["user", "skill", "correct", "Date", "Time"]]
+    days += [
+        ["a", s, 1, at.to_pydatetime(), t.time()]
+        for s, t in (("x", at + pd.Timedelta("10h")), ("y", at))
+    ]
+    table, note = read(book(tmp_path, days, "days.xlsx"))
+    assert table["skill"].tolist() == ["y", "x"] and "by Date+Time" in str(note)
     rows[3][2] = "maybe"
     with pytest.raises(KTError, match="line 4: response 'maybe'"):
         read(book(tmp_path, rows))
@@ -492,6 +662,12 @@ def test_a_spreadsheet(tmp_path):
 
 
 def test_a_table_in_memory_is_read_as_a_file():
+    lists = pd.DataFrame({"user": ["a"] * 4, "correct": 1})
+    lists["skill"] = [np.array(["x", "y"]), ("y", "x"), {"x"}, [2, 1]]
+    assert read_dataset(lists).table["skill"].tolist() == ["x+y", "x+y", "x", "1+2"]
+    for wrong in ({"skill": [{}] * 4}, {"item": [["x"]] * 4}):
+        with pytest.raises(KTError, match="holds values of type .*; write one row for each"):
+            read_dataset(lists.assign(**wrong))
     frame = pd.DataFrame(
         {
             "user": pd.Categorical(["a", "a", "b"]),
@@ -522,6 +698,9 @@ def test_a_table_in_memory_is_read_as_a_file():
         ("x.csv", "Surname,Email address,Grade/10.00,Q. 1 /1.00\nL,a,7,1\n", "gradebook such as"),
         ("x.csv", "id,q1,q2,q3\n1,0,1,1\n", "one row per learner and one column per question"),
         ("x.html", "<!DOCTYPE html>\n", "a web page"),
+        ("x.csv", "Student,ID,SIS User ID,Task 1 (7)\nA,1,2,3\n", "a Canvas gradebook"),
+        ("x.csv", "p_recall,user_id,lexeme_id\n1,a,b\n", "Duolingo's half-life"),
+        ("x.csv", "Nachname,E-Mail,F 1 /1\nA,b,1\n", "a gradebook"),
         ("x.xls", b"\xd0\xcf\x11\xe0 \xa1", "an old spreadsheet"),
         ("x.rds", b"RDX3\n", "an R data file: .*write.csv"),
         ("x.db", b"SQLite format 3\0", "an SQLite database"),

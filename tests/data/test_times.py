@@ -222,8 +222,8 @@ def test_times_of_rows_that_are_dropped_do_not_matter(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ("timestamp,start_time", "timestamp, start_time could each be the timestamp; name one"),
-        ("datetime,createdAt", "datetime, createdAt could each be the timestamp"),
+        ("timestamp,start_time", "timestamp, start_time could each be the time; name one"),
+        ("datetime,createdAt", "datetime, createdAt could each be the time"),
     ],
 )
 def test_two_columns_that_could_be_the_time(tmp_path, columns, words):

@@ -142,7 +142,7 @@ def _blocks(
         columns["user"] += [user] * length
         columns["line"] += [numbers[at + 1 + shape.lists.index("correct")]] * length
         for name in kept:
-            if found[name] == UNKNOWN and length != 1:
+            if found[name] == UNKNOWN and name in ("item", "timestamp"):
                 unknown.add(name)
                 found[name] = [""] * length
             columns[name] += found[name]

@@ -9,13 +9,15 @@ id and the name of the same thing.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, one_line
+from kt_core.data.note import ROLES as WORDS
 from kt_core.data.note import Use
 from kt_core.data.rows import Layout
-from kt_core.data.values import Show, hidden
+from kt_core.data.values import Show, hidden, plain
 
 ROLES = ("user", "skill", "correct", "item", "timestamp", "fold")
 REQUIRED = ("user", "skill", "correct")
@@ -44,6 +46,8 @@ GENERAL: dict[str, tuple[str, ...]] = {  # role -> tiers of plain names
     ),
     "fold": ("fold",),
 }
+KEYS = "correctanswer correctresponse rightanswer answerkey solution key"
+TIME_LIKE = re.compile(r"time|date")  # in a name that is not used, and which the note lists
 MAY_BE_DURATION = ("time",)
 ORDERS = ("orderid", "logid", "problemlogid", "rowid")  # they number answers: as good as a time
 
@@ -57,17 +61,23 @@ LAYOUTS = (
         DATASHOP | {"correct": "outcome", "timestamp": "time", "attempt": "attemptatstep"},
         keep={"attempt": ("1", "transactions that are not first attempts, left out")},
         blank_response="transactions without an outcome, left out",
+        separators=("~~",),
+        no_skill=(".",),
     ),
     Layout(
         "DataShop student-step",
         "anonstudentid firstattempt",
         DATASHOP | STEP_TIMES | {"correct": "firstattempt"},
         blank_response="steps without a first attempt, left out",
+        separators=("~~",),
+        no_skill=(".",),
     ),
     Layout(
         "KDD Cup 2010",
         "anonstudentid correctfirstattempt",
         DATASHOP | STEP_TIMES | {"correct": "correctfirstattempt"},
+        separators=("~~",),
+        no_skill=(".",),
     ),
     Layout(
         "ASSISTments 2017",
@@ -84,6 +94,7 @@ LAYOUTS = (
             "skill": "tags part",
             "lecture": "contenttypeid",
         },
+        hint="put questions.csv, which has the tags, next to it",
         keep={"lecture": ("0", "lectures, left out")},
     ),
     Layout(
@@ -97,6 +108,7 @@ LAYOUTS = (
             "skill": "subjectid",
             "answer": "answerid",
         },
+        hint="put the folder metadata/, which has times and subjects, next to it",
     ),
     Layout(
         "Junyi Academy (2015)",
@@ -137,11 +149,6 @@ class Columns:
     def name(self, part: str) -> str:
         """The names of a part's columns."""
         return JOINED.join(dict.fromkeys(self.header[p] for p in self.places.get(part, ())))
-
-
-def plain(name: object) -> str:
-    """A column's name without case, blanks, hyphens and underscores."""
-    return re.sub(r"[\s_.-]+", "", str(name)).lower()
 
 
 def layout_of(header: list[str]) -> Layout:
@@ -193,7 +200,9 @@ def choose(
             choice.usual(part)
     for role in REQUIRED:
         if role not in choice.places and role not in optional:
-            raise KTError(missing(path, role, choice.header, show))
+            hint = choice.layout.hint if role == "skill" else ""
+            text = missing(path, role, choice.header, show)
+            raise KTError(f"{text}, or {hint}" if hint else text)
     return choice.done()
 
 
@@ -259,16 +268,28 @@ class _Choice:
             return
         if role == "skill" and kc_model:
             raise KTError(
-                f"{self.path}: data.kc_model {kc_model!r}: no column KC (...) in the file"
+                f"{self.path}: data.kc_model {kc_model!r}: no column KC (...); leave it out"
             )
-        for tier in GENERAL[role]:
+        for rank, tier in enumerate(GENERAL[role]):
             found = self._present(tier)
+            if role == "correct" and rank == len(GENERAL[role]) - 1 and found:
+                self._check_chosen(found[0])
             if role == "timestamp" and {plain(n) for n in found} == {"time", "date"}:
                 self._date_and_time(*sorted(found, key=plain))
                 return
             if found:
                 self._first(role, found)
                 return
+
+    def _check_chosen(self, name: str) -> None:
+        """Raise a KTError where a response may be the option that was chosen."""
+        keys = self._present(KEYS)
+        if keys:
+            raise KTError(
+                f"{self.path}: {self._names([name])} may be the option that a learner chose, as "
+                f"there is also {self._names(keys)}; add a column that says 1 for right and 0 for "
+                f"wrong, or say that it does: --column correct={self._one(name)}"
+            )
 
     def _present(self, names: str) -> list[str]:
         usual = names.split()
@@ -277,16 +298,20 @@ class _Choice:
 
     def _rivals(self, role: str, but: str = "") -> tuple[str, ...]:
         names = " ".join((*GENERAL.get(role, ()), self.layout.names.get(role, "")))
-        return tuple(n for n in self._present(names) if n != but)
+        found = [n for n in self._present(names) if n != but]
+        if role == "timestamp":
+            like = zip(self.header, self.plain, strict=True)
+            found += [n for n, p in like if TIME_LIKE.search(p) and n not in (*found, but)]
+        return tuple(n for n in found if n not in self.taken)
 
     def _first(self, role: str, found: list[str]) -> None:
         """One of the columns of a tier, all of which must be about the same thing."""
         stems = {re.sub(r"(id|name|s)$", "", plain(n)) for n in found}
         if len(stems) > 1:
-            a, b = found[:2]
+            a, b = map(self._one, found[:2])
             raise KTError(
-                f"{self.path}: {self._names(found)} could each be the {role}; name one of them, "
-                f"for instance --column {role}={self._one(a)} or --column {role}={self._one(b)}"
+                f"{self.path}: {self._names(found)} could each be the {WORDS.get(role, role)}; "
+                f"name one of them: --column {role}={a} or --column {role}={b}"
             )
         ids = [n for n in found if plain(n).endswith("id")]
         others = [n for n in found if n not in ids]
@@ -308,7 +333,8 @@ class _Choice:
     def _date_and_time(self, date: str, time: str) -> None:
         self._place("timestamp", date)
         self._place("clock", time)
-        self.uses.append(Use("timestamp", f"{date}{JOINED}{time}", "", self._rivals("timestamp")))
+        others = tuple(n for n in self._rivals("timestamp") if n not in (date, time))
+        self.uses.append(Use("timestamp", f"{date}{JOINED}{time}", "", others))
 
     def _models(self) -> dict[str, str]:
         """Models of knowledge components: plain name -> name."""
@@ -321,10 +347,11 @@ class _Choice:
             chosen = models.get(asked) or models.get(f"kc({asked})")
             if chosen is None:
                 raise KTError(
-                    f"{self.path}: no model {wanted!r}; it has: {self._names(models.values())}"
+                    f"{self.path}: no model {wanted!r}; choose one with --kc-model: "
+                    f"{self._names(models.values())}"
                 )
         elif len(models) > 1:
-            first = KC_MODEL.match(plain(next(iter(models.values()))))[1]
+            first = self._one(next(iter(models.values())).partition("(")[2].rstrip(") "))
             raise KTError(
                 f"{self.path}: {len(models)} models of knowledge components: "
                 f"{self._names(models.values())}; choose one, for instance --kc-model {first}"
@@ -341,15 +368,15 @@ class _Choice:
         if len(at) > 1 and not several:
             raise KTError(
                 f"{self.path}: {len(at)} columns are called {self.show(name)}; rename "
-                f"those that are not the {part}"
+                f"those that are not the {WORDS.get(part, part)}"
             )
         self.places[part] = at
 
     def _names(self, names) -> str:
-        return self.show(None) if self.show is hidden else ", ".join(n[:60] for n in names)
+        return self.show(None) if self.show is hidden else ", ".join(map(one_line, names))
 
     def _one(self, name: str) -> str:
-        return "NAME" if self.show is hidden else repr(name) if " " in name else name
+        return "NAME" if self.show is hidden else shlex.quote(one_line(name))
 
     def done(self) -> Columns:
         """The choice."""
@@ -365,6 +392,10 @@ class _Choice:
                 replace(u, column=f"{u.column}{JOINED}{step}") if u.role == "item" else u
                 for u in self.uses
             ]
+        if "timestamp" not in places and "timestamp" not in self.columns:
+            others = self._rivals("timestamp")
+            if others:
+                self.uses.append(Use("timestamp", "none", "no usual name", others))
         rank = {role: i for i, role in enumerate(ROLES)}
         uses = tuple(sorted(self.uses, key=lambda u: rank[u.role]))
         header = tuple(self.header)
@@ -373,5 +404,5 @@ class _Choice:
 
 def missing(path: Path, name: str, header: list[str], show: Show) -> str:
     """What to say of a column that is not there."""
-    found = show(None) if show is hidden else ", ".join(n[:40] for n in header[:30])
+    found = show(None) if show is hidden else ", ".join(one_line(n, 40) for n in header[:30])
     return f"{path}: no column for {name!r}; it has: {found}. Name it with --column (data.columns)"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from kt_core.base.errors import KTError
-from kt_core.data.formats.columns import plain
+from kt_core.base.errors import KTError, one_line
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import header_of, read_delimited
 from kt_core.data.note import Use
 from kt_core.data.rows import Layout, Meaning, ReadOptions
+from kt_core.data.values import plain
 
 QUESTIONS = ("questionid", "correctanswer", "tags")
 ANSWERS = {"timestamp": "timestamp", "item": "questionid", "chosen": "useranswer"}
@@ -84,15 +84,18 @@ def _key(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     )
 
 
-def _read(path: Path, names: dict[str, str]) -> pd.DataFrame:
+def _read(path: Path, names: dict[str, str], hashed: bool = False) -> pd.DataFrame:
     def wanted(header: list[str]) -> dict[str, int]:
         there = list(map(plain, header))
         for name in names.values():
             if name not in there:
-                raise KTError(f"{path}: no column {name}; it has: {', '.join(header)[:200]}")
+                raise KTError(
+                    f"{path}: no column {name}; it has: {', '.join(map(one_line, header))[:200]}. "
+                    "A folder is read as EdNet-KT1 (u1.csv, u2.csv, ...); name another file itself"
+                )
         return {part: there.index(name) for part, name in names.items()}
 
-    return read_delimited(path, wanted)
+    return read_delimited(path, wanted, hashed=hashed)
 
 
 def _blocks(
@@ -101,13 +104,14 @@ def _blocks(
     for begin in range(0, len(files), FILES):
         parts = []
         for path in files[begin : begin + FILES]:
-            part = _read(path, ANSWERS).assign(user=path.stem)
+            part = _read(path, ANSWERS, hashed=True).assign(user=path.stem)
             item = part["item"].str.strip()
             strange = ~item.isin(right.keys())
             if strange.any():
                 at = strange.idxmax()
                 raise KTError(
-                    f"{path}, line {part['line'][at]}: question {item[at]!r} is not in {questions}"
+                    f"{path}, line {part['line'][at]}: question {item[at]!r} is not in "
+                    f"{questions}; the two must be of the same release"
                 )
             chosen = part.pop("chosen").str.strip()
             answer = (chosen == item.map(right)).map({True: "1", False: "0"})

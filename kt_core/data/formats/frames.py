@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+
+from kt_core.base.errors import KTError
+
+SEVERAL = (list, tuple, set, frozenset, np.ndarray)
 
 
 def as_texts(table: pd.DataFrame) -> pd.DataFrame:
@@ -14,7 +19,7 @@ def _as_text(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if column.dtype == object:  # numbers among texts, as spreadsheets have them
-        column = pd.Series([_whole(value) for value in column], column.index, object)
+        column = pd.Series([_plain(value) for value in column], column.index, object)
     text = column.astype("string")
     if pd.api.types.is_float_dtype(column):  # value by value: parts read like the whole table
         whole = (column % 1 == 0).fillna(False).astype(bool)
@@ -22,6 +27,19 @@ def _as_text(column: pd.Series) -> pd.Series:
     return text.fillna("").astype(object).astype(str)
 
 
-def _whole(value: object) -> object:
-    """A float that is a whole number, as one."""
+def _plain(value: object) -> object:
+    """A float that is a whole number as one, and several values as a list."""
+    if isinstance(value, SEVERAL):
+        values = value.tolist() if isinstance(value, np.ndarray) else list(value)
+        return repr(sorted(values, key=str) if isinstance(value, set | frozenset) else values)
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def check_values(column: pd.Series, where: str, part: str) -> None:
+    """Raise a KTError for records, and for several values that are not skills."""
+    if column.dtype != object:
+        return
+    for value in column:
+        if isinstance(value, dict) or (isinstance(value, SEVERAL) and part != "skill"):
+            kind = type(value).__name__
+            raise KTError(f"{where}: holds values of type {kind}; write one row for each of them")

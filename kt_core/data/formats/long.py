@@ -18,8 +18,8 @@ import pyarrow.csv as pacsv
 
 from kt_core.base.errors import KTError
 from kt_core.data.formats import limits, parquet, sheet
-from kt_core.data.formats.columns import Columns, choose, layout_of, missing, plain
-from kt_core.data.formats.frames import as_texts
+from kt_core.data.formats.columns import Columns, choose, layout_of, missing
+from kt_core.data.formats.frames import as_texts, check_values
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import (
     Watched,
@@ -31,7 +31,7 @@ from kt_core.data.formats.text import (
 )
 from kt_core.data.note import Use
 from kt_core.data.rows import Meaning, ReadOptions
-from kt_core.data.values import ALWAYS, hidden
+from kt_core.data.values import ALWAYS, each, hidden, plain
 
 BLOCK_BYTES = 8 << 20  # of text read at a time; no row may be longer
 BLOCK_ROWS = 500_000  # of a Parquet file read at a time
@@ -71,7 +71,10 @@ def long_source(path: Path, options: ReadOptions, piecewise: bool = False) -> So
     if sheet.is_sheet(path):
         table, remark = sheet.read_sheet(path)
         line = table.pop("\0line").to_numpy()
-        source = frame_source(table, path.name, options, line, path)
+        try:
+            source = frame_source(table, path.name, options, line, path)
+        except KTError as error:
+            raise KTError(f"{error}; {remark}" if remark else str(error)) from None
         return replace(source, files=(path,), remarks=(remark,) if remark else ())
     columns = _columns(header_of(path, options.encoding), path, options)
     read = _text_blocks if piecewise else _whole_text
@@ -90,6 +93,8 @@ def frame_source(
     """A long table in memory; rows are counted from 1, or by `line`."""
     columns = _columns([str(c) for c in table.columns], path or Path(name), options)
     table = table.reset_index(drop=True)
+    for part, places in columns.places.items():
+        check_values(table.iloc[:, places[0]], f"{name}, column {table.columns[places[0]]!r}", part)
 
     def blocks() -> Iterator[pd.DataFrame]:
         places = _positions(columns)
@@ -128,8 +133,10 @@ def _columns(header: list[str], path: Path, options: ReadOptions) -> Columns:
 
 def _next_to(path: Path, place: str) -> Path | None:
     task = path.stem.removeprefix("train_").removeprefix("test_")
-    file = path.parent / place.format(task=task)
-    return file if file.is_file() else None
+    place = place.format(task=task)
+    folders = (path.parent, path.parent.parent)
+    files = (folder / name for folder in folders for name in (place, Path(place).name))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _pairs(path: Path, key: str, value: str) -> dict[str, str]:
@@ -143,7 +150,12 @@ def _pairs(path: Path, key: str, value: str) -> dict[str, str]:
         return {"key": names.index(plain(key)), "value": names.index(plain(value))}
 
     table = read_delimited(path, wanted)
-    return dict(zip(table["key"].str.strip(), table["value"].str.strip(), strict=True))
+    return dict(zip(each(table["key"], _key), table["value"].str.strip(), strict=True))
+
+
+def _key(text: str) -> str:
+    """An id as a whole number, also where it was a float."""
+    return text.strip().removesuffix(".0")
 
 
 def _source(
@@ -163,7 +175,7 @@ def _source(
         if subjects is not None:
             tree = _pairs(subjects, *TREE[1])
             tree = {child: parent for child, parent in tree.items() if parent not in ("", "NULL")}
-    separators = ALWAYS
+    separators = layout.separators or ALWAYS
     if layout.name == RIIID and "skill" in columns.lookups:
         separators = (*ALWAYS, " ")
     if layout.name == RIIID and not {"skill"} <= set(columns.lookups):
@@ -212,8 +224,16 @@ def _hashed(columns: Columns) -> bool:
 
 def _joined(block: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """A block with the columns from a second file."""
-    for role, (key, values, _) in columns.lookups.items():
-        block[role] = block[key].str.strip().map(values).fillna("")
+    for role, (key, values, label) in columns.lookups.items():
+        keys = each(block[key], _key)
+        found = keys.map(values)
+        if role == "timestamp" and found.isna().any():
+            at = found.isna().idxmax()
+            raise KTError(
+                f"line {block['line'][at]}: answer {keys[at]!r} has no {label}; complete that "
+                "file, or say that there is no time: --column timestamp="
+            )
+        block[role] = found.fillna("")
     return block.drop(columns="answer", errors="ignore")
 
 

@@ -90,8 +90,6 @@ def read_blocks(
                     hashes = pd.util.hash_pandas_object(table, index=False)
                     more["row"] = hashes.to_numpy().view(np.int64)
                 found = pd.DataFrame({new: table[field.name] for new, field in chosen.items()})
-                for new in lists:
-                    found[new] = found[new].map(lambda v: repr(list(v)) if v is not None else "")
                 yield as_texts(found).assign(**more)
         except KTError:
             raise

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.data.formats.columns import missing, plain
+from kt_core.data.formats.columns import missing
 from kt_core.data.formats.entries import check_entries, listed
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import header_of, read_delimited
 from kt_core.data.note import Use
 from kt_core.data.rows import Meaning, ReadOptions
-from kt_core.data.values import ALWAYS, Show
+from kt_core.data.values import ALWAYS, Show, plain
 
 NEEDED = {"user": "uid", "skill": "concepts", "correct": "responses"}
 MORE = {
@@ -34,8 +34,8 @@ MORE = {
 }
 PER_ANSWER = ("skill", "correct", "item", "timestamp", "repeat", "mask")
 OF_QUESTIONS = {"qidxs", "orirow"}  # columns of pyKT's files for the question-level evaluation
-PADDING = "-1"
-WINDOW = 20  # answers; shorter rows can look alike by chance
+PADDING, UNKNOWN = "-1", "NA"
+ALIKE = 8  # answers; fewer can be alike by chance
 AND_CONCEPT = "_"
 
 
@@ -87,11 +87,14 @@ def _blocks(path: Path, columns: dict[str, int], options: ReadOptions) -> Iterat
     raw = read_delimited(path, lambda _: columns, options.encoding)
     if raw.empty:
         raise KTError(f"{path}: it has no interactions")
-    lists = [n for n in PER_ANSWER if n in raw and (raw[n] != "NA").all()]
+    lists = [n for n in PER_ANSWER if n in raw and (raw[n] != UNKNOWN).any()]
     commas = sum(int(raw[name].str.count(",").sum()) + len(raw) for name in lists)
     check_entries(path, commas, len(lists))
     split = {name: [listed(text) for text in raw[name]] for name in lists}
     counts = [len(x) for x in split["skill"]]
+    for name in set(lists) & {"item", "timestamp"}:
+        known = zip(split[name], counts, strict=True)
+        split[name] = [[""] * n if x == [UNKNOWN] and n != 1 else x for x, n in known]
     for name, rows in split.items():
         for i, row in enumerate(rows):
             if len(row) != counts[i]:
@@ -114,18 +117,40 @@ def _blocks(path: Path, columns: dict[str, int], options: ReadOptions) -> Iterat
 
 
 def _check_once(path: Path, raw: pd.DataFrame, split: dict[str, list[list[str]]]) -> None:
-    """Raise a KTError where a row goes on inside the learner's previous row: a sliding window, all
-    of whose answers would count."""
-    user, masks = raw["user"], split.get("mask")
+    """Raise a KTError where most rows go on inside the learner's previous row: windows, or growing
+    histories, all of whose answers would count."""
+    masks = split.get("mask")
     told = [split[name] for name in ("skill", "correct", "timestamp") if name in split]
-    for i in range(1, len(raw)):
-        if user[i] != user[i - 1] or (masks is not None and masks[i].count("1") <= 1):
+    last: dict[str, int] = {}
+    pairs, again = 0, []
+    for i, user in enumerate(raw["user"]):
+        if masks is not None and masks[i].count("1") <= 1:
             continue
-        before, now = (list(zip(*(rows[j] for rows in told), strict=True)) for j in (i - 1, i))
-        whole = len(now) >= WINDOW and now[-1][1] != PADDING
-        if whole and len(set(now)) > 1 and before[1:] == now[:-1]:
-            raise KTError(
-                f"{path}, line {raw['line'][i]}: repeats the learner's previous row, moved by one "
-                "answer: windows whose selectmasks do not say which answers count. Read the file "
-                "of sequences that they were made from"
-            )
+        if user in last:
+            before, now = (_steps(told, j) for j in (last[user], i))
+            pairs += 1
+            if _overlap(before, now):
+                again.append(i)
+        last[user] = i
+    if 2 * len(again) > pairs:
+        raise KTError(
+            f"{path}, line {raw['line'][again[0]]}: repeats answers of the learner's previous row, "
+            "as windows do, and no selectmasks say which of them count. Read the file of sequences "
+            "that it was made from"
+        )
+
+
+def _steps(told: list[list[list[str]]], row: int) -> list[tuple[str, ...]]:
+    """What is known of each answer of a row, without padding."""
+    return [step for step in zip(*(rows[row] for rows in told), strict=True) if step[1] != PADDING]
+
+
+def _overlap(before: list[tuple[str, ...]], now: list[tuple[str, ...]]) -> bool:
+    """Whether `now` begins with answers with which `before` ends, or with all of it."""
+    for shift in range(len(before)):
+        shared = before[shift : shift + len(now)]
+        if len(shared) < ALIKE:
+            return False
+        if shared == now[: len(shared)] and len(set(shared)) > 1:
+            return True
+    return False

@@ -22,6 +22,7 @@ from kt_core.data.formats.text import first_line, known_encoding, split_header
 from kt_core.data.note import ReadingNote, Use
 from kt_core.data.pseudonyms import shortened
 from kt_core.data.rows import Evidence, ReadOptions, Rules, clean, decide, prepare
+from kt_core.data.sequences import fold_of_learners
 
 NO_ANSWER = "no row has both a skill and a response of 0 or 1"
 
@@ -64,8 +65,16 @@ def read_table(
     for what, count in counts.items():
         evidence.count(what, count)
     if table.empty:
-        raise KTError(f"{found.name}: {NO_ANSWER}")
+        raise KTError(no_answer(found, evidence))
+    if "fold" in table:
+        fold_of_learners(table, found.name)
     return table, note_of(found, evidence, rules, sizes_of(table))
+
+
+def no_answer(source: Source, evidence: Evidence) -> str:
+    """What to say where nothing is left."""
+    why = "; ".join(f"{count:,} {what}" for what, count in evidence.counts.items())
+    return f"{source.name}: {NO_ANSWER} ({why})"
 
 
 def note_of(source: Source, evidence: Evidence, rules: Rules, sizes: dict[str, int]) -> ReadingNote:
@@ -74,6 +83,11 @@ def note_of(source: Source, evidence: Evidence, rules: Rules, sizes: dict[str, i
     if "skill_id" in names:
         chosen, other = names[rules.skill], names[({"skill", "skill_id"} - {rules.skill}).pop()]
         uses.insert(1, Use("skill", chosen, others=(other,)))
+    for i, use in enumerate(uses):
+        if use.role == "timestamp" and rules.clock is None and use.column != "none":
+            uses[i] = dataclasses.replace(use, column="none", why=f"{use.column}: nothing is known")
+        if use.role == "item" and not sizes["items"] and use.column != "none":
+            uses[i] = dataclasses.replace(use, column="none", why=f"{use.column}: nothing is known")
     remarks = (*source.remarks, *rules.remarks)
     counts = dict(evidence.counts)
     return ReadingNote(source.name, source.format, tuple(uses), rules.order, counts, remarks, sizes)
@@ -83,8 +97,8 @@ def sizes_of(table: pd.DataFrame) -> dict[str, int]:
     """Learners, answers, skills, items and right answers of a canonical table."""
     items = 0
     if "item" in table:
-        known = table.loc[table["item"] != "", ["skill", "item"]]
-        items = len(known.drop_duplicates())
+        known = table.loc[table["item"] != "", "item"]
+        items = int(known.nunique())
     return {
         "learners": int(table["user"].nunique()),
         "answers": len(table),
@@ -125,6 +139,16 @@ def open_source(
         kind = kind_of_text(path, options)
     if kind == "long":
         return long_source(path, options, piecewise)
+    source = _other_source(path, kind, options)
+    named = [f"{role}={name}" for role, name in options.columns.items() if name]
+    if named:
+        told = f"--column {', '.join(named)} is for long tables, and was not used"
+        source = dataclasses.replace(source, remarks=(*source.remarks, told))
+    return source
+
+
+def _other_source(path: Path, kind: str, options: ReadOptions) -> Source:
+    """A source that is no long table."""
     if kind == "pykt":
         header = split_header(first_line(path, options.encoding), path)
         kind = "pykt" if is_pykt(header) or len(header) > 2 else "pykt-data"

@@ -8,16 +8,24 @@ from pathlib import Path
 
 from kt_core.base.errors import KTError
 from kt_core.data.formats.blocks import PYKT, UNKNOWN
-from kt_core.data.formats.columns import looks_long, plain
+from kt_core.data.formats.columns import GENERAL, layout_of, looks_long
 from kt_core.data.formats.pykt import is_pykt
 from kt_core.data.formats.text import Lines, split_header
 from kt_core.data.rows import ReadOptions
+from kt_core.data.values import plain
 
 LOOKED_AT, LOOKED_AT_MOST = 3, 30  # lines that are not blank, and in all
 TO_LONG = (
     "make a table with one row per answer of it, with the columns user, skill, correct and, where "
     "there are any, item and timestamp"
 )
+OTHERS = {  # plain names of columns -> format
+    "sisuserid": "a Canvas gradebook, with one row per learner and one column per assignment",
+    "precall lexemeid": "Duolingo's half-life regression data, a share recalled per session",
+    "anonstudentid correctfirsts": "DataShop's student-problem export (export student-step)",
+}
+SEPARATOR_LINE = re.compile(r'^"?sep=.', re.IGNORECASE)
+GRADED = re.compile(r"^\D{0,12}\d+\s*/\s*[\d.,]+$")
 WIDE = re.compile(r"^(q|question|item|problem)?[\s._-]*\d+(\s*/\s*[\d.,]+)?$", re.IGNORECASE)
 
 
@@ -33,15 +41,24 @@ def kind_of_text(path: Path, options: ReadOptions) -> str:
     names = split_header(lines[0], path)
     if is_pykt(names):
         return "pykt"
+    known = _by_header(names)
+    if known and not options.columns:
+        raise KTError(f"{path}: {known}, which is not read; {TO_LONG}")
     if looks_long(names, options.columns):
         return "long"
     numbers = lines[0].strip().rstrip(",").split(",")
     if _is_pykt_data(lines):
         return "pykt-data"
     if all(_is_number(x.strip()) for x in numbers):
-        return "triple" if len(numbers) == 1 else "akt"
-    known = _not_read(lines, names)
-    if known:
+        if len(numbers) <= 2:
+            return "triple" if len(numbers) == 1 else "akt"
+        raise KTError(
+            f"{path}: its first line holds only numbers; a long table needs a header line above "
+            "them, such as user,skill,correct"
+        )
+    if SEPARATOR_LINE.match(lines[0]):
+        raise KTError(f"{path}: its first line {lines[0][:9]!r} is for Excel alone; remove it")
+    if known := _not_read(lines):
         raise KTError(f"{path}: {known}, which is not read; {TO_LONG}")
     raise KTError(
         f"{path}: unknown format; its first line is {options.show(lines[0][:80])}. Long tables "
@@ -72,8 +89,8 @@ def _is_pykt_data(lines: list[str]) -> bool:
     return entries == {int(head[1])} if head[PYKT.number].strip().isdecimal() else False
 
 
-def _not_read(lines: list[str], names: list[str]) -> str:
-    """The name of a format that is known and not read."""
+def _not_read(lines: list[str]) -> str:
+    """The name of a format that is known by its first lines and not read."""
     first = lines[0].lstrip()
     if first.startswith("[["):
         return "EduData's JSON, a list of [skill, response] per learner"
@@ -86,12 +103,23 @@ def _not_read(lines: list[str], names: list[str]) -> str:
     fields = next(csv.reader([lines[0]], delimiter="\t"), [])
     if len(fields) == 4 and fields[0].strip() in ("1", "2", "."):
         return "the format of hmm-scalable (1 or 2 for right or wrong, learner, item, skills)"
-    questions = [n for n in names if WIDE.match(n.strip())]
-    if questions and any("grade" in plain(n) or "email" in plain(n) for n in names):
-        return "a gradebook such as Moodle's, with one row per learner and one column per question"
-    if len(questions) > 2:
-        return "a table with one row per learner and one column per question"
     return ""
+
+
+def _by_header(names: list[str]) -> str:
+    """The name of a format that is known by its header and not read."""
+    known = set(map(plain, names))
+    for needs, name in OTHERS.items():
+        if set(needs.split()) <= known:
+            return name
+    questions = [n for n in names if WIDE.match(n.strip()) or GRADED.match(n.strip())]
+    skills = set(" ".join(GENERAL["skill"]).split())
+    if layout_of(names).needs or known & skills or not questions:
+        return ""
+    if any(word in p for p in known for word in ("grade", "mail", "bewertung", "sis")):
+        return "a gradebook such as Moodle's, with one row per learner and one column per question"
+    wide = len(questions) > 2 and not all(n.strip().isdecimal() for n in names)
+    return "a table with one row per learner and one column per question" if wide else ""
 
 
 def _is_number(text: str) -> bool:

@@ -47,7 +47,11 @@ def read_sheet(path: Path) -> tuple[pd.DataFrame, str]:
             f"{path}: not a readable spreadsheet ({reason(error)}); save it again, or as CSV"
         ) from None
     if not rows:
-        raise KTError(f"{path}: the sheet {names[0]!r} is empty")
+        others = f"; the file also has {', '.join(map(repr, names[1:4]))}" if names[1:] else ""
+        raise KTError(
+            f"{path}: the sheet {names[0]!r} is empty{others}; move the table to the first sheet, "
+            "or save it as CSV"
+        )
     (_, header), *rows = rows
     header = ["" if name is None else str(name) for name in header]
     while header and not header[-1].strip():
@@ -55,14 +59,17 @@ def read_sheet(path: Path) -> tuple[pd.DataFrame, str]:
     for number, row in rows:
         if any(value is not None for value in row[len(header) :]):
             raise KTError(
-                f"{path}, row {number}: more fields than the header, which has {len(header)}"
+                f"{path}, row {number}: more fields than the header, which has {len(header)}; the "
+                "first row must be the header: remove what is above it"
             )
     width = len(header)
-    table = pd.DataFrame([[*row[:width], *[None] * (width - len(row))] for _, row in rows])
-    table = as_texts(table.reindex(columns=range(width)).astype(object))
+    cells = [[*row[:width], *[None] * (width - len(row))] for _, row in rows]
+    table = as_texts(pd.DataFrame(cells, columns=range(width), dtype=object))
     table.columns = header
     others = ", ".join(repr(n) for n in names[1:4])
-    remark = f"the sheet {names[0]!r} is read; others: {others}" if others else ""
+    remark = (
+        f"of the file, only the first sheet {names[0]!r} is read, not {others}" if others else ""
+    )
     return table.assign(**{"\0line": [number for number, _ in rows]}), remark
 
 

@@ -48,6 +48,7 @@ TAR = b"ustar"  # at byte 257 of an archive
 HEAD = 512  # bytes from which the kind of a file is known
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 UTF8 = "utf-8"
+QUOTED = re.compile(r'"[^"]*"')
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 
 
@@ -256,8 +257,8 @@ def first_line(path: Path, encoding: str = UTF8) -> str:
 
 
 def delimiter(line: str) -> str:
-    """The character that separates the fields of a header."""
-    return max("\t,;", key=line.count)
+    """The character that separates the fields of a header, not counting what stands in quotes."""
+    return max("\t,;|", key=QUOTED.sub("", line).count)
 
 
 def split_header(line: str, path: Path) -> list[str]:
@@ -344,7 +345,10 @@ def check_rows(path: Path, encoding: str = UTF8) -> None:
 
 def _check_fields(path: Path, number: int, row: list[str], header: list[str]) -> None:
     if len(row) != len(header):
-        raise KTError(f"{path}, line {number}: {len(row)} fields, but the header has {len(header)}")
+        raise KTError(
+            f"{path}, line {number}: {len(row)} fields, but the header has {len(header)}; a value "
+            "with a separator in it must stand in quotes"
+        )
 
 
 def _rows(lines: Lines, separator: str) -> Iterator[tuple[int, list[str]]]:

@@ -29,7 +29,7 @@ from kt_core.base.errors import KTError
 from kt_core.base.files import renamed, write_text
 from kt_core.base.locks import locked
 from kt_core.data.formats import limits, long, parquet
-from kt_core.data.formats.readers import NO_ANSWER, check_source, note_of, open_source
+from kt_core.data.formats.readers import check_source, no_answer, note_of, open_source
 from kt_core.data.formats.source import Source
 from kt_core.data.pseudonyms import DIGITS, shortened
 from kt_core.data.registry import checksums
@@ -167,7 +167,8 @@ def _deal(table: pd.DataFrame, part: Path, plan: dict) -> None:
     users = table["user"].str[:DIGITS] if hidden else table["user"]
     bucket = pd.util.hash_array(users.to_numpy(object)) % np.uint64(buckets)
     order = np.argsort(bucket, kind="stable")
-    whole = pa.Table.from_pandas(table.iloc[order], preserve_index=False).combine_chunks()
+    whole = pa.Table.from_pandas(table.iloc[order], _schema(table), preserve_index=False)
+    whole = whole.combine_chunks()
     ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=buckets))
     temporary = part.with_suffix(".tmp")
     options = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -177,6 +178,14 @@ def _deal(table: pd.DataFrame, part: Path, plan: dict) -> None:
             empty = pa.RecordBatch.from_pylist([], schema=whole.schema)
             writer.write_batch(found[0] if found else empty)
     temporary.replace(part)
+
+
+def _schema(table: pd.DataFrame) -> pa.Schema:
+    """The same for every block, also for one without rows."""
+    kinds = {"i": pa.int64(), "f": pa.float64()}
+    return pa.schema(
+        [(name, kinds.get(kind.kind, pa.string())) for name, kind in table.dtypes.items()]
+    )
 
 
 def _gather(found: Source, work: Path, plan: dict, options: ReadOptions, rules: Rules) -> None:
@@ -227,7 +236,7 @@ def _join(found: Source, work: Path, plan: dict, evidence: Evidence, rules: Rule
             "were lost; run it again"
         )
     if rows == 0:
-        raise KTError(f"{found.name}: {NO_ANSWER}")
+        raise KTError(no_answer(found, evidence))
     names = _names(work)
     learners, right = [], 0
     with ColumnWriter(work / "out" / INTERACTIONS, rows, TYPES) as writer:
@@ -249,7 +258,7 @@ def _join(found: Source, work: Path, plan: dict, evidence: Evidence, rules: Rule
         raise KTError(f"{plan['source']}: changed while it was converted; run it again")
     people = pd.concat(learners, ignore_index=True)
     sizes = {"learners": len(people), "answers": rows, "skills": len(names.skills)}
-    note = note_of(found, evidence, rules, sizes | {"items": len(names.items), "right": right})
+    note = note_of(found, evidence, rules, sizes | {"items": len(set(names.items)), "right": right})
     first = np.cumsum(np.append(0, people["steps"]))[:-1]
     write_facts(
         work / "out",
