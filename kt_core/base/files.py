@@ -35,7 +35,10 @@ def renamed(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the user's umask has it; some libraries choose 0600
         yield temporary
+        temporary.chmod(mode)
         _sync(temporary)
         temporary.replace(path)
     except BaseException:
