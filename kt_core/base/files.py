@@ -88,6 +88,25 @@ def copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is there to be read.
+
+    Raises
+    ------
+    KTError
+        When something else has its name: a folder, a pipe or a device, from which reading would
+        never end, or a link to nothing.
+    """
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise KTError(
+            f"{path}: not a file but a folder, pipe, device or broken link; remove it, or restore "
+            "the file"
+        )
+    return False
+
+
 def make_folder(path: str | Path) -> Path:
     """Make a folder and those above it, where they do not exist.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, reason
 
 KEY = "KT_PSEUDONYM_KEY"
 DIGITS = 12  # in 1 of 560 data sets of a million learners two share a pseudonym, which is an error
@@ -118,8 +118,9 @@ def same_key(was: str, now: str, what: str) -> None:
     """Raise a KTError if `what` was read under another key than the present one."""
     if was != now:
         raise KTError(
-            f"{what}: its learners' pseudonyms were made with another key (fingerprint {was} then, "
-            f"{now or 'none'} now); set {KEY} to the earlier key, or restore {key_file()}"
+            f"{what}: its learners' pseudonyms were made with another key (fingerprint "
+            f"{reason(was)} then, {now or 'none'} now); set {KEY} to the earlier key, or restore "
+            f"{key_file()}"
         )
 
 

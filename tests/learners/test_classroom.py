@@ -127,7 +127,9 @@ def test_file_names_are_safe_and_different(ids):
 def two_learners(data, first, second):
     table = data.table.copy()
     ids = table["user"].unique()[:2]
-    table = table[table["user"].isin(ids)].replace({"user": dict(zip(ids, (first, second)))})
+    table = table[table["user"].isin(ids)].replace(
+        {"user": dict(zip(ids, (first, second), strict=True))}
+    )
     return Dataset(data.name, table.reset_index(drop=True), data.notes)
 
 
