@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 
 from kt_core.base.digests import intact
-from kt_core.base.errors import KTError, brief
+from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.locks import in_use, locked
 from kt_core.base.log import log
 from kt_core.config import RunConfig
@@ -56,6 +57,7 @@ def training_run(
                 f"{folder.parent}: cannot be written ({error.strerror}); choose --out"
             ) from None
     with locked(folder):
+        place = folder.stat()
         origin = provenance(config, splits.dataset)
         if resume:
             origin = _gone_on(folder, origin)
@@ -71,6 +73,8 @@ def training_run(
             run.write_state("training")
             yield run
         except BaseException as error:
+            if not folder.is_dir() or not os.path.samestat(place, folder.stat()):
+                raise  # it has been moved away; what has its name now is not ours
             if discard_unstarted(folder):
                 raise
             _say_why(run, error)
@@ -111,18 +115,18 @@ def _check(path: Path) -> str:
     """The digest of the settings in a checkpoint, or a KTError for a file that is not a checkpoint
     of tensors and plain values. It may come from elsewhere, so it is read as data and never
     executed."""
-    reason, settings, sealed = "", "", intact(path)
+    wrong, settings, sealed = "", "", intact(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         settings = str(content.get("config_sha256", ""))  # version 0.1 kept none
         if not {*content, *content["callbacks"]} >= PARTS:
-            reason = "not a checkpoint of this program"
+            wrong = "not a checkpoint of this program"
     except Exception:  # torch has no common class for what damaged files raise
-        reason = "damaged, or not a checkpoint at all"
+        wrong = "damaged, or not a checkpoint at all"
     if sealed is False or (settings and not sealed):
-        reason = "damaged: its SHA-256 is not what it was"
-    if reason:
-        raise KTError(f"{path}: it cannot be resumed from this file ({reason}); train again")
+        wrong = "damaged: its SHA-256 is not what it was"
+    if wrong:
+        raise KTError(f"{path}: it cannot be resumed from this file ({wrong}); train again")
     return settings
 
 
@@ -131,7 +135,10 @@ def discard_unstarted(folder: Path) -> bool:
     half = (folder / STATE).is_file() or (folder / "checkpoints").is_dir()
     if not half or not unfinished(folder) or (folder / "checkpoints" / RESUME).is_file():
         return False
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:  # such as a folder that has become read-only
+        log.warning("%s: remove what is left of its training (%s)", folder, reason(error))
     return True
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -320,6 +321,41 @@ def test_a_full_disk_keeps_the_checkpoint_before(half, monkeypatch):
         train(config, splits, folder, resume=True)
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["resume.ckpt"]
     assert (folder / "checkpoints" / "resume.ckpt").read_bytes() == before
+
+
+def test_a_folder_put_in_the_place_of_a_run_is_left_alone(smoke, tmp_path, monkeypatch):
+    config, splits = smoke
+    folder = tmp_path / "r"
+
+    def replaced(*_):
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+        (folder / "mine.txt").write_text("mine")
+
+    monkeypatch.setattr(History, "on_train_epoch_start", replaced)
+    with pytest.raises(KTError, match="cannot be written .No such file or directory.$"):
+        train(config, splits, folder)
+    assert (folder / "mine.txt").read_text() == "mine" and not (folder / "state.json").exists()
+
+
+def test_a_folder_that_becomes_read_only_is_one_message(smoke, tmp_path):
+    command = [sys.executable, "-m", "kt_core", "train", "--preset", "smoke", "--name", "r"]
+    command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]  # for root
+    process = subprocess.Popen(
+        [*(command if os.geteuid() == 0 else command[3:]), "--out", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while not (tmp_path / "r" / "provenance.json").exists() and process.poll() is None:
+        time.sleep(0.002)
+    for path in (tmp_path / "r" / "checkpoints", tmp_path / "r"):
+        path.chmod(0o555)
+    errors = process.communicate(timeout=120)[1]
+    (tmp_path / "r").chmod(0o755)
+    assert process.returncode == 2 and "Traceback" not in errors
+    assert errors.count("error: ") == 1 and "cannot be written (Permission denied)" in errors
 
 
 def test_a_folder_without_its_state_is_refused(trained, tmp_path):
