@@ -36,7 +36,7 @@ DATA = Path(os.environ["KT_DATA_DIR"]) if os.environ.get("KT_DATA_DIR") else Non
 needs_data = pytest.mark.skipif(DATA is None, reason="KT_DATA_DIR is not set: no real data here")
 
 
-SECRET = "0123456789abcdef-one"  # a key of pseudonyms
+SECRET = "7f3kq-Wm92xz-one-Lt"  # a key of pseudonyms
 
 SLOW = ("sweeps", "cli", "browser", "processes", "benchmark", "resume")
 

@@ -40,8 +40,12 @@ def one_line(text: str, most: int = 60) -> str:
 
 
 def reason(error: object, most: int = 200) -> str:
-    """The message of a library's error, in one line of at most `most` characters."""
-    return " ".join(str(error).split())[:most]
+    """The message of a library's error, or another text, in one line of at most `most` characters.
+
+    Characters that a terminal would obey, or that hide others, are escaped.
+    """
+    line = " ".join(str(error)[: 4 * most].split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)[:most]
 
 
 def brief(value: object) -> str:

@@ -9,7 +9,6 @@ removed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -37,7 +36,10 @@ def renamed(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the user's umask has it; some libraries choose 0600
         yield temporary
+        temporary.chmod(mode)
         _sync(temporary)
         temporary.replace(path)
     except BaseException:
@@ -86,12 +88,6 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def copy(source: str | Path, target: str | Path) -> None:
     """Copy the content of a file, completely or not at all.
 
@@ -102,6 +98,25 @@ def copy(source: str | Path, target: str | Path) -> None:
     """
     with whole(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there to be read.
+
+    Raises
+    ------
+    KTError
+        When something else has its name: a folder, a pipe or a device, from which reading would
+        never end, or a link to nothing.
+    """
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise KTError(
+            f"{path}: not a file but a folder, pipe, device or broken link; remove it, or restore "
+            "the file"
+        )
+    return False
 
 
 def make_folder(path: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """The command line: thin launchers that run the notebooks with papermill.
 
-Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted (Ctrl-C), 143
+terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kt_core.base.errors import KTError
 from kt_core.base.files import check_target, formulas, make_folder, new_folder, write_table
 from kt_core.base.locks import locked
 from kt_core.base.log import log, log_to_output
+from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
 from kt_core.cli import launch
 from kt_core.cli.arguments import columns_of, parser, reading_of, reading_words
@@ -42,14 +44,27 @@ from kt_core.report.tables import headline
 from kt_core.runs.find import default_out, open_run
 from kt_core.runs.run import Run, free_folder
 
+CONTINUED = ("convert", "benchmark", "sweep")  # called again, they resume
 REPORT, SHOW = "02_consistency_report", "03_mastery_trajectories"
 BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the arguments and run the command; an error becomes one message and an exit code."""
+    """Parse the arguments and run the command until it ends or is stopped."""
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__, ACTIONS).parse_args(argv)
+    with Sigterm() as sigterm:
+        try:
+            return _called(args, argv)
+        except KeyboardInterrupt as stop:
+            left = "call it again to continue" if args.command in CONTINUED else str(stop)
+            word, code = ("terminated", TERMINATED) if sigterm.came else ("interrupted", 130)
+            print(f"{word}: {left or 'nothing is left of it'}", file=sys.stderr)
+            return code
+
+
+def _called(args: argparse.Namespace, argv: list[str]) -> int:
+    """Run the command; an error becomes one message and an exit code."""
     try:
         _check_text(argv)
         log_to_output()
@@ -69,10 +84,6 @@ def main(argv: list[str] | None = None) -> int:
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as stop:
-        left = "call it again to continue" if args.command == "convert" else str(stop)
-        print(f"interrupted: {left or 'nothing is left of it'}", file=sys.stderr)
-        return 130
 
 
 def _check_text(argv: list[str]) -> None:
@@ -91,8 +102,12 @@ def run(args: argparse.Namespace) -> None:
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
     folder = launch.train(args)
-    _report([folder], args.split, args.pdf)
-    _show(folder, args.split, {})
+    try:
+        _report([folder], args.split, args.pdf)
+        _show(folder, args.split, {})
+    except KeyboardInterrupt:
+        again = f"python -m kt_core validate {shlex.quote(str(folder))}"
+        raise KeyboardInterrupt(f"the training has ended; make its report with: {again}") from None
     summarise(folder)
 
 

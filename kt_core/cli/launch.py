@@ -12,12 +12,12 @@ from kt_core.base.locks import in_use
 from kt_core.cli.arguments import overrides_of, settings_given
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
-from kt_core.notebook.headless import executed, keep
+from kt_core.notebook.headless import NotebookFailed, executed, keep
 from kt_core.presets import USUAL, configure
 from kt_core.runs.find import run_folder
 from kt_core.runs.read import read_configuration
 from kt_core.runs.resume import discard_unstarted, half_run
-from kt_core.runs.run import free_folder, way_on
+from kt_core.runs.run import free_folder, unfinished, way_on
 
 TRAIN = "01_train"
 
@@ -79,6 +79,10 @@ def _in_notebook(folder: Path, parameters: dict[str, Any]) -> Path:
         if discarded(folder):
             raise
         raise KeyboardInterrupt(way_on(folder)) from None
+    except NotebookFailed as error:
+        if discarded(folder) or not unfinished(folder):
+            raise
+        raise NotebookFailed(f"{error}\n{way_on(folder)}") from None
     finally:
         discarded(folder)
     return folder

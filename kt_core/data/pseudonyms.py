@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import os
 import secrets
 from pathlib import Path
 
 import pandas as pd
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, reason
 
 KEY = "KT_PSEUDONYM_KEY"
 DIGITS = 12  # in 1 of 560 data sets of a million learners two share a pseudonym, which is an error
 WHOLE = 32  # digits that tell two ids with the same pseudonym apart
 SHORTEST_KEY = 16  # characters; a shorter key can be guessed
+DIFFERENT = 8  # characters that differ
+TURNS = 7  # neighbours that are not next to each other in one of `ROWS`
+ROWS = ("0123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
 class Pseudonyms:
@@ -76,18 +80,32 @@ def pseudonyms() -> Pseudonyms:
     Raises
     ------
     KTError
-        For a key that is too short, or a file that others can read or that cannot be read.
+        For a key that can be guessed, or a file that others can read or that cannot be read.
     """
     key = os.environ.get(KEY)
     if key is None:
         key = _kept()
-    if len(key) < SHORTEST_KEY:
+    if _weak(key):
         where = KEY if KEY in os.environ else key_file()
         raise KTError(
-            f"{where}: expected a key of {SHORTEST_KEY} characters or more, for instance the "
-            "output of: openssl rand -hex 32"
+            f"{where}: expected a key of {SHORTEST_KEY} characters or more, of which at least "
+            f"{DIFFERENT} differ, not one part repeated, and not in the order of digits, alphabet "
+            "or keyboard; for instance the output of: openssl rand -hex 32"
         )
     return Pseudonyms(key)
+
+
+def _weak(key: str) -> bool:
+    """Whether a key can be guessed: too short, few characters, repeated, or a known sequence."""
+    half = len(key) // 2
+    repeated = any(key[part:] == key[:-part] for part in range(1, half + 1))
+    turns = sum(not _in_a_row(a, b) for a, b in itertools.pairwise(key.lower()))
+    short = len(key) < SHORTEST_KEY or len(set(key)) < DIFFERENT
+    return short or repeated or turns < TURNS
+
+
+def _in_a_row(a: str, b: str) -> bool:
+    return a == b or any(a + b in row or b + a in row for row in ROWS)
 
 
 def key_file() -> Path:
@@ -100,8 +118,9 @@ def same_key(was: str, now: str, what: str) -> None:
     """Raise a KTError if `what` was read under another key than the present one."""
     if was != now:
         raise KTError(
-            f"{what}: its learners' pseudonyms were made with another key (fingerprint {was} then, "
-            f"{now or 'none'} now); set {KEY} to the earlier key, or restore {key_file()}"
+            f"{what}: its learners' pseudonyms were made with another key (fingerprint "
+            f"{reason(was)} then, {now or 'none'} now); set {KEY} to the earlier key, or restore "
+            f"{key_file()}"
         )
 
 

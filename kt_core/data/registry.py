@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError
-from kt_core.base.files import sha256
 from kt_core.base.log import log
 from kt_core.config import DataConfig, RunConfig
 from kt_core.data.formats.readers import open_source, read_table, sizes_of

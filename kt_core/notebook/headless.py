@@ -14,7 +14,7 @@ from typing import Any
 from IPython import get_ipython
 from traitlets.config import Config
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, reason
 from kt_core.base.files import copy, make_folder
 
 KEEP_FAILED = "KT_KEEP_FAILED"  # the variable with a folder for copies of failed notebooks
@@ -34,7 +34,7 @@ def in_jupyterlab() -> bool:
 @contextlib.contextmanager
 def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     """Run a notebook in a scratch folder; the value is the path of the executed notebook."""
-    import papermill  # takes seconds to load
+    from papermill import PapermillExecutionError  # takes seconds to load
 
     source = NOTEBOOKS / f"{name}.ipynb"
     if not source.is_file():
@@ -43,17 +43,9 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     target, keep = scratch / source.name, False
     print(f"running {name} ...", flush=True)
     try:
-        papermill.execute_notebook(
-            _literally(source),
-            _literally(target),
-            parameters,
-            progress_bar=sys.stderr.isatty(),
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            config=_private_kernel(scratch),
-        )
+        _execute(source, target, parameters)
         yield target
-    except papermill.PapermillExecutionError as error:
+    except PapermillExecutionError as error:
         if folder := os.environ.get(KEEP_FAILED):
             shutil.copyfile(target, Path(folder) / source.name)
         if error.ename == "KTError":
@@ -74,9 +66,59 @@ def keep(notebook: Path, folder: Path, name: str = "") -> None:
     copy(notebook, target)
 
 
+def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
+    import papermill
+
+    said = target.parent / "kernel.txt"  # a stopped kernel prints tracebacks about its sockets
+    try:
+        papermill.execute_notebook(
+            _literally(source),
+            _literally(target),
+            parameters,
+            progress_bar=sys.stderr.isatty(),
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            config=_private_kernel(target.parent),
+            extra_arguments=_no_configuration(target.parent),
+            kernel_manager_class=_own_kernel(said),
+        )
+    except RuntimeError as error:  # nbclient's and jupyter_client's, for a kernel that dies
+        lines = said.read_text(errors="replace").splitlines() if said.exists() else []
+        why = "; ".join(reason(line) for line in (error, *lines[-1:]))
+        raise NotebookFailed(
+            f"{source.stem} stopped, perhaps because memory was short ({why})"
+        ) from None
+
+
 def _literally(path: Path) -> str:
     """The path with braces escaped, as papermill would fill them with parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _own_kernel(errors: Path) -> type:
+    """The manager of a kernel of this very Python, whatever `python3` a user has installed. What
+    the process itself prints, rather than a cell, goes to the file `errors`."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernel(AsyncKernelManager):
+        def _kernel_spec_manager_default(self) -> KernelSpecManager:
+            return KernelSpecManager(kernel_dirs=[])
+
+        async def start_kernel(self, **more: Any) -> None:
+            with errors.open("a") as file:
+                await super().start_kernel(**more, stderr=file)
+
+    return OwnKernel
+
+
+def _no_configuration(scratch: Path) -> list[str]:
+    """A user's startup files and settings for IPython could change a report: the kernel gets an
+    empty folder instead."""
+    empty = scratch / "ipython"
+    empty.mkdir()
+    startup = "--InteractiveShellApp.exec_PYTHONSTARTUP=False"
+    return [f"--BaseIPythonApplication.ipython_dir={empty}", startup]
 
 
 def _private_kernel(scratch: Path) -> Config:

@@ -77,7 +77,7 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
     if was != now:
         raise KTError(
             f"{path}: the data {splits.dataset.name!r} is not what this run was trained on "
-            f"(checksums {was} then, {now} now); restore it, or train again"
+            f"(checksums {brief(was)} then, {now} now); restore it, or train again"
         )
     parts = {name: getattr(splits, name).sample(MOST_LEARNERS) for name in ("valid", "test")}
     for name, part in parts.items():

@@ -7,8 +7,10 @@ describes before memory is allocated for either.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError, brief, reason
+from kt_core.base.files import is_there
 from kt_core.base.values import is_text
 from kt_core.config import ModelConfig, RunConfig, from_dict
 from kt_core.data.sequences import Vocabulary
@@ -26,6 +30,7 @@ from kt_core.runs.shapes import shapes
 from kt_core.uncertainty import Uncertainty
 
 MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
+WRITTEN = ("figures", "notebooks", "checkpoints")  # folders of a run
 RETIRED = {  # settings of version 0.1 that are gone, and the value that did nothing
     "loss.revision": 0.0,
     "loss.drift": 0.0,
@@ -45,6 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
     KTError
         When the file is missing, larger than 256 MiB, or anything else.
     """
+    is_there(path)
     try:
         if path.stat().st_size > MOST_JSON:
             raise KTError(f"{path}: larger than any file of its name; is it from another program?")
@@ -52,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except KTError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # JSON's and Unicode's are ValueErrors
-        raise KTError(f"{path}: cannot be read as JSON ({error})") from None
+        raise KTError(f"{path}: cannot be read as JSON ({reason(error)})") from None
     if not isinstance(content, dict):
         raise KTError(f"{path}: expected a JSON object, not {type(content).__name__}")
     return content
@@ -79,8 +85,42 @@ def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
     return config, Vocabulary(skills, *_items(folder / "items.csv", len(skills)))
 
 
-def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainAKT2:
+def settings_sha256(folder: Path) -> str:
+    """SHA-256 of what `config.json` says, except where the data is: its checksum is kept, and a
+    file of data may be moved."""
+    saved = read_json(folder / "config.json")
+    config = saved.get("config")
+    if isinstance(config, dict) and isinstance(config.get("data"), dict):
+        config["data"].pop("path", None)
+    return hashlib.sha256(json.dumps(saved, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse links where reports and checkpoints are written, as they lead out of the run.
+
+    Raises
+    ------
+    KTError
+        When one of those folders, or something in it, is a symbolic link.
+    """
+    for part in (folder / name for name in WRITTEN):
+        inside = part.iterdir() if part.is_dir() and not part.is_symlink() else ()
+        for path in (part, *inside):
+            if path.is_symlink():
+                raise KTError(
+                    f"{path}: a link to {brief(os.readlink(path))}, and this is where a run's "
+                    "files are written; remove the link"
+                )
+
+
+def read_model(
+    path: Path, config: ModelConfig, vocabulary: Vocabulary, digest: str = ""
+) -> GainAKT2:
     """The model with the weights of a safetensors file, on the CPU, ready to evaluate.
+
+    Parameters
+    ----------
+    digest : SHA-256 of the file; empty where none was kept, as in version 0.1.
 
     Raises
     ------
@@ -103,6 +143,11 @@ def read_model(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> GainA
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise KTError(f"{path}: {name} holds values that are not finite; train again")
+    if digest and digest != sha256(path):
+        raise KTError(
+            f"{path}: not the weights that training wrote (their SHA-256 differs from the one in "
+            "state.json); restore the file, or train again"
+        )
     model = GainAKT2(*shape)
     model.load_state_dict(weights)
     return model.eval()
@@ -117,7 +162,7 @@ def read_uncertainty(folder: Path) -> Uncertainty | None:
         When it is there and does not hold three finite numbers.
     """
     names = (folder / name for name in ("uncertainty.json", "spread.json"))
-    file = next((file for file in names if file.is_file()), None)
+    file = next((file for file in names if is_there(file)), None)
     if file is None:
         return None
     weights = read_json(file).get("log_concentration")
@@ -138,7 +183,7 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
-        raise KTError(f"{path}: cannot be read as a table ({error})") from None
+        raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
     for name in columns:
         if name not in table:
             raise KTError(f"{path}: no column {name}; restore the file, or train again")
@@ -174,13 +219,13 @@ def _skills(names: Any) -> tuple[str, ...]:
 
 
 def _items(file: Path, n_skills: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    if not file.is_file():
+    if not is_there(file):
         return (), ()
     try:
         table = pd.read_csv(file, dtype={"item": str}, keep_default_na=False)
         skills, items = table["skill"], tuple(table["item"])
     except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
-        raise KTError(f"{file}: cannot be read as a table ({error})") from None
+        raise KTError(f"{file}: cannot be read as a table ({reason(error)})") from None
     except KeyError as error:
         raise KTError(f"{file}: no column {error}") from None
     if len(items) and (skills.dtype.kind != "i" or not skills.between(0, n_skills - 1).all()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +12,22 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kt_core.base.errors import KTError
+from kt_core.base.digests import intact
+from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.locks import in_use, locked
 from kt_core.base.log import log
 from kt_core.config import RunConfig
 from kt_core.data import Splits
 from kt_core.data.pseudonyms import same_key
 from kt_core.runs.provenance import data_facts, provenance
-from kt_core.runs.read import read_configuration, read_json
+from kt_core.runs.read import read_configuration, read_json, refuse_links, settings_sha256
 from kt_core.runs.run import STATE, Run, free_folder, unfinished, way_on
 
 RESUME = "resume.ckpt"  # in the folder `checkpoints`
+PARTS = {  # of a checkpoint; the last two are the states of callbacks
+    *("loops", "callbacks", "optimizer_states", "loss_sums"),
+    *("Checkpoints", "History"),
+}
 
 
 @contextlib.contextmanager
@@ -51,6 +57,7 @@ def training_run(
                 f"{folder.parent}: cannot be written ({error.strerror}); choose --out"
             ) from None
     with locked(folder):
+        place = folder.stat()
         origin = provenance(config, splits.dataset)
         if resume:
             origin = _gone_on(folder, origin)
@@ -66,6 +73,8 @@ def training_run(
             run.write_state("training")
             yield run
         except BaseException as error:
+            if not folder.is_dir() or not os.path.samestat(place, folder.stat()):
+                raise  # it has been moved away; what has its name now is not ours
             if discard_unstarted(folder):
                 raise
             _say_why(run, error)
@@ -91,21 +100,34 @@ def half_run(folder: str | Path) -> RunConfig:
         raise KTError(f"{folder} is in use by another process")
     if not (folder / "checkpoints" / RESUME).is_file():
         raise KTError(f"{folder}: there is no checkpoint to resume from; remove it and train again")
-    _check(folder / "checkpoints" / RESUME)
-    return read_configuration(folder)[0]
+    refuse_links(folder)
+    config = read_configuration(folder)[0]
+    settings = _check(folder / "checkpoints" / RESUME)
+    if settings and settings != settings_sha256(folder):
+        raise KTError(
+            f"{folder / 'config.json'}: it has been changed since its training stopped; restore "
+            "it, or train anew with the settings that you want"
+        )
+    return config
 
 
-def _check(path: Path) -> None:
-    """Raise a KTError for a file that is not a checkpoint of tensors and plain values. It may come
-    from elsewhere, so it is read as data and never executed."""
+def _check(path: Path) -> str:
+    """The digest of the settings in a checkpoint, or a KTError for a file that is not a checkpoint
+    of tensors and plain values. It may come from elsewhere, so it is read as data and never
+    executed."""
+    wrong, settings, sealed = "", "", intact(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        fine = {"loops", "callbacks", "optimizer_states", "loss_sums"} <= set(content)
-        reason = "" if fine else "not a checkpoint of this program"
-    except Exception as error:  # torch has no common class for what damaged files raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    if reason:
-        raise KTError(f"{path}: it cannot be resumed from this file ({reason}); train again")
+        settings = str(content.get("config_sha256", ""))  # version 0.1 kept none
+        if not {*content, *content["callbacks"]} >= PARTS:
+            wrong = "not a checkpoint of this program"
+    except Exception:  # torch has no common class for what damaged files raise
+        wrong = "damaged, or not a checkpoint at all"
+    if sealed is False or (settings and not sealed):
+        wrong = "damaged: its SHA-256 is not what it was"
+    if wrong:
+        raise KTError(f"{path}: it cannot be resumed from this file ({wrong}); train again")
+    return settings
 
 
 def discard_unstarted(folder: Path) -> bool:
@@ -113,14 +135,18 @@ def discard_unstarted(folder: Path) -> bool:
     half = (folder / STATE).is_file() or (folder / "checkpoints").is_dir()
     if not half or not unfinished(folder) or (folder / "checkpoints" / RESUME).is_file():
         return False
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:  # such as a folder that has become read-only
+        log.warning("%s: remove what is left of its training (%s)", folder, reason(error))
     return True
 
 
 def _say_why(run: Run, error: BaseException) -> None:
     why = str(error) if isinstance(error, KTError) else type(error).__name__
     try:
-        run.write_state("stopped", "interrupted" if isinstance(error, KeyboardInterrupt) else why)
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else why
+        run.write_state("stopped", why=why)
     except KTError as full:  # perhaps a full disk stopped it; it will count as killed
         log.warning("%s: its state cannot be written: %s", run.path, full)
 
@@ -131,8 +157,8 @@ def _gone_on(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
     same_key(before.get("pseudonyms", ""), now["pseudonyms"], str(folder))
     if (was := before.get("data_sha256")) != now["data_sha256"]:
         raise KTError(
-            f"{folder}: its data has changed since (checksums {was} then, {now['data_sha256']} "
-            "now); restore it, or train again"
+            f"{folder}: its data has changed since (checksums {brief(was)} then, "
+            f"{now['data_sha256']} now); restore it, or train again"
         )
     changed = {k: now[k] for k in ("git_commit", "packages", "machine") if before.get(k) != now[k]}
     for name in changed:

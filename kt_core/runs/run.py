@@ -1,6 +1,6 @@
 """Run folders: what a training leaves behind, and what state it is in.
 
-state.json          training, stopped (with the reason) or finished
+state.json          training, stopped (with the reason) or finished (with the weights' SHA-256)
 model.safetensors   weights of the best epoch
 config.json         configuration, skills, data set: enough to rebuild the model
 uncertainty.json         how sure a mastery value is (`retrospective`)
@@ -23,8 +23,9 @@ from typing import Any
 import pandas as pd
 from safetensors.torch import save_file
 
-from kt_core.base.errors import KTError
-from kt_core.base.files import whole, write_json, write_text
+from kt_core.base.digests import sha256
+from kt_core.base.errors import KTError, reason
+from kt_core.base.files import is_there, whole, write_json, write_text
 from kt_core.base.locks import in_use
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
@@ -35,6 +36,7 @@ from kt_core.runs.read import (
     read_model,
     read_numbers,
     read_uncertainty,
+    refuse_links,
 )
 from kt_core.uncertainty import Uncertainty
 
@@ -70,9 +72,7 @@ class Run:
             When it is not a table of numbers with the expected columns.
         """
         path = self.path / name
-        if (
-            not path.is_file() or path.read_bytes() == b"\n"
-        ):  # the monitor may not have measured yet
+        if not is_there(path) or path.read_bytes() == b"\n":  # the monitor may not have measured
             return pd.DataFrame()
         return read_numbers(path, COLUMNS[name])
 
@@ -96,12 +96,13 @@ class Run:
         self.write_json("provenance.json", self.provenance)
         with whole(self.path / "model.safetensors") as temporary:
             save_file(weights, temporary)
-        self.write_state("finished")
+            digest = sha256(temporary)
+        self.write_state("finished", weights_sha256=digest)
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
-    def write_state(self, state: str, why: str = "") -> None:
-        """Write the state of the run: training, stopped or finished."""
-        self.write_json(STATE, {"state": state, **({"why": why} if why else {})})
+    def write_state(self, state: str, **facts: str) -> None:
+        """Write the state of the run: training, stopped (`why`), or finished (`weights_sha256`)."""
+        self.write_json(STATE, {"state": state, **facts})
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -117,8 +118,10 @@ class Run:
             raise KTError(f"{path} is not a finished run: it has no config.json")
         if reason := unfinished(path):
             raise KTError(f"{path} is not a finished run: {reason}")
+        refuse_links(path)
         config, vocabulary = read_configuration(path)
-        model = read_model(path / "model.safetensors", config.model, vocabulary)
+        digest = read_json(path / STATE).get("weights_sha256", "")
+        model = read_model(path / "model.safetensors", config.model, vocabulary, digest)
         provenance = read_json(path / "provenance.json")
         return cls(path, config, vocabulary, provenance, model, read_uncertainty(path))
 
@@ -132,7 +135,8 @@ def unfinished(folder: Path) -> str:
         weights = (folder / "model.safetensors").is_file()
         return "" if weights else "it has no model.safetensors"
     if state.get("state") == "stopped":
-        return f"its training was stopped ({state.get('why', 'no reason given')}). {way_on(folder)}"
+        why = reason(state.get("why", "no reason given"), 400)
+        return f"its training was stopped ({why}). {way_on(folder)}"
     if in_use(folder):
         return "it is being trained by another process"
     return f"its training was killed. {way_on(folder)}"

@@ -15,13 +15,12 @@ import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from kt_core.base import signals
 from kt_core.base.errors import KTError
 from kt_core.base.files import copy, make_folder, whole, write_text
-from kt_core.base.locks import wait_for
+from kt_core.base.locks import locked, wait_for
 from kt_core.config import RunConfig
 from kt_core.model import HEADS
 from kt_core.notebook.headless import KEEP_FAILED
@@ -161,12 +161,33 @@ def run_cells(
     Raises
     ------
     KTError
-        For a folder that cannot be written, or a scheduler that does not answer.
+        For a folder that cannot be written or is in use by another study, or a scheduler that does
+        not answer.
     """
     if jobs < 1:
         raise KTError(f"--jobs {jobs}: at least 1")
-    waiting = [cell for cell in cells if not finished(cell, out, store)]
+    for cell in cells:  # a damaged cell is an error before anything is written
+        finished(cell, out, store)
     make_folder(out / "failed")
+    with _alone(out, store):
+        return _run_waiting(cells, out, jobs, scheduler, store)
+
+
+@contextmanager
+def _alone(out: Path, store: Path | None) -> Iterator[None]:
+    """Refuse to run next to another study in one of these folders."""
+    with ExitStack() as locks:
+        for folder in dict.fromkeys(path.resolve() for path in (out, store) if path):
+            kind = "sweep" if store is None else "benchmark"
+            busy = f"{folder} is in use by another {kind}; wait until it has ended"
+            locks.enter_context(locked(folder, f"{busy}, or choose another folder"))
+        yield
+
+
+def _run_waiting(
+    cells: list[Cell], out: Path, jobs: int, scheduler: str, store: Path | None
+) -> dict[str, str]:
+    waiting = [cell for cell in cells if not finished(cell, out, store)]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     threads = max((os.cpu_count() or 1) // jobs, 1)
     failed = {}
@@ -218,7 +239,7 @@ def _command_line(cell: Cell, out: Path, threads: int, report: bool) -> str:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), KEEP_FAILED: scratch}
         for step in steps:
             command = [sys.executable, "-m", "kt_core", *step]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            done = signals.call(command, environment)
             if done.returncode == 0 or finished(cell, out):  # another worker may have been first
                 continue
             failed.mkdir(parents=True)
@@ -236,9 +257,14 @@ def _command_line(cell: Cell, out: Path, threads: int, report: bool) -> str:
 def _executor(jobs: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
     """`submit` and `as_completed` of local processes, or of Dask."""
     if not scheduler:
-        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, spawn, initializer=signals.obey_parent)
         try:
             yield pool.submit, as_completed
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)  # after an interrupt, no further cell begins
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ AXIS_OF = {
     "data.fold": "fold",
 }
 MOST_CELLS = 10_000
+NAMED = ("preset", "dataset", "mode")  # axes whose values are names
+PLAIN_NUMBER = re.compile(  # the others are octal, hexadecimal, sexagesimal or have underscores
+    r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+][0-9]+)?|[-+]?\.[0-9]+|[-+]?\.(inf|nan)", re.I
+)
 COLUMNS = ("cell", "dataset", "mode", "table", "measure", "variant", "predictor", "value")
 
 
@@ -45,7 +50,11 @@ def read_grid(path: Path) -> list[Cell]:
         For a file that cannot be read, an unknown name, or an impossible value.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_surprises(path, yaml.compose(text, yaml.SafeLoader))
+        raw = yaml.safe_load(text)
+    except KTError:
+        raise
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise KTError(f"{path}: cannot be read as YAML ({reason(error, 300)})") from None
     if not isinstance(raw, dict):
@@ -79,6 +88,61 @@ def read_grid(path: Path) -> list[Cell]:
             raise KTError(f"{path}: two cells have the same settings: {cell.name}")
         cells[settings] = cell
     return list(cells.values())
+
+
+def _refuse_surprises(path: Path, root: yaml.Node | None) -> None:
+    """Refuse what YAML 1.1 reads as something else than it looks like."""
+    waiting, seen = [root] if root else [], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # through an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            _refuse_repeated(path, node)
+            waiting += [part for pair in node.value for part in pair]
+        elif node.style is None and (meaning := _surprise(node)):
+            raise KTError(
+                f"{path}, line {node.start_mark.line + 1}: {brief(node.value)} is {meaning} in "
+                "YAML; write it plainly, or in quotes if it is a text"
+            )
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        if key.value in NAMED:
+            _refuse_unnamed(path, key.value, value)
+
+
+def _surprise(node: yaml.ScalarNode) -> str:
+    """What a plain scalar means, if that is not what a reader would take it for."""
+    kind = node.tag.rpartition(":")[2]
+    if kind == "bool" and node.value.lower() not in ("true", "false"):
+        return "true" if node.value.lower() in ("yes", "on") else "false"
+    if kind in ("int", "float") and not PLAIN_NUMBER.fullmatch(node.value):
+        return f"the number {brief(yaml.safe_load(node.value))}"
+    return ""
+
+
+def _refuse_repeated(path: Path, node: yaml.MappingNode) -> None:
+    keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    names = [(key.tag, key.value) for key in keys]
+    for number, key in enumerate(keys):
+        if names[number] in names[:number]:
+            raise KTError(
+                f"{path}, line {key.start_mark.line + 1}: the key {brief(key.value)} is there "
+                "twice; write all its values in one list"
+            )
+
+
+def _refuse_unnamed(path: Path, key: str, node: yaml.Node) -> None:
+    """Refuse a number, true, false or nothing where a name is expected."""
+    for value in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        kind = value.tag.rpartition(":")[2]
+        if isinstance(value, yaml.ScalarNode) and kind in ("int", "float", "bool", "null"):
+            raise KTError(
+                f"{path}, line {value.start_mark.line + 1}: {key}: {brief(value.value)} is not a "
+                "text in YAML, and a name is expected; put it in quotes if it is one"
+            )
 
 
 def _values(path: Path, key: str, value: Any) -> list[Any]:

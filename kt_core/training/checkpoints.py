@@ -18,6 +18,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from kt_core.base.digests import seal
 from kt_core.base.errors import KTError
 from kt_core.base.files import whole
 
@@ -25,7 +26,7 @@ LOOK = 50  # steps between two checks of the clock, on which all processes have 
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint under another name, then renames it."""
+    """Writes a checkpoint with its digest under another name, then renames it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None):
         """Raises a KTError if it cannot be written; the previous file then stays."""
@@ -34,6 +35,7 @@ class WholeFiles(TorchCheckpointIO):
                 torch.save(checkpoint, temporary)
             except RuntimeError as error:  # this is how torch reports a full disk
                 raise OSError(str(error)) from None
+            seal(temporary)
 
 
 class Checkpoints(Checkpoint):
@@ -51,11 +53,12 @@ class Checkpoints(Checkpoint):
     ----------
     auc : best validation AUC so far.
     weights : of the model in that epoch, by name; None before the first validation.
+    settings : digest of the run's configuration, kept so that a change is noticed on resuming.
     """
 
     def __init__(self, path: Path | None, minutes: float = 0.0, end: bool = False):
         self.path, self.seconds, self.ending = path, 60 * minutes, end
-        self.auc = float("-inf")
+        self.auc, self.settings = float("-inf"), ""
         self.weights: dict[str, Tensor] | None = None
         self._validated: dict[str, Tensor] = {}
         self._saved = time.monotonic()
@@ -94,6 +97,12 @@ class Checkpoints(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
         return {"auc": self.auc, "weights": self.weights, "ending": self.ending}
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the digest of the configuration."""
+        checkpoint["config_sha256"] = self.settings
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from kt_core import losses
 from kt_core.base import processes
 from kt_core.base.devices import accelerator, attention_of_any_length, memory_enough
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, reason
 from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
@@ -42,9 +44,10 @@ class NextStep(L.LightningModule):
     ----------
     steps : number of steps in an epoch.
     idle_parameters : whether the loss leaves some parameters without a gradient.
+    started : whether training has begun, after what was resumed had been restored.
     """
 
-    steps, idle_parameters = 1, False
+    steps, idle_parameters, started = 1, False, False
 
     def __init__(self, model: nn.Module, config: TrainConfig):
         super().__init__()
@@ -53,6 +56,10 @@ class NextStep(L.LightningModule):
         self._sums: dict[
             str, Tensor
         ] = {}  # over this epoch: each term times the number of its responses
+
+    def on_train_start(self) -> None:
+        """Remember that whatever was resumed has been restored."""
+        self.started = True
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch.
@@ -213,7 +220,22 @@ def fit(
     module.steps = len(training)
     most = reading_tokens(trainer.strategy.root_device)
     validation = loader(splits.valid, most, rank=rank, world=world)
-    _run(trainer, module, training, validation, ckpt_path=checkpoint, weights_only=True)
+    with _restored(module, checkpoint):
+        _run(trainer, module, training, validation, ckpt_path=checkpoint, weights_only=True)
+
+
+@contextlib.contextmanager
+def _restored(module: NextStep, checkpoint: Path | None) -> Iterator[None]:
+    """Turn an error while a checkpoint is restored into a KTError: its values may be anything."""
+    try:
+        yield
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if checkpoint is None or module.started or isinstance(error, KTError):
+            raise
+        raise KTError(
+            f"{checkpoint}: it cannot be resumed from this file ({type(error).__name__}: "
+            f"{reason(error)}); train again"
+        ) from None
 
 
 def averaging(decay: float) -> WeightAveraging:

@@ -26,6 +26,7 @@ from kt_core.data.sequences import MOST_LEARNERS, tally
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.model import HIDDEN, GainAKT2
 from kt_core.monitor import Monitor
+from kt_core.runs.read import settings_sha256
 from kt_core.runs.resume import RESUME, training_run
 from kt_core.runs.run import Run
 from kt_core.runs.shapes import shapes
@@ -211,6 +212,7 @@ def train(
         fit(module, splits, settings, everyone, checkpoint=start)
         return None
     with training_run(folder, config, splits, resume) as run:
+        keep.settings = settings_sha256(run.path)
         history = History(run, monitor, verbose=not shown and not sys.stderr.isatty())
         fit(module, splits, settings, [*everyone, history, *callbacks], track, start)
         if keep.weights is None:

@@ -78,6 +78,20 @@ def test_no_room_leaves_the_old_file_and_nothing_else(tmp_path, name):
     assert path.stat().st_size > 4096 and not list(tmp_path.glob(".*"))  # with room, it is written
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_files_have_the_modes_of_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        for name, write in WRITERS.items():
+            write(tmp_path / name)
+        with files.new_folder(tmp_path / "pages") as partial:
+            files.write_text(partial / "a.html", "a")
+    finally:
+        os.umask(before)
+    modes = {p: p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")}
+    assert modes == {p: (0o777 if p.is_dir() else 0o666) & ~mask for p in modes}
+
+
 def test_the_other_writers_go_the_same_way(tmp_path, monkeypatch):
     nothing = pd.DataFrame()
     audited = Audited(None, Measures(*[nothing] * 4, 0.0, *[nothing] * 3), "pre", 1.0)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from conftest import ROOT, SECRET, decoded, needs_data
@@ -242,7 +244,14 @@ def test_the_command_line_and_reading_a_run_load_nothing_that_takes_seconds():
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_an_interrupted_training_can_be_resumed(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_an_interrupted_training_can_be_resumed(tmp_path, number, code, word):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    tmp_path = tmp_path / "runs"
     command = [sys.executable, "-m", "kt_core", "run", "--preset", "smoke", "--out", str(tmp_path)]
     command += ["--set", "train.epochs=5000", "--set", "train.patience=5000", "--name", "r"]
     process = subprocess.Popen(
@@ -251,15 +260,19 @@ def test_an_interrupted_training_can_be_resumed(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
         # A runner in the background may have interrupts switched off, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
         if line.startswith("epoch   2"):  # the first has its checkpoint then
             break
-    process.send_signal(signal.SIGINT)
+    kernel = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted: Resume it with" in errors
+    assert process.returncode == code and errors.startswith(f"{word}: Resume it with")
+    assert kernel and not psutil.wait_procs(kernel, timeout=10)[1]
+    assert not list(scratch.glob("kt_core-*"))
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
     assert halfruns.half_run(tmp_path / "r").train.epochs == 5000
 

@@ -202,6 +202,37 @@ def test_the_key_is_made_once_and_for_the_user_alone(tmp_path, monkeypatch):
         pseudonyms.pseudonyms()
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a" * 64,
+        "ab" * 32,
+        "passwordpassword",
+        "correct horse! " * 3,
+        "0123456789abcdef",
+        "fedcba9876543210",
+        "abcdefghijklmnopqrstuvwxyz",
+        "qwertyuiopasdfghjkl",
+        "QwErTyUiOp1234567890",
+        "aaaaaaaaaaaaaaaaaaaaaaaabcdefgh",
+        "1111222233334444555566667777",
+        "abcdefg" + "\0" * 30,
+    ],
+)
+def test_a_key_that_can_be_guessed_is_refused(key, monkeypatch):
+    monkeypatch.setattr(pseudonyms.os, "environ", {KEY: key})
+    with pytest.raises(KTError, match=f"{KEY}: expected a key of 16 .*at least 8 differ") as caught:
+        pseudonyms.pseudonyms()
+    assert key not in str(caught.value)
+
+
+def test_keys_that_openssl_makes_are_accepted(monkeypatch):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        monkeypatch.setenv(KEY, rng.bytes(32).hex())
+        assert pseudonyms.pseudonyms().fingerprint
+
+
 def test_pseudonyms_are_keyed_readable_and_told_apart_from_the_fingerprint():
     ids = pd.Series(["a", "b", "a", "é"])
     one, other = (Pseudonyms(key).of(ids) for key in (SECRET, SECRET + "!"))

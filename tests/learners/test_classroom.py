@@ -121,7 +121,30 @@ def test_curves_end_where_few_are_left(run_and_data, monkeypatch):
 def test_file_names_are_safe_and_different(ids):
     names = [pages.file_name(i) for i in ids]
     assert len(set(names)) == len(ids)
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,49}\.html", name) for name in names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,73}\.html", name) for name in names)
+
+
+def two_learners(data, first, second):
+    table = data.table.copy()
+    ids = table["user"].unique()[:2]
+    table = table[table["user"].isin(ids)].replace(
+        {"user": dict(zip(ids, (first, second), strict=True))}
+    )
+    return Dataset(data.name, table.reset_index(drop=True), data.notes)
+
+
+def test_two_learners_never_share_a_page(run_and_data, tmp_path, monkeypatch):
+    run, data = run_and_data
+    alike = "且他", "丮俲"  # the SHA-256 of both begins with 07add142
+    page = classroom.classroom(run, two_learners(data, *alike), tmp_path / "class")
+    texts = [file.read_text(encoding="utf-8") for file in (page.parent / "learners").iterdir()]
+    assert len(texts) == 2 and {who for who in alike for t in texts if who in t} == {*alike}
+    monkeypatch.setattr(pages, "DIGITS", 8)
+    with pytest.raises(
+        KTError, match="learners '丮俲' and '且他' would share the page learner-07add"
+    ):
+        classroom.classroom(run, two_learners(data, *alike[::-1]), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def hostile(data):

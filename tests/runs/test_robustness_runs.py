@@ -97,6 +97,26 @@ def huge(file):
         f.truncate(300 << 20)  # sparse: takes no room
 
 
+def linked(name):
+    """Make a file or folder a link to one outside the run."""
+
+    def damage(folder):
+        outside = folder.parent / "outside"
+        outside.mkdir()
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(outside / "page" if "." in name else outside)
+
+    return damage
+
+
+def first_bit(file):
+    """Flip the lowest bit of the last weight."""
+    data = bytearray(file.read_bytes())
+    data[-4] ^= 1
+    file.write_bytes(data)
+
+
 def trap(file):
     file.write_bytes(pickle.dumps(Trap(file.parent / "sprung")))
 
@@ -182,6 +202,38 @@ DAMAGED = {
         instead("provenance.json", lambda file: None),
         "provenance.json: ",
     ),
+    "provenance a pipe": (instead("provenance.json", os.mkfifo), "not a file but a folder, pipe"),
+    "provenance a device": (
+        instead("provenance.json", lambda file: file.symlink_to("/dev/zero")),
+        "provenance.json: not a file but a folder, pipe, device",
+    ),
+    "provenance a folder": (instead("provenance.json", Path.mkdir), "not a file but a folder"),
+    "items a pipe": (instead("items.csv", os.mkfifo), "items.csv: not a file but"),
+    "uncertainty a pipe": (
+        instead("uncertainty.json", os.mkfifo),
+        "uncertainty.json: not a file but",
+    ),
+    "uncertainty a broken link": (
+        instead("uncertainty.json", lambda file: file.symlink_to("nowhere")),
+        "uncertainty.json: not a file but",
+    ),
+    "state a pipe": (instead("state.json", os.mkfifo), "it has no state.json"),
+    "weights a pipe": (instead("model.safetensors", os.mkfifo), "it has no model.safetensors"),
+    "one bit of the weights": (
+        lambda folder: first_bit(folder / "model.safetensors"),
+        "model.safetensors: not the weights that training wrote",
+    ),
+    "figures elsewhere": (linked("figures"), "figures: a link to .*outside.*remove the link"),
+    "notebooks elsewhere": (linked("notebooks"), "notebooks: a link to .*outside"),
+    "a figure elsewhere": (linked("figures/associations.png"), "associations.png: a link to"),
+    "a notebook elsewhere": (
+        linked("notebooks/02_consistency_report.ipynb"),
+        "02_consistency_report.ipynb: a link to .*outside",
+    ),
+    "a reason with commands for a terminal": (
+        content("state.json", json.dumps({"state": "stopped", "why": "\x1b[2J" * 10**5}).encode()),
+        r"was stopped \(\\x1b\[2J\\x1b.{200,400}\)\. Resume it with",
+    ),
     "provenance is a list": (content("provenance.json", b"[]"), "expected a JSON object"),
 }
 
@@ -210,8 +262,9 @@ def test_a_damaged_run_is_refused_with_one_message(folder, name, capsys):
             "column 'valid/auc' holds something other than numbers",
         ),
         (instead("history.csv", trap), "history.csv: "),
+        (instead("history.csv", os.mkfifo), "history.csv: not a file but a folder, pipe"),
     ],
-    ids=["no epochs", "emptied", "other columns", "words", "a pickle"],
+    ids=["no epochs", "emptied", "other columns", "words", "a pickle", "a pipe"],
 )
 def test_a_run_without_its_history_is_not_reported_on(folder, damage, words):
     damage(folder)
@@ -423,6 +476,7 @@ def as_version_0_1(folder, **retired):
     weights = load_file(folder / "model.safetensors")
     weights["heads.raw_doubt"] = weights.pop("heads.raw_prior_strength")
     save_file(weights, folder / "model.safetensors")
+    (folder / "state.json").write_text('{"state": "finished"}')  # without a digest
     (folder / "uncertainty.json").rename(folder / "spread.json")
     saved = json.loads((folder / "config.json").read_text())
     for name, neutral in (RETIRED | retired).items():

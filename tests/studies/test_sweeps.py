@@ -12,12 +12,14 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
-from conftest import sweep_table
+from conftest import ROOT, sweep_table
 from matplotlib.figure import Figure
 
 from kt_core import plots
 from kt_core.base.errors import KTError
+from kt_core.base.locks import locked
 from kt_core.cli.commands import main
 from kt_core.studies import sweeps
 from kt_core.studies.cells import Cell, finished, run_cells
@@ -62,6 +64,28 @@ def test_a_grid_is_a_product(tmp_path):
         ("set: 3\n", "set: expected a mapping"),
         ("set:\n  model.size: 3\n", "unknown parameter 'model.size'"),
         ("set:\n  model.d_model: [16, -1]\n", "d_model"),
+        ("preset: smoke\ndataset: no\n", "line 2: 'no' is false in YAML; write it plainly, or in"),
+        ("mode: [cumulative,\n  off]\n", "line 2: 'off' is false in YAML"),
+        ("dataset: Yes\n", "line 1: 'Yes' is true in YAML"),
+        ("preset: smoke\n\nmode: 0\n", "line 3: mode: '0' is not a text in YAML, and a name is"),
+        ("dataset: 2015\n", "line 1: dataset: '2015' is not a text"),
+        ("dataset: [simulated, true]\n", "line 1: dataset: 'true' is not a text"),
+        ("dataset: ~\n", "line 1: dataset: '~' is not a text"),
+        ("preset:\n", "line 1: preset: '' is not a text"),
+        ("seed: 1\nset: {}\nseed: 2\n", "line 3: the key 'seed' is there twice"),
+        (
+            "set:\n  train.epochs: 1\n  'train.epochs': 2\n",
+            "line 3: the key 'train.epochs' is there twice",
+        ),
+        ("seed: 010\n", "line 1: '010' is the number 8 in YAML"),
+        ("seed: [1, 0x10]\n", "line 1: '0x10' is the number 16 in YAML"),
+        ("seed: 0b11\n", "'0b11' is the number 3"),
+        ("set:\n  train.epochs: 1_000\n", "line 2: '1_000' is the number 1000 in YAML"),
+        ("set:\n  train.epochs: 1:30\n", "line 2: '1:30' is the number 90 in YAML"),
+        ("set:\n  train.learning_rate: 1:30.5\n", "'1:30.5' is the number 90.5"),
+        ("set:\n  train.learning_rate: 0_0.1\n", "'0_0.1' is the number 0.1"),
+        ("set:\n  train.monitor: [yes, true]\n", "line 2: 'yes' is true in YAML"),
+        ("a: &x [0o7, 010]\nb: *x\n", "line 1: '010' is the number 8"),
     ],
 )
 def test_a_bad_grid_is_refused_before_anything_runs(tmp_path, text, words, capsys):
@@ -70,6 +94,31 @@ def test_a_bad_grid_is_refused_before_anything_runs(tmp_path, text, words, capsy
     said = capsys.readouterr().err
     assert words in said and str(file) in said
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_and_names_that_look_like_themselves(tmp_path):
+    text = "preset: 'smoke'\nseed: [0, 10]\nset:\n  train.learning_rate: [1.0e-3, 1e-4, .01, 0.5]\n"
+    text += "  train.monitor: [true, False]\n  train.epochs: +2\n"
+    found = sweeps.read_grid(grid(tmp_path, text))
+    rates = {cell.config.train.learning_rate for cell in found}
+    assert len(found) == 16 and rates == {0.001, 0.0001, 0.01, 0.5}
+
+
+def test_a_second_sweep_or_benchmark_in_a_folder_is_refused(tmp_path, capsys):
+    file, out, store = grid(tmp_path, "preset: smoke\n"), tmp_path / "out", tmp_path / "store"
+    out.mkdir()
+    store.mkdir()
+    benchmark = ["benchmark", "--only", "simulated_skill-base-rate", "--out", str(out), "--store"]
+    for folder, call, kind in (
+        (out, ["sweep", "--grid", str(file), "--out", str(out)], "sweep"),
+        (store, [*benchmark, str(store)], "benchmark"),
+        (out, [*benchmark, str(store)], "benchmark"),
+        (out, [*benchmark, str(out)], "benchmark"),
+    ):
+        with locked(folder):
+            assert main(call) == 2
+        assert f"{folder} is in use by another {kind}; wait" in capsys.readouterr().err
+    assert [*out.rglob("*")] == [out / "failed"] and not [*store.iterdir()]
 
 
 def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
@@ -91,6 +140,30 @@ def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
     assert "2 cells, 1 of them finished before" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in weights] == before
     assert (weights[0].parent / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_a_stopped_sweep(tmp_path, number):
+    text = "preset: smoke\nset:\n  train.epochs: 5000\n  train.patience: 5000\n"
+    command = [sys.executable, "-m", "kt_core", "sweep", "--grid", str(grid(tmp_path, text))]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("out/*/checkpoints/resume.ckpt")) and process.poll() is None:
+        time.sleep(0.1)
+    others = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.wait(timeout=60)
+    assert len(others) > 2 and not psutil.wait_procs(others, timeout=50)[1]
+    errors = process.communicate()[1]
+    if number == signal.SIGTERM:
+        assert process.returncode == 143 and errors == "terminated: call it again to continue\n"
+    (state,) = tmp_path.glob("out/*/state.json")
+    assert "interrupted" in state.read_text() and not list(tmp_path.glob("out/failed/*"))
 
 
 def test_a_cell_that_fails_is_reported_and_stops_no_other(tmp_path):

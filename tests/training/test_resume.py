@@ -6,10 +6,12 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from kt_core.base import digests
 from kt_core.base.errors import KTError
 from kt_core.base.locks import in_use, locked
 from kt_core.cli import commands as cli
@@ -131,6 +133,13 @@ class Evil:
         return (os.mkdir, (str(self.target),))
 
 
+def flip(path, where, before=1):
+    """Change one bit at a share of the file."""
+    data = bytearray(path.read_bytes())
+    data[int(where * (len(data) - before))] ^= 4
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -139,8 +148,14 @@ class Evil:
             "it cannot be resumed from this file",
         ),
         (lambda path: path.write_bytes(b""), "it cannot be resumed from this file"),
-        (lambda path: torch.save({"weights": torch.ones(2)}, path), "not a checkpoint of this"),
+        (lambda path: torch.save({"callbacks": torch.ones(2)}, path), "not a checkpoint"),
         (lambda path: path.unlink(), "there is no checkpoint to resume from"),
+        (lambda path: path.write_bytes(b"\x1b[2J" * 10**5), "damaged, or not a checkpoint at all"),
+        (lambda path: flip(path, 0.1), "damaged: its SHA-256 is not what it was"),
+        (lambda path: flip(path, 0.5), "damaged: its SHA-256 is not what it was"),
+        (lambda path: flip(path, 1.0), "damaged: its SHA-256 is not what it was"),
+        (lambda path: flip(path, 1.0, digests.TAIL), "damaged: its SHA-256 is not what it was"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "there is no checkpoint to resume from"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(half, damage, words):
@@ -159,6 +174,58 @@ def test_a_checkpoint_from_elsewhere_runs_nothing(half, tmp_path, write):
     with pytest.raises(KTError, match="it cannot be resumed from this file"):
         train(config, splits, folder, resume=True)
     assert not evil.target.exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"), [("train", "epochs", 9), ("loss", "forecast", 0.5)]
+)
+def test_settings_changed_after_the_kill_are_refused(half, section, key, value):
+    folder, _, _ = half
+    saved = json.loads((folder / "config.json").read_text())
+    before = saved["config"][section][key]
+    saved["config"][section][key] = value
+    (folder / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(KTError, match=r"config\.json: it has been changed since its training stop"):
+        halfruns.half_run(folder)
+    saved["config"][section][key] = before
+    saved["config"]["data"]["path"] = "moved.csv"  # its checksum is compared, not its place
+    (folder / "config.json").write_text(json.dumps(saved))
+    halfruns.half_run(folder)
+
+
+def test_a_checkpoint_of_version_0_1_is_resumed(half):
+    folder, config, splits = half
+    path = folder / "checkpoints" / "resume.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["config_sha256"]
+    torch.save(content, path)
+    assert digests.intact(path) is None
+    run = train(config, splits, folder, resume=True)
+    assert len(run.table("history.csv")) == 3
+
+
+@pytest.mark.parametrize("part", ["loops", "callbacks", "optimizer_states", "state_dict"])
+def test_a_checkpoint_with_junk_inside_is_refused(half, part):
+    folder, config, splits = half
+    path = folder / "checkpoints" / "resume.ckpt"
+    torch.save(torch.load(path, weights_only=True) | {part: {"x": [3]}}, path)
+    digests.seal(path)
+    with pytest.raises(KTError, match="(?s)resume.ckpt: it cannot be resumed from this file"):
+        train(config, splits, folder, resume=True)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "figures", "notebooks"])
+def test_links_out_of_a_half_run_are_refused(half, tmp_path, name):
+    folder, config, splits = half
+    outside = tmp_path / "outside"
+    if (folder / name).is_dir():
+        (folder / name).rename(outside)
+    outside.mkdir(exist_ok=True)
+    (folder / name).symlink_to(outside)
+    before = sorted(outside.iterdir())
+    with pytest.raises(KTError, match=f"{name}: a link to .*remove the link"):
+        train(config, splits, folder, resume=True)
+    assert sorted(outside.iterdir()) == before
 
 
 def test_other_data_is_refused_and_changes_nothing(half, smoke):
@@ -254,6 +321,41 @@ def test_a_full_disk_keeps_the_checkpoint_before(half, monkeypatch):
         train(config, splits, folder, resume=True)
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["resume.ckpt"]
     assert (folder / "checkpoints" / "resume.ckpt").read_bytes() == before
+
+
+def test_a_folder_put_in_the_place_of_a_run_is_left_alone(smoke, tmp_path, monkeypatch):
+    config, splits = smoke
+    folder = tmp_path / "r"
+
+    def replaced(*_):
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+        (folder / "mine.txt").write_text("mine")
+
+    monkeypatch.setattr(History, "on_train_epoch_start", replaced)
+    with pytest.raises(KTError, match="cannot be written .No such file or directory.$"):
+        train(config, splits, folder)
+    assert (folder / "mine.txt").read_text() == "mine" and not (folder / "state.json").exists()
+
+
+def test_a_folder_that_becomes_read_only_is_one_message(smoke, tmp_path):
+    command = [sys.executable, "-m", "kt_core", "train", "--preset", "smoke", "--name", "r"]
+    command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]  # for root
+    process = subprocess.Popen(
+        [*(command if os.geteuid() == 0 else command[3:]), "--out", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while not (tmp_path / "r" / "provenance.json").exists() and process.poll() is None:
+        time.sleep(0.002)
+    for path in (tmp_path / "r" / "checkpoints", tmp_path / "r"):
+        path.chmod(0o555)
+    errors = process.communicate(timeout=120)[1]
+    (tmp_path / "r").chmod(0o755)
+    assert process.returncode == 2 and "Traceback" not in errors
+    assert errors.count("error: ") == 1 and "cannot be written (Permission denied)" in errors
 
 
 def test_a_folder_without_its_state_is_refused(trained, tmp_path):

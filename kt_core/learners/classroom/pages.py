@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
 from kt_core.data import Dataset
 from kt_core.learners.classroom import tables
@@ -26,6 +27,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the class table; the page says what it leaves out
 SHOWN_PRACTISED = 20  # skills on a learner's page: it is one sheet of paper
 CURVES = 6
+DIGITS = 32  # of a hash, in the name of a learner's page
 RULES = {
     "minimum": MINIMUM,
     "weak": WEAK,
@@ -50,7 +52,8 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     Raises
     ------
     KTError
-        For a run without intervals, an unknown skill, or a folder that exists already.
+        For a run without intervals, an unknown skill, a folder that exists already, or two
+        learners who would share a page.
     """
     if run.uncertainty is None:
         raise KTError(
@@ -66,7 +69,7 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     table = named(table, beliefs, run).reset_index(drop=True)
     skills = list(table.groupby("skill")["answers"].sum().sort_values(ascending=False).index)
     curves = tables.practice_curves(beliefs, run.vocabulary.skills, skills[:CURVES])
-    files = {learner: file_name(learner) for learner in table["learner"].unique()}
+    files = file_names(table["learner"].unique())
     pages = _environment()
     facts = {"rules": RULES, "made": date.today().isoformat(), "run": run.name}
     with new_folder(folder) as partial:
@@ -82,11 +85,30 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     return folder / "class.html"
 
 
+def file_names(learners: Iterable[Any]) -> dict[Any, str]:
+    """The name of each learner's page.
+
+    Raises
+    ------
+    KTError
+        When two learners would share a page. It names them as the pages do: by pseudonym, where
+        the data has pseudonyms.
+    """
+    owners: dict[str, Any] = {}
+    for learner in learners:
+        name = file_name(learner)
+        if name in owners:
+            both = f"{brief(owners[name])} and {brief(learner)}"
+            raise KTError(f"learners {both} would share the page {name}; rename one of them")
+        owners[name] = learner
+    return {learner: name for name, learner in owners.items()}
+
+
 def file_name(learner: Any) -> str:
     """A safe file name for a learner's page, different for every id."""
     text = str(learner)
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:40].strip("-")
-    return f"{readable or 'learner'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
+    return f"{readable or 'learner'}-{hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}.html"
 
 
 def learner_facts(learner: str, part: pd.DataFrame) -> dict[str, Any]:

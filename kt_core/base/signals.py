@@ -1,0 +1,82 @@
+"""SIGTERM, which clusters send before they take a machine back, ends a command as Ctrl-C does.
+
+A command asks the processes that it has started to end and clean up, and waits for them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+TERMINATED = 128 + signal.SIGTERM  # the exit code, as shells count
+PATIENCE = 20  # seconds in which a child may clean up; clusters often give 30
+
+
+class Sigterm:
+    """During the block, SIGTERM raises KeyboardInterrupt; a second one does not stop the clean-up.
+
+    Attributes
+    ----------
+    came : whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: Any = None
+
+    def __enter__(self) -> Sigterm:
+        if threading.current_thread() is threading.main_thread():  # others cannot set handlers
+            self._before = signal.signal(signal.SIGTERM, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _stop(self, *_: object) -> None:
+        if not self.came:
+            self.came = True
+            raise KeyboardInterrupt
+
+
+def obey_parent() -> None:
+    """In a worker: SIGTERM, which its parent sends, ends it, and Ctrl-C is left to the parent.
+
+    A worker whose parent was killed ends too; otherwise it would wait for work forever.
+    """
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, lambda *_: None)  # children, unlike with SIG_IGN, heed it
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE + 5)
+    os._exit(TERMINATED)  # a pool's worker catches SystemExit, and waits for the next call
+
+
+def call(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it printed; if this process is stopped, end it too."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
+        try:
+            printed, errors = process.communicate()
+        except BaseException:
+            process.terminate()
+            try:
+                process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
