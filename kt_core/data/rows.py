@@ -23,6 +23,7 @@ from kt_core.data.times import EXACT, UNITS, Clock, Kinds, clock, kind_of
 from kt_core.data.values import (
     ALWAYS,
     AND,
+    HINT,
     LOOKS_MISSING,
     MISSING,
     Show,
@@ -207,13 +208,14 @@ def prepare(
     block = _written(block, options, evidence)
     block = _no_skill_named(block, meaning, options)
     show = options.show
-    blank = block["correct"].map(lambda t: t.strip() in MISSING | {"."})
+    response = each(block["correct"], lambda t: t.strip().lower())
+    blank = response.isin({t.lower() for t in MISSING} | {"."})
     if meaning.layout is not None and meaning.layout.blank_response and blank.any():
         evidence.count(meaning.layout.blank_response, blank.sum())
-        block = block[~blank]
+        block, response = block[~blank], response[~blank]
     value = responses(block["correct"], block["line"], source, show, meaning.comma)
-    hint = block["correct"].str.strip().str.lower() == "hint"
-    evidence.count("hints in place of a response, read as not right", hint.sum())
+    hints = (response == HINT).sum()
+    evidence.count("hints in place of a response, read as not right", hints)
     block = block.assign(correct=value)
     if "fold" in block:
         block["fold"] = folds(block["fold"], block["line"], source, show)
