@@ -32,7 +32,7 @@ from kt_core.data.pseudonyms import pseudonyms, same_key
 from kt_core.data.registry import DATASETS, found, read_dataset
 from kt_core.data.rows import ReadOptions
 from kt_core.data.store.convert import convert as write_store
-from kt_core.data.store.read import stored_note
+from kt_core.data.store.read import is_stored, stored_note
 from kt_core.data.table import Dataset
 from kt_core.learners.classroom import classroom as write_classroom
 from kt_core.learners.predict import predict as predictions
@@ -177,6 +177,9 @@ def classroom(args: argparse.Namespace) -> None:
 
 def look(args: argparse.Namespace) -> None:
     """Show how a file would be read: columns, order, counts and the first answers."""
+    if is_stored(args.path):
+        print(stored_note(Path(args.path)))
+        return
     table, note = read_table(Path(args.path), _options(args))
     print(note)
     print(f"\nThe first {min(args.rows, len(table))} answers, as they would be read:\n")

@@ -37,6 +37,7 @@ from kt_core.data.values import (
     written,
 )
 
+DAYS = re.compile(r"(date|day|datum)$")  # in the name of a column with numbers of days
 BETWEEN = " :: "  # problem and step in the name of an item
 TEXTS = ("user", "skill", "skill_id", "item", "step")
 NO_SKILL = "rows without a skill, dropped"
@@ -260,6 +261,8 @@ def _header_lines(block: pd.DataFrame, meaning: Meaning, source: str) -> np.ndar
     cells = {part: each(block[part], plain) for part in titles}
     header = np.logical_and.reduce([cells[part].isin(titles.values()) for part in titles])
     other = header & np.logical_or.reduce([cells[part] != titles[part] for part in titles])
+    told = [part for part in ("skill", "correct") if part in titles]
+    header |= np.logical_and.reduce([cells[part] == titles[part] for part in told])
     if other.any() and len(set(titles.values())) == len(titles):
         at = int(np.argmax(other))
         if {cells[part].iloc[at] for part in titles} == set(titles.values()):
@@ -421,6 +424,8 @@ def decide(
     if paired or meaning.numbered:
         way = dataclasses.replace(way, fine=True)
     constant = way.kind == "number" and kinds.low == kinds.high and kinds.high < EXACT
+    days = way.kind == "number" and not way.fine and DAYS.search(plain(name))
+    way = dataclasses.replace(way, coarse=constant or bool(days))
     if len(evidence.zones) > 1:
         remarks.append(
             f"times of {len(evidence.zones)} time zones are compared as they stand: "
@@ -430,7 +435,6 @@ def decide(
     if paired:
         order = f"by {name}: dates and times of day"
     if constant:
-        way = dataclasses.replace(way, constant=True)
         order = f"as in the file: {name} is the same throughout"
     elif not way.fine and way.kind == "date":
         order += "; within a day as in the file"
@@ -687,7 +691,7 @@ def _late(time: pd.Series, learner: np.ndarray) -> np.ndarray:
 def _tells_apart(rows: pd.DataFrame, learner: np.ndarray, clock: Clock) -> np.ndarray:
     """Whether the numbers of each learner tell answers apart: those of sessions or days do not, as
     many answers have the same."""
-    if clock.kind != "number" or clock.constant:
+    if clock.kind != "number" or clock.coarse:
         return np.zeros(len(rows), bool)
     time = rows["timestamp"].to_numpy()
     frame = pd.DataFrame({"l": learner, "t": time, "s": rows["skill"].to_numpy()})

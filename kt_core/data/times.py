@@ -161,7 +161,7 @@ class Clock:
         the epoch; others may count sessions.
     comma : whether numbers have a decimal comma.
     doubtful : whether the numbers may be durations, so that a learner's must not fall.
-    constant : whether all numbers are the same.
+    coarse : whether numbers never tell answers apart, as they are days or all the same.
     large : whether numbers are too large to be exact.
     """
 
@@ -170,7 +170,7 @@ class Clock:
     fine: bool = True
     comma: bool = False
     doubtful: bool = False
-    constant: bool = False
+    coarse: bool = False
     large: bool = False
 
     def numbers(self, text: pd.Series) -> pd.Series:

@@ -125,7 +125,8 @@ def parts_of(text: str, separators: tuple[str, ...] = ALWAYS) -> list[str]:
 
     A value without a separator, or with an empty part, is one skill.
     """
-    if text[:1] == "[" and text[-1:] == "]" and len(text) <= LONGEST_LIST:
+    lists = ALWAYS[-1] in separators  # formats with a separator of their own have no lists
+    if lists and text[:1] == "[" and text[-1:] == "]" and len(text) <= LONGEST_LIST:
         listed = _list(text)
         if listed is not None:
             return listed
@@ -135,7 +136,7 @@ def parts_of(text: str, separators: tuple[str, ...] = ALWAYS) -> list[str]:
             parts = [p for p in parts if p] if separator in ALWAYS else parts
             if all(parts):
                 return [q for p in parts for q in parts_of(p, separators)]
-    if "," in text:
+    if lists and "," in text:
         parts = [p.strip() for p in text.split(",")]
         if all(p.isdecimal() for p in parts):
             return parts

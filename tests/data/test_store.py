@@ -107,7 +107,7 @@ def test_a_stored_data_set_is_the_table_read_whole(
     assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
 
 
-def test_training_and_report_from_disk(tmp_path, smoke):
+def test_training_and_report_from_disk(tmp_path, smoke, capsys):
     table = answers(learners=60)
     table.to_csv(tmp_path / "answers.csv", index=False)
     out = tmp_path / "stored"
@@ -115,6 +115,9 @@ def test_training_and_report_from_disk(tmp_path, smoke):
     config = with_overrides(smoke[0], {"data.path": str(out)})
     splits = read_splits(config)
     assert not splits.train.skill.flags.writeable  # mapped, not loaded
+    capsys.readouterr()
+    assert main(["look", str(out)]) == 0
+    assert "answers.csv (long table)" in capsys.readouterr().out
     run = train(config, splits, tmp_path / "run")
     examined = examine(run.path)
     assert set(examined.splits.test.learners) == set(splits.test.learners)
