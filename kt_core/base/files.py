@@ -145,7 +145,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         When it cannot be written, or `path` has come to exist meanwhile.
     """
     path = Path(path).absolute()
-    partial = path.with_name(f".partial-{path.name[:100]}-{os.getpid()}")
+    partial = path.with_name(f".partial-{path.name[:100]}-{secrets.token_hex(8)}")
     try:
         partial.mkdir(parents=True)
         yield partial

@@ -79,6 +79,11 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
             f"{path}: the data {splits.dataset.name!r} is not what this run was trained on "
             f"(checksums {brief(was)} then, {now} now); restore it, or train again"
         )
+    if run.vocabulary.skills != splits.vocabulary.skills:
+        raise KTError(
+            f"{Path(path) / 'config.json'}: its skills are not those of the data, in that order; "
+            "restore it, or train again"
+        )
     parts = {name: getattr(splits, name).sample(MOST_LEARNERS) for name in ("valid", "test")}
     for name, part in parts.items():
         if len(part.learners) < len(all_of := getattr(splits, name).learners):

@@ -179,6 +179,15 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "more" / "a.html").read_text() == "a"
 
 
+def test_a_new_folder_leaves_those_of_others_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)  # as in every container
+    with files.new_folder(tmp_path / "pages") as first:
+        with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "pages"):
+            raise ZeroDivisionError
+        files.write_text(first / "a.html", "a")
+    assert (tmp_path / "pages" / "a.html").read_text() == "a"
+
+
 WRITING = {"write_text", "write_bytes", "to_csv", "to_parquet", "savefig", "save_file", "copyfile"}
 WHOLE = {"whole", "renamed", "new_folder"}
 ELSEWHERE = {  # in folders that are renamed when complete, or are removed

@@ -273,6 +273,14 @@ def test_a_run_without_its_history_is_not_reported_on(folder, damage, words):
     assert not (folder / "sprung").exists()
 
 
+def test_skills_that_are_not_those_of_the_data(folder):
+    config(lambda saved: saved["skills"].reverse())(folder)
+    with pytest.raises(
+        KTError, match=r"config\.json: its skills are not those of the data, in that"
+    ):
+        open_run(folder)
+
+
 def test_a_monitor_that_never_looked_is_none(folder):
     (folder / "monitor.csv").write_bytes(b"\n")
     assert Run.load(folder).table("monitor.csv").empty
