@@ -270,7 +270,8 @@ def test_an_interrupted_training_can_be_resumed(tmp_path, number, code, word):
     kernel = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == code and errors.startswith(f"{word}: Resume it with")
+    assert process.returncode == code, errors
+    assert errors.splitlines()[-1].startswith(f"{word}: Resume it with")
     assert kernel and not psutil.wait_procs(kernel, timeout=10)[1]
     assert not list(scratch.glob("kt_core-*"))
     assert [p.name for p in tmp_path.iterdir()] == ["r"]

@@ -130,7 +130,7 @@ def two_learners(data, first, second):
     table = table[table["user"].isin(ids)].replace(
         {"user": dict(zip(ids, (first, second), strict=True))}
     )
-    return Dataset(data.name, table.reset_index(drop=True), data.notes)
+    return Dataset(data.name, table.reset_index(drop=True), data.note)
 
 
 def test_two_learners_never_share_a_page(run_and_data, tmp_path, monkeypatch):
