@@ -149,7 +149,7 @@ def outcome(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) ->
 def _read(kind: str, content: bytes, folder: Path, store: dict[str, bytes]) -> None:
     from kt_core.config import DataConfig
     from kt_core.data.formats.readers import read_table
-    from kt_core.data.rows import ReadOptions
+    from kt_core.data.reading import ReadOptions
     from kt_core.data.store.convert import convert
     from kt_core.data.store.read import stored_splits
 

@@ -29,8 +29,8 @@ from kt_core.config import RunConfig, options, with_overrides
 from kt_core.data.formats.readers import read_table
 from kt_core.data.known import known_answers
 from kt_core.data.pseudonyms import pseudonyms, same_key
+from kt_core.data.reading import ReadOptions
 from kt_core.data.registry import DATASETS, found, read_dataset
-from kt_core.data.rows import ReadOptions
 from kt_core.data.store.convert import convert as write_store
 from kt_core.data.store.read import is_stored, stored_note
 from kt_core.data.table import Dataset

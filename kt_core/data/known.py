@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from kt_core.base.errors import KTError, brief
+from kt_core.data.reading.values import AND
 from kt_core.data.sequences import Vocabulary
 from kt_core.data.table import Dataset
-from kt_core.data.values import AND
 
 
 def known_answers(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:

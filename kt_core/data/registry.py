@@ -21,9 +21,9 @@ from kt_core.base.errors import KTError
 from kt_core.base.log import log
 from kt_core.config import DataConfig, RunConfig
 from kt_core.data.formats.readers import open_source, read_table, sizes_of
-from kt_core.data.note import ReadingNote, joined
 from kt_core.data.pseudonyms import pseudonyms
-from kt_core.data.rows import ReadOptions, repeated_answers
+from kt_core.data.reading import ReadOptions, repeated_answers
+from kt_core.data.reading.note import ReadingNote, joined
 from kt_core.data.sequences import Splits, make_splits
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.store.read import is_stored, stored_splits

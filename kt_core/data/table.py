@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kt_core.base.errors import KTError, brief
-from kt_core.data.note import ReadingNote
+from kt_core.data.reading.note import ReadingNote
 
 NEEDED = ("user", "skill", "correct")
 

@@ -31,12 +31,12 @@ from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Vocabulary
 from kt_core.data.formats.columns import GENERAL
 from kt_core.data.formats.frames import as_texts
-from kt_core.data.note import ReadingNote
 from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
+from kt_core.data.reading import ReadOptions
+from kt_core.data.reading.note import ReadingNote
+from kt_core.data.reading.values import combined, each, parts_of, plain, written
 from kt_core.data.registry import read_dataset
-from kt_core.data.rows import ReadOptions
 from kt_core.data.table import Dataset
-from kt_core.data.values import combined, each, parts_of, plain, written
 from kt_core.evaluation.evaluate import Beliefs
 from kt_core.evaluation.measures import Measures, measure
 from kt_core.evaluation.tracer import Trace

@@ -10,7 +10,7 @@ import pytest
 
 from kt_core.data.formats import long
 from kt_core.data.formats.readers import read_table
-from kt_core.data.rows import ReadOptions
+from kt_core.data.reading import ReadOptions
 from kt_core.data.store import convert as conversion
 from kt_core.data.store.columns import mapped
 from kt_core.data.store.convert import convert

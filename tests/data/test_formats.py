@@ -16,7 +16,7 @@ from reading import histories, read, write
 from kt_core.base.errors import KTError
 from kt_core.data import ReadOptions, read_dataset
 from kt_core.data.formats.readers import read_table
-from kt_core.data.rows import AGAIN, ALIKE, FURTHER, HEADERS, NO_LEARNER, NO_SKILL
+from kt_core.data.reading.options import AGAIN, ALIKE, FURTHER, HEADERS, NO_LEARNER, NO_SKILL
 
 LATE = "rows that stood after a later answer of the learner, put in order"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_odd_readers import histories, stored_histories
 
 from kt_core.data.formats.readers import read_table
-from kt_core.data.rows import ReadOptions
+from kt_core.data.reading import ReadOptions
 from kt_core.data.store.convert import convert
 
 spec = importlib.util.spec_from_file_location("fuzzer", ROOT / "benchmarks" / "fuzz_readers.py")

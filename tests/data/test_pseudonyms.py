@@ -21,7 +21,7 @@ from kt_core.data import load_dataset, make_splits, pseudonyms
 from kt_core.data.formats import long
 from kt_core.data.formats.readers import read_table
 from kt_core.data.pseudonyms import KEY, Pseudonyms, key_file
-from kt_core.data.rows import ReadOptions
+from kt_core.data.reading import ReadOptions
 from kt_core.data.store import convert as conversion
 from kt_core.data.store.read import stored_splits
 from kt_core.runs.find import open_run

@@ -14,7 +14,7 @@ from kt_core.base.errors import KTError
 from kt_core.config import DataConfig
 from kt_core.data import load_dataset, make_splits, registry
 from kt_core.data.formats.readers import read_table
-from kt_core.data.rows import ReadOptions
+from kt_core.data.reading import ReadOptions
 
 LONG = "user_id,skill_name,correct,order_id\nb,add,1,5\na,add,0,2\nb,sub,0,3\na,add,1,1\n"
 

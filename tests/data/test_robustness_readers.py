@@ -20,7 +20,7 @@ import pytest
 from kt_core.base.errors import KTError
 from kt_core.data.formats import limits, long
 from kt_core.data.formats.readers import read_table
-from kt_core.data.rows import ReadOptions
+from kt_core.data.reading import ReadOptions
 from kt_core.data.store.convert import convert
 
 HEAD = "user,skill,correct\n"

@@ -18,8 +18,8 @@ from kt_core.cli.commands import main
 from kt_core.config import DataConfig, ModelConfig, with_overrides
 from kt_core.data import load_dataset, make_splits
 from kt_core.data.formats import long
+from kt_core.data.reading import ReadOptions
 from kt_core.data.registry import read_splits, sha256
-from kt_core.data.rows import ReadOptions
 from kt_core.data.sequences import tally
 from kt_core.data.store import convert as steps
 from kt_core.data.store import read as store

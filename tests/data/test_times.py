@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reading import read, write
 
 from kt_core.base.errors import KTError
-from kt_core.data.times import Kinds, clock, kind_of
+from kt_core.data.reading.times import Kinds, clock, kind_of
 
 
 def numbers(texts, comma=False, named=True):

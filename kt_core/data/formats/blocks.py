@@ -20,9 +20,9 @@ from kt_core.data.formats.entries import check_entries, listed
 from kt_core.data.formats.pykt import AND_CONCEPT
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import Lines
-from kt_core.data.note import Use
-from kt_core.data.rows import Meaning, ReadOptions
-from kt_core.data.values import ALWAYS, Show, hidden
+from kt_core.data.reading import Meaning, ReadOptions
+from kt_core.data.reading.note import Use
+from kt_core.data.reading.values import ALWAYS, Show, hidden
 
 UNKNOWN = ["NA"]  # a list of pyKT that is not known
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kt_core.base.errors import KTError, one_line
-from kt_core.data.note import ROLES as WORDS
-from kt_core.data.note import Use
-from kt_core.data.rows import Layout
-from kt_core.data.values import Show, hidden, plain
+from kt_core.data.reading import Layout
+from kt_core.data.reading.note import ROLES as WORDS
+from kt_core.data.reading.note import Use
+from kt_core.data.reading.values import Show, hidden, plain
 
 ROLES = ("user", "skill", "correct", "item", "timestamp", "fold")
 REQUIRED = ("user", "skill", "correct")

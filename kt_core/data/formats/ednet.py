@@ -11,9 +11,9 @@ import pandas as pd
 from kt_core.base.errors import KTError, one_line
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import header_of, read_delimited
-from kt_core.data.note import Use
-from kt_core.data.rows import Layout, Meaning, ReadOptions
-from kt_core.data.values import plain
+from kt_core.data.reading import Layout, Meaning, ReadOptions
+from kt_core.data.reading.note import Use
+from kt_core.data.reading.values import plain
 
 QUESTIONS = ("questionid", "correctanswer", "tags")
 ANSWERS = {"timestamp": "timestamp", "item": "questionid", "chosen": "useranswer"}

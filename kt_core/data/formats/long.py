@@ -29,9 +29,9 @@ from kt_core.data.formats.text import (
     header_of,
     read_delimited,
 )
-from kt_core.data.note import Use
-from kt_core.data.rows import Meaning, ReadOptions
-from kt_core.data.values import ALWAYS, each, hidden, plain
+from kt_core.data.reading import Meaning, ReadOptions
+from kt_core.data.reading.note import Use
+from kt_core.data.reading.values import ALWAYS, each, hidden, plain
 
 BLOCK_BYTES = 8 << 20  # of text read at a time; no row may be longer
 BLOCK_ROWS = 500_000  # of a Parquet file read at a time

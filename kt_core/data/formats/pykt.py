@@ -20,9 +20,9 @@ from kt_core.data.formats.columns import missing
 from kt_core.data.formats.entries import check_entries, listed
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import header_of, read_delimited
-from kt_core.data.note import Use
-from kt_core.data.rows import Meaning, ReadOptions
-from kt_core.data.values import ALWAYS, Show, plain
+from kt_core.data.reading import Meaning, ReadOptions
+from kt_core.data.reading.note import Use
+from kt_core.data.reading.values import ALWAYS, Show, plain
 
 NEEDED = {"user": "uid", "skill": "concepts", "correct": "responses"}
 MORE = {

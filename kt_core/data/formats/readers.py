@@ -19,9 +19,9 @@ from kt_core.data.formats.pykt import is_pykt, pykt_source
 from kt_core.data.formats.recognise import kind_of_text
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import first_line, known_encoding, split_header
-from kt_core.data.note import ReadingNote, Use
 from kt_core.data.pseudonyms import shortened
-from kt_core.data.rows import Evidence, ReadOptions, Rules, clean, decide, prepare
+from kt_core.data.reading import Evidence, ReadOptions, Rules, clean, decide, prepare
+from kt_core.data.reading.note import ReadingNote, Use
 from kt_core.data.sequences import fold_of_learners
 
 NO_ANSWER = "no row has both a skill and a response of 0 or 1"

@@ -11,8 +11,8 @@ from kt_core.data.formats.blocks import PYKT, UNKNOWN
 from kt_core.data.formats.columns import GENERAL, layout_of, looks_long
 from kt_core.data.formats.pykt import is_pykt
 from kt_core.data.formats.text import Lines, split_header
-from kt_core.data.rows import ReadOptions
-from kt_core.data.values import plain
+from kt_core.data.reading import ReadOptions
+from kt_core.data.reading.values import plain
 
 LOOKED_AT, LOOKED_AT_MOST = 3, 30  # lines that are not blank, and in all
 TO_LONG = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kt_core.data.note import Use
-from kt_core.data.rows import Meaning
+from kt_core.data.reading import Meaning
+from kt_core.data.reading.note import Use
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Source:
     meaning : what the format says of its rows.
     uses : what each column is used as.
     columns : part -> the name of its column.
-    blocks : the rows, as `kt_core.data.rows.prepare` takes them.
+    blocks : the rows, as `kt_core.data.reading.prepare` takes them.
     steady : whether `blocks` needs little memory, for sources of any size.
     remarks : for the note.
     """

@@ -32,9 +32,7 @@ from kt_core.data.formats import limits, long, parquet
 from kt_core.data.formats.readers import check_source, no_answer, note_of, open_source
 from kt_core.data.formats.source import Source
 from kt_core.data.pseudonyms import DIGITS, shortened
-from kt_core.data.registry import checksums
-from kt_core.data.rows import (
-    DROPPED,
+from kt_core.data.reading import (
     Evidence,
     ReadOptions,
     Rules,
@@ -43,6 +41,8 @@ from kt_core.data.rows import (
     prepare,
     repeated_answers,
 )
+from kt_core.data.reading.options import DROPPED
+from kt_core.data.registry import checksums
 from kt_core.data.sequences import Vocabulary, fold_of_learners
 from kt_core.data.store.columns import ColumnWriter
 from kt_core.data.store.read import INTERACTIONS, TYPES, VERSION, is_stored, write_facts

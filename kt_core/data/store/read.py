@@ -30,7 +30,7 @@ import pyarrow as pa
 from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError
 from kt_core.config import DataConfig
-from kt_core.data.note import ReadingNote
+from kt_core.data.reading.note import ReadingNote
 from kt_core.data.sequences import (
     PIECE,
     SPLITS,

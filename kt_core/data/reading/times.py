@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.data.values import MISSING, Show
+from kt_core.data.reading.values import MISSING, Show
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
