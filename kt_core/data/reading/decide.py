@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import dataclass
 
 from kt_core.base.errors import KTError
 from kt_core.data.reading.options import Evidence, Meaning, ReadOptions, Rules
 from kt_core.data.reading.skills import skill_sets
-from kt_core.data.reading.times import EXACT, UNITS, clock
+from kt_core.data.reading.times import EXACT, UNITS, Clock, Kinds, clock
 from kt_core.data.reading.values import AND, plain
 
 DAYS = re.compile(r"(date|day|datum)$")  # in the name of a column with numbers of days
@@ -40,59 +41,99 @@ def decide(
     for part, what in (("user", "learners"), ("item", "items")):
         if min(evidence.gaps.get(f"{part} {kind}", 0) for kind in ("whole", "point")):
             remarks.append(f"{what} are written as 12 and as 12.0, which are read as different")
-    timed = bool(evidence.times.found)
-    if not timed:
-        return Rules(
-            skill, names, None, order="as in the file: no column of times", remarks=tuple(remarks)
-        )
-    kinds, paired, late = evidence.times, False, False
-    name = column.get("timestamp", "timestamp")
-    time_named = meaning.time_named
-    if evidence.clocks.found:
-        clocks, second = evidence.clocks, column.get("clock", "time")
-        if set(kinds.found) == {"clock"} and "date" in clocks and "timed" not in clocks:
-            kinds, clocks, paired, late = clocks, kinds, True, True
-            name = f"{second}{AND}{name}"
-        elif set(clocks.found) == {"clock"} and "date" in kinds and "timed" not in kinds:
-            paired, name = True, f"{name}{AND}{second}"
-        elif set(clocks.found) == {"missing"}:
-            remarks.append(f"{second} is empty and not used")
-        elif "timed" in clocks and "number" not in clocks:
-            kinds, late = clocks, True
-            remarks.append(f"{second} holds whole times; {name} is not used")
-            name = second
-        elif set(clocks.found) <= {"number", "fraction", "missing", *UNITS}:
-            remarks.append(f"{second} holds numbers next to a {name}: durations, not used as times")
-        else:
-            clock(clocks, source, second, options.show, False, meaning.comma)
-            raise KTError(
-                f"{source}: columns {name} and {second} cannot be read together as a time; name "
-                "the one that is the time, --column timestamp=NAME, or say that there is none: "
-                "--column timestamp="
-            )
-    way = clock(kinds, source, name, options.show, time_named, meaning.comma)
-    if paired or meaning.numbered:
-        way = dataclasses.replace(way, fine=True)
-    constant = way.kind == "number" and kinds.low == kinds.high and kinds.high < EXACT
-    days = way.kind == "number" and not way.fine and DAYS.search(plain(name))
-    way = dataclasses.replace(way, coarse=constant or bool(days))
+    if not evidence.times.found:
+        order = "as in the file: no column of times"
+        return Rules(skill, names, None, order=order, remarks=tuple(remarks))
+    times = _times(evidence, meaning, options, source, column, remarks)
+    way = clock(times.kinds, source, times.name, options.show, meaning.time_named, meaning.comma)
+    way = dataclasses.replace(
+        way, fine=way.fine or times.paired or meaning.numbered, coarse=_coarse(way, times)
+    )
     if len(evidence.zones) > 1:
         remarks.append(
             f"times of {len(evidence.zones)} time zones are compared as they stand: "
             f"{', '.join(sorted(evidence.zones)[:4])}"
         )
-    order = f"by {name}: {'numbers of answers' if meaning.numbered else way.describe(kinds)}"
-    if paired:
-        order = f"by {name}: dates and times of day"
-    if constant:
-        order = f"as in the file: {name} is the same throughout"
-    elif not way.fine and way.kind == "date":
-        order += "; within a day as in the file"
     if way.doubtful:
         remarks.append(
-            f"{name} could be durations; as it never falls within a learner, it is read as times"
+            f"{times.name} could be durations; as it never falls within a learner, it is read as "
+            "times"
         )
-    return Rules(skill, names, way, paired, late, order, tuple(remarks))
+    order = _order(way, times, meaning)
+    return Rules(skill, names, way, times.paired, times.late, order, tuple(remarks))
+
+
+@dataclass(frozen=True)
+class Times:
+    """Where the times of a source stand.
+
+    Attributes
+    ----------
+    kinds : of the column with the dates or numbers.
+    name : of the column, or of two with a + between.
+    paired, late : as in `Rules`.
+    """
+
+    kinds: Kinds
+    name: str
+    paired: bool = False
+    late: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """Whether all times are one number."""
+        return self.kinds.low == self.kinds.high and self.kinds.high < EXACT
+
+
+def _times(
+    evidence: Evidence,
+    meaning: Meaning,
+    options: ReadOptions,
+    source: str,
+    column: dict[str, str],
+    remarks: list[str],
+) -> Times:
+    """Choose between a column of times and a second one, a date and its time of day."""
+    kinds, clocks = evidence.times, evidence.clocks
+    name, second = column.get("timestamp", "timestamp"), column.get("clock", "time")
+    if not clocks.found:
+        return Times(kinds, name)
+    if set(kinds.found) == {"clock"} and "date" in clocks and "timed" not in clocks:
+        return Times(clocks, f"{second}{AND}{name}", paired=True, late=True)
+    if set(clocks.found) == {"clock"} and "date" in kinds and "timed" not in kinds:
+        return Times(kinds, f"{name}{AND}{second}", paired=True)
+    if set(clocks.found) == {"missing"}:
+        remarks.append(f"{second} is empty and not used")
+        return Times(kinds, name)
+    if "timed" in clocks and "number" not in clocks:
+        remarks.append(f"{second} holds whole times; {name} is not used")
+        return Times(clocks, second, late=True)
+    if set(clocks.found) <= {"number", "fraction", "missing", *UNITS}:
+        remarks.append(f"{second} holds numbers next to a {name}: durations, not used as times")
+        return Times(kinds, name)
+    clock(clocks, source, second, options.show, False, meaning.comma)  # names what is wrong
+    raise KTError(
+        f"{source}: columns {name} and {second} cannot be read together as a time; name the one "
+        "that is the time, --column timestamp=NAME, or say that there is none: --column timestamp="
+    )
+
+
+def _coarse(way: Clock, times: Times) -> bool:
+    """Whether numbers never tell answers apart: days, or all the same."""
+    days = DAYS.search(plain(times.name)) and not way.fine
+    return way.kind == "number" and bool(times.constant or days)
+
+
+def _order(way: Clock, times: Times, meaning: Meaning) -> str:
+    """The order of a learner's answers, in words."""
+    if way.kind == "number" and times.constant:
+        return f"as in the file: {times.name} is the same throughout"
+    if times.paired:
+        return f"by {times.name}: dates and times of day"
+    if meaning.numbered:
+        return f"by {times.name}: numbers of answers"
+    within = "; within a day as in the file" if way.kind == "date" and not way.fine else ""
+    return f"by {times.name}: {way.describe(times.kinds)}{within}"
 
 
 def _which_skill(evidence: Evidence, column: dict[str, str], remarks: list[str]) -> str:
