@@ -60,6 +60,7 @@ LABELS = {
 
 def use_style() -> None:
     """Set matplotlib's defaults for this project's figures."""
+    mpl.rcdefaults()  # a user's matplotlibrc would change the figures
     sns.set_theme(context="paper", style="ticks", palette=CYCLE)
     mpl.rcParams |= {
         "axes.spines.top": False,

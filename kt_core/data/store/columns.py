@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,8 @@ class ColumnWriter:
 
     def __init__(self, path: Path, rows: int, dtypes: dict[str, str]):
         self.path, self.rows, self.filled = path, rows, 0
-        self.folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        self.folder = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        self.folder.mkdir()
         try:
             self.columns = {n: _reserved(self.folder / n, t, rows) for n, t in dtypes.items()}
         except BaseException:

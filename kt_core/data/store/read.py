@@ -18,8 +18,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +235,8 @@ def _divide(
 ) -> None:
     """Write the splits; if two processes do so at once, those of the first are used."""
     there.parent.mkdir(exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=there.parent))
+    scratch = there.with_name(f".making-{secrets.token_hex(8)}")  # with the modes of the umask
+    scratch.mkdir()
     try:
         _write_splits(folder, scratch, learners, config, name)
         try:
