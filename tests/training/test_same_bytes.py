@@ -67,11 +67,7 @@ def runs(wide, tmp_path_factory):
 def draw(run, examined):
     """Figures of each kind of content; a user's settings of matplotlib change none."""
     if run.name == "again":
-        mpl.rcParams |= {
-            "savefig.facecolor": "yellow",
-            "axes.xmargin": 0.3,
-            "legend.fancybox": False,
-        }
+        mpl.rcParams |= {"savefig.facecolor": "yellow", "axes.xmargin": 0.3}
     plots.use_style()
     measures, frame = examined.measures, examined.beliefs.frame
     drawn = {
