@@ -12,8 +12,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
-# Every file is checked against the digests of constraints.txt; what a platform needs beside them (on
-# Linux, the CUDA libraries of torch's usual build) comes with the second call.
+# Every file is checked against the digests of constraints.txt, except a torch from TORCH_INDEX and what
+# a platform needs beside them (on Linux, the CUDA libraries of torch's usual build: the second call).
 LOCKED := $(PIP) --require-hashes --no-deps --requirement constraints.txt
 
 # Which build of torch: empty takes pip's default for the platform; otherwise the address of a
@@ -34,7 +34,7 @@ AUDIT  := .venv-audit
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
-OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs $(addsuffix .py,data/test_odd_readers data/test_readers \
+OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs $(addsuffix .py,data/test_formats data/test_times data/test_odd_readers data/test_readers \
 	data/test_robustness_readers data/test_robustness_stored data/test_sequences data/test_store \
 	evaluation/test_ceiling evaluation/test_evaluation evaluation/test_masked evaluation/test_not_defined \
 	learners/test_cohort learners/test_use studies/test_audit training/test_resume training/test_training))

@@ -29,7 +29,6 @@ from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.store.read import is_stored, stored_splits
 from kt_core.data.table import Dataset
 
-FEW = 20  # files with a checksum each
 RAW = "https://raw.githubusercontent.com"
 
 
@@ -160,7 +159,7 @@ def read_dataset(
     if isinstance(source, pd.DataFrame):
         return _dataset(name, table, note, {}, options)
     files = open_source(source, options).files
-    return _dataset(Path(source).stem, table, note, checksums(files), options)
+    return _dataset(Path(source).stem, table, note, checksums(files, source), options)
 
 
 def locate(name: str) -> list[Path]:
@@ -201,14 +200,14 @@ def cache(name: str) -> Path:
     return Path(pooch.os_cache("kt_core")) / name
 
 
-def checksums(files: tuple[Path, ...]) -> dict[str, str]:
-    """SHA-256 of each file; of a folder with many, one of all of them."""
-    if len(files) <= FEW:
+def checksums(files: tuple[Path, ...], source: str | Path = "") -> dict[str, str]:
+    """SHA-256 of each file; of a folder, one of all of them, as their names may be learners."""
+    if not Path(source or "-").is_dir():
         return {path.name: sha256(path) for path in files}
     together = hashlib.sha256()
     for path in files:
         together.update(f"{path.name} {sha256(path)}\n".encode())
-    return {f"{files[-1].parent.name}/ ({len(files):,} files)": together.hexdigest()}
+    return {f"{Path(source).name} ({len(files):,} files)": together.hexdigest()}
 
 
 def _fetch(name: str, home: str, file: str, digest: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from kt_core.base.errors import KTError
 from kt_core.data.formats import long
 from kt_core.data.formats.readers import read_table
 from kt_core.data.reading import ReadOptions
@@ -45,15 +46,22 @@ def stored_histories(folder):
 
 
 def read(path: Path, **options):
-    """The table and the note of a source, after a check that reading in small blocks agrees."""
+    """The table and the note of a source, after a check that reading on disk, in small blocks,
+    agrees: with the answers and the note, or in refusing it and leaving nothing."""
     how = ReadOptions(**options)
-    table, note = read_table(path, how)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(long, "BLOCK_BYTES", 4000)
         patch.setattr(long, "BLOCK_ROWS", 7)
         patch.setattr(conversion, "BUCKET_BYTES", 4000)
-        with tempfile.TemporaryDirectory() as folder:
-            stored = convert(path, Path(folder) / "stored", how)
-            assert stored_note(stored) == note
-            assert stored_histories(stored) == histories(table)
+        target = Path(folder) / "stored"
+        try:
+            table, note = read_table(path, how)
+        except KTError:
+            with pytest.raises(KTError):
+                convert(path, target, how)
+            assert list(Path(folder).iterdir()) == []
+            raise
+        stored = convert(path, target, how)
+        assert stored_note(stored) == note
+        assert stored_histories(stored) == histories(table)
     return table, note

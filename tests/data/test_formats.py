@@ -10,12 +10,13 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from conftest import DATA
+from conftest import DATA, SECRET
 from reading import histories, read, write
 
 from kt_core.base.errors import KTError
 from kt_core.data import ReadOptions, read_dataset
 from kt_core.data.formats.readers import read_table
+from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.data.reading.options import AGAIN, ALIKE, FURTHER, HEADERS, NO_LEARNER, NO_SKILL
 
 LATE = "rows that stood after a later answer of the learner, put in order"
@@ -164,10 +165,13 @@ def test_ednet(tmp_path):
         assert answers(table) == want
         assert note.counts[NO_SKILL] == 1
         assert note.counts["questions left unanswered, left out"] == 1
-    assert set(read_dataset(folder).sources) == {"questions.csv", "u2.csv", "u10.csv"}
+    assert set(read_dataset(folder).sources) == {"ednet (3 files)"}  # their names are learners
     write(folder, "KT1/u3.csv", "timestamp,solving_id,question_id,user_answer\n1,1,q9,a\n")
     with pytest.raises(KTError, match=r"u3.csv, line 2: question 'q9' is not in .*questions.csv"):
         read(folder)
+    with pytest.raises(KTError, match=r"\(a learner's file\), line 2: question") as caught:
+        read(folder, pseudonyms=Pseudonyms(SECRET))
+    assert "u3" not in str(caught.value)
     (folder / "contents" / "questions.csv").unlink()
     with pytest.raises(KTError, match="EdNet-KT1 without its contents/questions.csv"):
         read(folder)

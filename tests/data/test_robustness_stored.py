@@ -18,7 +18,7 @@ from kt_core.data import load_dataset, registry
 from kt_core.data.store import convert as conversion
 from kt_core.data.store.columns import ColumnWriter, mapped
 from kt_core.data.store.convert import convert
-from kt_core.data.store.read import TYPES, _digest_of_facts, _digests, stored_splits
+from kt_core.data.store.read import TYPES, _digest_of_facts, _digests, stored_note, stored_splits
 
 # --- stored data -----------------------------------------------------------------------------
 
@@ -72,10 +72,9 @@ def shorter_split(store):
 
 def pickled_items(store):
     facts(lambda f: f.update(items=1))(store)
+    pd.DataFrame({"item": ["a"], "skill": [0]}).to_parquet(store / "items.parquet")
     sign(store)
-    stored = DataConfig(path=str(store))
-    with pytest.raises(KTError):
-        stored_splits(stored)  # makes the splits before it misses items.parquet
+    stored_splits(DataConfig(path=str(store)))
     (file,) = store.rglob("items.npy")
     file.write_bytes(pickle.dumps(print))
 
@@ -151,6 +150,20 @@ def test_one_flipped_bit_of_stored_data_is_noticed(tmp_path, good_store, name, a
     one_bit(name, at)(store)
     with pytest.raises(KTError, match=rf"{name}: missing, damaged or changed by hand .its digest"):
         stored_splits(DataConfig(path=str(store)))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "not JSON"])
+def test_damaged_digests_are_refused(tmp_path, good_store, content):
+    store = tmp_path / "stored"
+    conversion.shutil.copytree(good_store, store)
+    stored_splits(DataConfig(path=str(store)))
+    (file,) = store.rglob("digests.json")
+    file.write_text(content)
+    with pytest.raises(KTError, match="convert the data again"):
+        stored_splits(DataConfig(path=str(store)))
+    (store / "store.json").write_text(content)
+    with pytest.raises(KTError, match="store.json: damaged|of version None"):
+        stored_note(store)
 
 
 def test_a_run_knows_its_stored_answers(tmp_path, good_store):

@@ -56,7 +56,7 @@ def ednet_source(folder: Path, options: ReadOptions) -> Source:
         Use("item", "question_id"),
         Use("timestamp", "timestamp"),
     )
-    blocks = partial(_blocks, files, questions, right, tags)
+    blocks = partial(_blocks, files, questions, right, tags, bool(options.pseudonyms))
     columns = {"timestamp": "timestamp", "skill": "tags"}
     meaning = Meaning(Layout("EdNet-KT1", "", blank_response="questions left unanswered, left out"))
     return Source(folder.name, "EdNet-KT1", (questions, *files), meaning, uses, columns, blocks)
@@ -99,23 +99,42 @@ def _read(path: Path, names: dict[str, str], hashed: bool = False) -> pd.DataFra
 
 
 def _blocks(
-    files: tuple[Path, ...], questions: Path, right: dict[str, str], tags: dict[str, str]
+    files: tuple[Path, ...],
+    questions: Path,
+    right: dict[str, str],
+    tags: dict[str, str],
+    hidden: bool,
 ) -> Iterator[pd.DataFrame]:
     for begin in range(0, len(files), FILES):
-        parts = []
-        for path in files[begin : begin + FILES]:
-            part = _read(path, ANSWERS, hashed=True).assign(user=path.stem)
-            item = part["item"].str.strip()
-            strange = ~item.isin(right.keys())
-            if strange.any():
-                at = strange.idxmax()
-                raise KTError(
-                    f"{path}, line {part['line'][at]}: question {item[at]!r} is not in "
-                    f"{questions}; the two must be of the same release"
-                )
-            chosen = part.pop("chosen").str.strip()
-            answer = (chosen == item.map(right)).map({True: "1", False: "0"})
-            part["correct"] = answer.where(chosen != "", "")
-            part["skill"] = item.map(tags)
-            parts.append(part)
-        yield pd.concat(parts, ignore_index=True)
+        some = files[begin : begin + FILES]
+        read = (_answers(path, questions, right, tags, hidden) for path in some)
+        yield pd.concat(read, ignore_index=True)
+
+
+def _answers(
+    path: Path, questions: Path, right: dict[str, str], tags: dict[str, str], hidden: bool
+) -> pd.DataFrame:
+    """The answers in a learner's file, whose name messages do not show if it is `hidden`."""
+    try:
+        return _of_learner(path, questions, right, tags)
+    except KTError as error:
+        if not hidden:
+            raise
+        raise KTError(str(error).replace(path.name, "(a learner's file)")) from None
+
+
+def _of_learner(
+    path: Path, questions: Path, right: dict[str, str], tags: dict[str, str]
+) -> pd.DataFrame:
+    part = _read(path, ANSWERS, hashed=True).assign(user=path.stem)
+    item = part["item"].str.strip()
+    strange = ~item.isin(right.keys())
+    if strange.any():
+        at = strange.idxmax()
+        raise KTError(
+            f"{path}, line {part['line'][at]}: question {item[at]!r} is not in {questions}; the "
+            "two must be of the same release"
+        )
+    chosen = part.pop("chosen").str.strip()
+    answer = (chosen == item.map(right)).map({True: "1", False: "0"})
+    return part.assign(correct=answer.where(chosen != "", ""), skill=item.map(tags))

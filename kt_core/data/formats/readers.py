@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.data.formats import parquet, sheet
+from kt_core.data.formats import limits, parquet, sheet
 from kt_core.data.formats.blocks import block_source
 from kt_core.data.formats.ednet import answers_in, ednet_source
 from kt_core.data.formats.long import frame_source, long_source
@@ -54,6 +54,11 @@ def read_table(
     for block in found.blocks():
         prepared, seen = prepare(block, found.meaning, options, found.name)
         evidence.merge(seen)
+        if evidence.rows > limits.MOST_ROWS:  # of a folder; a file says so with its line
+            raise KTError(
+                f"{found.name}: more than {limits.MOST_ROWS:,} rows are not read into memory; "
+                f"{limits.BY_CONVERT}"
+            )
         blocks.append(prepared)
     if evidence.rows == 0:
         raise KTError(f"{found.name}: it has no interactions")

@@ -270,7 +270,7 @@ def _join(found: Source, work: Path, plan: dict, evidence: Evidence, rules: Rule
             "rows": rows,
             "note": note.to_dict(),
             "inflated": any(f["repeated"] for f in facts),
-            "sources": checksums(found.files),
+            "sources": checksums(found.files, plan["source"]),
         },
     )
 

@@ -88,7 +88,10 @@ def write_facts(
 
 def stored_note(folder: Path) -> ReadingNote:
     """How the source of a stored data set was read."""
-    return _facts(folder)["note"]
+    try:
+        return _facts(folder)["note"]
+    except (OSError, ValueError) as error:
+        raise KTError(f"{folder / FACTS}: damaged ({error}); convert the data again") from None
 
 
 def stored_splits(config: DataConfig) -> Splits:
@@ -106,7 +109,9 @@ def stored_splits(config: DataConfig) -> Splits:
     try:
         facts = _facts(folder)
         _check_options(folder, facts, config)
-        _same_files(folder, facts["digests"], "convert the data again")
+        own = {INTERACTIONS, "learners.parquet", "names.parquet"}
+        own |= {"items.parquet"} if facts["items"] else set()
+        _same_files(folder, facts["digests"], own, "convert the data again")
         learners = pd.read_parquet(folder / "learners.parquet")
         _whole(folder / "learners.parquet", _one_after_the_other(learners, facts["rows"]))
         names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
@@ -115,8 +120,11 @@ def stored_splits(config: DataConfig) -> Splits:
             limits = {"skill": len(names.skills) - 1, "item": facts["items"], "response": 1}
             _check_interactions(folder / INTERACTIONS, facts["rows"], limits)
             _divide(folder, there, learners, config, facts["name"])
+        own = {f"{name}.{kind}" for name in SPLITS for kind in ("arrow", "parquet")}
+        way = f"remove {there}, or convert the data again"
+        _whole(there / DIGESTS, (there / DIGESTS).is_file())
         made = json.loads((there / DIGESTS).read_text(encoding="utf-8"))
-        _same_files(there, made, f"remove {there}, or convert the data again")
+        _same_files(there, made, own | {"items.npy"}, way)
         if facts["items"]:
             known = np.load(there / "items.npy")
             kept = pd.read_parquet(folder / "items.parquet").iloc[known - 1]
@@ -189,13 +197,12 @@ def _digest_of_facts(facts: dict[str, Any]) -> str:
     return _digest(facts | {"digests": digests})
 
 
-def _same_files(folder: Path, digests: dict[str, str], way: str) -> None:
-    """Raise a KTError unless each file has the digest that it was written with."""
-    for name, digest in digests.items():
-        if name == FACTS:
-            continue
+def _same_files(folder: Path, digests: Any, own: set[str], way: str) -> None:
+    """Raise a KTError unless each of a folder's own files has the digest it was written with."""
+    _whole(folder, isinstance(digests, dict), ": digests")
+    for name in sorted(own):
         path = folder / name
-        if Path(name).name != name or not path.is_file() or sha256(path) != digest:
+        if not path.is_file() or sha256(path) != digests.get(name):
             raise KTError(f"{path}: missing, damaged or changed by hand (its digest); {way}")
 
 
