@@ -18,6 +18,7 @@ from kt_core.base.errors import KTError, reason
 from kt_core.base.files import copy, make_folder
 
 KEEP_FAILED = "KT_KEEP_FAILED"  # the variable with a folder for copies of failed notebooks
+LONGEST = 80  # bytes of a folder's name, which leaves room for the names of sockets in it
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -40,10 +41,11 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     if not source.is_file():
         raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
     scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
+    sockets = _short(scratch)
     target, keep = scratch / source.name, False
     print(f"running {name} ...", flush=True)
     try:
-        _execute(source, target, parameters)
+        _execute(source, target, parameters, sockets)
         yield target
     except PapermillExecutionError as error:
         if folder := os.environ.get(KEEP_FAILED):
@@ -56,8 +58,8 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
             f"the notebook with the traceback: {target}"
         ) from None
     finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
+        for folder in {sockets, scratch} - ({scratch} if keep else set()):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep(notebook: Path, folder: Path, name: str = "") -> None:
@@ -66,7 +68,14 @@ def keep(notebook: Path, folder: Path, name: str = "") -> None:
     copy(notebook, target)
 
 
-def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
+def _short(scratch: Path) -> Path:
+    """The scratch folder, or another where its name is too long for sockets (Linux: 107 bytes)."""
+    if len(os.fsencode(scratch)) <= LONGEST:
+        return scratch
+    return Path(tempfile.mkdtemp(prefix="kt_core-", dir="/tmp"))
+
+
+def _execute(source: Path, target: Path, parameters: dict[str, Any], sockets: Path) -> None:
     import papermill
 
     said = target.parent / "kernel.txt"  # a stopped kernel prints tracebacks about its sockets
@@ -78,7 +87,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
             progress_bar=sys.stderr.isatty(),
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            config=_private_kernel(target.parent),
+            config=_private_kernel(sockets),
             extra_arguments=_no_configuration(target.parent),
             kernel_manager_class=_own_kernel(said),
         )
@@ -122,7 +131,7 @@ def _no_configuration(scratch: Path) -> list[str]:
 
 
 def _private_kernel(scratch: Path) -> Config:
-    """On Linux, a kernel that listens on sockets in the scratch folder, not on TCP ports."""
+    """On Linux, a kernel that listens on sockets in a private folder, not on TCP ports."""
     config = Config()
     if sys.platform == "linux":
         config.KernelManager.transport = "ipc"
