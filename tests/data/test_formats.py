@@ -89,6 +89,12 @@ def test_datashop_transactions_are_read_to_the_first_attempt(tmp_path):
     assert note.counts["transactions without an outcome, left out"] == 1
 
 
+def test_transactions_without_a_first_attempt(tmp_path):
+    row = "u\t2011-01-01 10:00:09\tp\ts\t2\tCORRECT\ta\tb\n"
+    with pytest.raises(KTError, match=r"no row has both .*\(1 transactions that are not first"):
+        read(write(tmp_path, "tx.txt", TX + row))
+
+
 def test_kdd_cup_steps_of_other_problems_are_other_items(tmp_path):
     head = "Row\tAnon Student Id\tProblem Name\tStep Name\tFirst Transaction Time\t"
     head += "Correct First Attempt\tKC(Default)\n"

@@ -156,8 +156,9 @@ def _no_skill_named(block: pd.DataFrame, meaning: Meaning, options: ReadOptions)
             block[name] = block[name].where(~block[name].isin(none), "")
     more = [c for c in block if c.startswith("skill.")]
     if more:  # a model of knowledge components in several columns
-        together = block[["skill", *more]].agg(lambda row: "~~".join(filter(None, row)), axis=1)
-        block = block.drop(columns=more).assign(skill=together.astype(object))
+        rows = block[["skill", *more]].itertuples(index=False, name=None)
+        together = pd.Series(["~~".join(filter(None, row)) for row in rows], block.index, object)
+        block = block.drop(columns=more).assign(skill=together)
     return block
 
 
