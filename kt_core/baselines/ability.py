@@ -145,10 +145,11 @@ class Marginal:
         """Minus the log of the marginal likelihood and priors at `theta` [K], and its gradient."""
         nodes, log_prior = grid(prior.ability)
         level = self.design @ theta
-        odds = level[:, None] + nodes
-        given = log_prior + self.right_of[:, None] * nodes - self.met @ np.logaddexp(0, odds)
+        right, wrong = chances(level, nodes)
+        # A right answer has the log-odds more than a wrong one: only wrong ones are summed here.
+        given = log_prior + self.right_of[:, None] * nodes + self.met @ np.log(wrong, out=wrong)
         total = logsumexp(given, axis=1, keepdims=True)
-        expected = ((self.met_by @ np.exp(given - total)) * expit(odds)).sum(axis=1)
+        expected = np.einsum("xq,xq->x", self.met_by @ np.exp(given - total), right)
         penalty, slope = self._penalty(theta, prior)
         value = penalty - self.right @ level - total.sum()
         return value, slope + self.design.T @ (expected - self.right)
@@ -239,9 +240,9 @@ class Beliefs:
 
 def chances(level: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P(right) and P(wrong) at each level [...] and node [Q], each [..., Q]."""
-    against = np.exp(-level)[..., None] * np.exp(-nodes)
-    right = 1 / (1 + against)
-    return right, against * right
+    wrong = np.exp(-level)[..., None] * np.exp(-nodes)  # the odds, until the last line
+    right = 1 / (1 + wrong)
+    return right, np.multiply(wrong, right, out=wrong)
 
 
 def beliefs(sequences: Sequences, effects: Effects, level: np.ndarray) -> Iterator[Beliefs]:

@@ -33,6 +33,7 @@ LADDERS = {  # values of `Prior` to choose from, in logits
     "item": (0.125, 0.25, 0.5, 1.0, 2.0),
     "slope": (0.01, 0.03, 0.1, 0.3, 1.0),
 }
+ROUGH = 1e-6  # tolerance of the fits that choose a prior
 
 
 class AbilityTracer:
@@ -61,14 +62,16 @@ class AbilityTracer:
     def fit(self, splits: Splits, seed: int = 0) -> None:
         """Fit on training answers with several priors; keep what predicts validation best."""
         items, skills = splits.vocabulary.item_skill, len(splits.vocabulary.skills)
-        train, best, self.losses = self._histories(splits.train), np.inf, {}
+        train, self.prior, self.losses = self._histories(splits.train), Prior(), {}
+        tried: list[tuple[float, Prior, _Fits]] = []
         for logs in self.scales:
             marginal = Marginal(train, np.array(items, int), skills, self.slopes, logs)
             fits = _Fits(marginal, lambda effects: self._loss(splits.valid, effects))
-            prior, loss = climb(fits, Prior(), self._choices(marginal))
-            self.losses |= {(logs, tried): value for tried, value in fits.losses.items()}
-            if loss < best:
-                best, self.prior, self.effects = loss, prior, fits.effects[prior]
+            self.prior, loss = climb(fits, self.prior, self._choices(marginal))
+            self.losses |= {(logs, prior): value for prior, value in fits.losses.items()}
+            tried.append((loss, self.prior, fits))
+        _, self.prior, fits = min(tried, key=lambda one: one[0])
+        self.effects, _ = fits.marginal.fit(self.prior, fits.thetas[self.prior])
 
     def _choices(self, marginal: Marginal) -> dict[str, tuple[float, ...]]:
         """The ladders of priors that the data can tell apart."""
@@ -113,16 +116,16 @@ class AbilityTracer:
 
 
 class _Fits:
-    """The validation loss of a prior; each fit starts from the parameters of the one before."""
+    """The validation loss of a prior; each rough fit starts where the one before has ended."""
 
     def __init__(self, marginal: Marginal, loss: Callable[[Effects], float]) -> None:
-        self.marginal, self.loss, self.theta = marginal, loss, marginal.start
-        self.effects: dict[Prior, Effects] = {}
+        self.marginal, self.loss, self.last = marginal, loss, marginal.start
+        self.thetas: dict[Prior, np.ndarray] = {}
         self.losses: dict[Prior, float] = {}
 
     def __call__(self, prior: Prior) -> float:
-        self.effects[prior], self.theta = self.marginal.fit(prior, self.theta)
-        self.losses[prior] = self.loss(self.effects[prior])
+        effects, self.last = self.marginal.fit(prior, self.last, ROUGH)
+        self.thetas[prior], self.losses[prior] = self.last, self.loss(effects)
         return self.losses[prior]
 
 
