@@ -373,9 +373,11 @@ def test_shuffling_keeps_each_skill_and_nothing_else():
     assert not any(c.startswith("true") for c in mixed.table)
 
 
-@pytest.mark.parametrize(
-    "tracer", [PFA((1.0,)), BestLR((1.0,)), BKT(starts=2, max_iterations=20)], ids=lambda t: t.name
-)
+CHEAP = [PFA((1.0,)), BestLR((1.0,)), BKT(starts=2, max_iterations=20)]
+CHEAP += [Rasch(ladders={}), AFM(ladders={})]
+
+
+@pytest.mark.parametrize("tracer", CHEAP, ids=lambda t: t.name)
 def test_shuffled_answers_cannot_be_predicted(tracer, noise):
     z = []
     for seed in range(8):
