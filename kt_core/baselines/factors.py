@@ -30,7 +30,7 @@ from kt_core.evaluation.tracer import Trace
 
 LADDERS = {  # values of `Prior` to choose from, in logits
     "ability": (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8),
-    "item": (0.125, 0.25, 0.5, 1.0, 2.0),
+    "item": (0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
     "slope": (0.01, 0.03, 0.1, 0.3, 1.0),
 }
 ROUGH = 1e-6  # tolerance of the fits that choose a prior
