@@ -1,5 +1,6 @@
 """Other knowledge tracers behind one interface (`kt_core.evaluation.tracer.Tracer`).
 
 `counts`: counts of earlier answers, and the skill base rate; `logistic`: PFA and Best-LR;
-`bkt`: Bayesian Knowledge Tracing; `neural`: DKT, SAKT and simpleKT, with their `networks`.
+`factors`: Rasch and AFM, with their `ability`; `bkt`: Bayesian Knowledge Tracing; `neural`: DKT,
+SAKT and simpleKT, with their `networks`.
 """

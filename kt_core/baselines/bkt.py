@@ -19,9 +19,11 @@ Modeling 2007, 137-146.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from kt_core.base.errors import KTError, brief
 from kt_core.baselines.counts import check_fitted, earlier, sequence_of, step_of, unless_first
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.tracer import Trace
@@ -31,6 +33,7 @@ FLOOR = 1e-4  # parameters stay this far from 0 and 1, to avoid division by zero
 # right answer less likely can fit the answers equally well (compare Beck & Chang 2007).
 CEILING = np.array([1 - FLOOR, 1 - FLOOR, 0.5, 0.5])
 NAMES = ("prior", "learn", "guess", "slip")
+READINGS = ("known", "correct")  # what is called mastery
 
 
 @dataclass(frozen=True)
@@ -128,27 +131,51 @@ def smoothed(strands: Strands, seen: np.ndarray, after: np.ndarray) -> np.ndarra
             m = following.stop - following.start
             now = slice(here.start, here.start + m)
             smooth[:, now] *= smooth[:, following] / after[:, now]
+            # It never falls, not even by rounding.
+            np.minimum(smooth[:, now], smooth[:, following], out=smooth[:, now])
         following = here
     return smooth
+
+
+def smoothed_after(strands: Strands, smooth: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """P(known) after each answer and the learning that follows, given the whole strand, [R, M]."""
+    later = after.copy()  # at the last answer of a strand, nothing else is known
+    slices = [here for here, _ in strands]
+    for here, following in pairwise(slices):
+        m = following.stop - following.start
+        later[:, here.start : here.start + m] = smooth[:, following]
+    return later
 
 
 class BKT:
     """The model with four parameters per skill; `fit` sets `parameters` [4, C].
 
-    Mastery is the filtered P(known). As in Corbett & Anderson, mastery *after* an answer is the
-    posterior given that answer plus the probability of learning at the opportunity:
-    posterior + (1 - posterior) learn. Even a wrong answer can therefore raise it.
+    Mastery is P(known), or with `read="correct"` the probability of a right answer,
+    guess + (1 - slip - guess) P(known), which is on the scale of other models' mastery. It is
+    filtered, and smoothed by the backward pass in `mastery_last`. As in Corbett & Anderson, mastery
+    *after* an answer is the posterior given that answer plus the probability of learning at the
+    opportunity: posterior + (1 - posterior) learn. Even a wrong answer can therefore raise it.
 
     Parameters
     ----------
+    read : "known" or "correct".
     starts : number of random starts; each skill keeps the one with the best training likelihood.
     tolerance : EM stops when an iteration adds less than this to every skill's log-likelihood.
     """
 
     name = "BKT"
 
-    def __init__(self, starts: int = 5, tolerance: float = 0.01, max_iterations: int = 500) -> None:
+    def __init__(
+        self,
+        starts: int = 5,
+        tolerance: float = 0.01,
+        max_iterations: int = 500,
+        read: str = "known",
+    ) -> None:
+        if read not in READINGS:
+            raise KTError(f"BKT read as {brief(read)}: choose one of {', '.join(READINGS)}")
         self.starts, self.tolerance, self.max_iterations = starts, tolerance, max_iterations
+        self.read = read
         self.parameters: np.ndarray | None = None
         self.history: np.ndarray | None = None  # [iterations, R, C], training log-likelihood
 
@@ -172,23 +199,41 @@ class BKT:
         self.parameters[:, answers == 0] = pooled[:, None]
 
     def trace(self, sequences: Sequences) -> Trace:
-        """Trace with the filtered P(known) as mastery, for all skills."""
+        """Trace with mastery of all skills, filtered and smoothed."""
         fitted = self.parameters
         check_fitted(self.name, None if fitted is None else fitted.shape[1], sequences)
         strands = Strands.of(sequences, fitted.shape[1])
-        before, _, after, _ = (x[0, strands.place] for x in filtered(strands, fitted[:, None]))
+        before, seen, after, _ = filtered(strands, fitted[:, None])
+        last = smoothed_after(strands, smoothed(strands, seen, after), after)
+        before, after, last = (x[0, strands.place] for x in (before, after, last))
         _, learn, guess, slip = fitted[:, sequences.skill]
         predicted = before * (1 - slip) + (1 - before) * guess
         # The difference of the two posteriors, simplified so that rounding cannot change its sign.
         apart = before * (1 - before) * (1 - slip - guess) / (predicted * (1 - predicted))
+        asked, everything = sequences.skill, np.arange(fitted.shape[1])
+        middle, final = (
+            self._read(self._everywhere(sequences, after, steps), everything)
+            for steps in (sequences.lengths // 2, sequences.lengths)
+        )
         return Trace(
             predicted=unless_first(sequences, predicted),
-            mastery_pre=unless_first(sequences, before),
-            mastery_post=after,
-            flip=apart * (1 - learn),
-            middle=self._everywhere(sequences, after, sequences.lengths // 2),
-            final=self._everywhere(sequences, after, sequences.lengths),
+            mastery_pre=unless_first(sequences, self._read(before, asked)),
+            mastery_post=self._read(after, asked),
+            mastery_last=self._read(last, asked),
+            flip=apart * (1 - learn) * self._slope(asked),
+            middle=middle,
+            final=final,
         )
+
+    def _slope(self, skill: np.ndarray) -> np.ndarray:
+        """By how much mastery changes with P(known)."""
+        _, _, guess, slip = self.parameters[:, skill]
+        return 1 - slip - guess if self.read == "correct" else np.ones(len(skill))
+
+    def _read(self, known: np.ndarray, skill: np.ndarray) -> np.ndarray:
+        """Mastery of these skills, from P(known)."""
+        guess = self.parameters[2, skill]
+        return guess + self._slope(skill) * known if self.read == "correct" else known
 
     def _everywhere(self, sequences: Sequences, after: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """P(known) of every skill after the first `steps` [S] steps, [S, C]."""

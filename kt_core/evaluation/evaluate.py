@@ -94,8 +94,8 @@ def evaluate(
     Parameters
     ----------
     flips : whether to compute what the other answer would have done, which doubles the work.
-    whole : whether `retrospective` reads whole histories. If not, each chunk starts cold, as in the
-        baselines and in the validation after each epoch.
+    whole : whether `retrospective` reads whole histories. If not, each chunk starts cold, as in
+        most baselines and in the validation after each epoch.
 
     Raises
     ------

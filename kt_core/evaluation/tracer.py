@@ -30,7 +30,7 @@ class Trace:
     gains_before : [N], gains on the asked skill before the step, on the scale of the logit, less
         what the belief about the start leaves out for them: all that gains do to the prediction.
     difficulty : [N], of the item on the logit scale; predictions are then
-        sigmoid(logit(mastery_pre) - difficulty).
+        sigmoid(logit(mastery_pre) - difficulty), nearly so where they average over an ability.
     revision : [N], by how many logits the answer moved the belief about the start of its skill.
     flip : [N], `mastery_post` had the answer been right minus had it been wrong, all else equal.
     middle, final : [S, C], filtered mastery of every skill after half of the steps (rounded down)

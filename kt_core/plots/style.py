@@ -28,6 +28,9 @@ MODELS = MODES | {
     "BKT": PURPLE,
     "PFA": GREY,
     "Best-LR": "black",
+    "AFM": "#8C510A",
+    "Rasch": "#5E3C99",
+    "BKT-correct": "#C51B7D",
 }
 MARKERS = {  # round for our modes; distinguishable in black and white
     "retrospective": "o",
@@ -39,6 +42,9 @@ MARKERS = {  # round for our modes; distinguishable in black and white
     "BKT": "P",
     "PFA": "X",
     "Best-LR": "D",
+    "AFM": "p",
+    "Rasch": "h",
+    "BKT-correct": "*",
 }
 RIGHT, WRONG = BLUE, RED
 DPI = 300  # of PNG files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from kt_core.base.errors import KTError, reason
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
+from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
@@ -27,8 +29,11 @@ BASELINES: dict[str, Callable[[], object]] = {
     "SAKT": SAKT,
     "simpleKT": SimpleKT,
     "BKT": BKT,
+    "BKT-correct": partial(BKT, read="correct"),
     "PFA": PFA,
     "Best-LR": BestLR,
+    "AFM": AFM,
+    "Rasch": Rasch,
     "skill base rate": SkillBaseRate,
 }
 TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "recovery")

@@ -15,6 +15,9 @@ from kt_core.baselines.counts import SkillBaseRate, item_of, step_of
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.data.sequences import Sequences, Splits, Vocabulary
 from kt_core.data.table import Dataset
+from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.measures import violation_table
+from kt_core.metrics.bootstrap import Bootstrap
 
 TRACERS = ("PFA", "Best-LR", "BKT")
 
@@ -200,6 +203,56 @@ def test_filter_and_smoother_against_all_learning_times(splits):
         np.testing.assert_allclose(smooth[at], np.cumsum(joint)[:-1] / joint.sum())
 
 
+TRUE = [[0.2, 0.1, 0.15, 0.08], [0.55, 0.25, 0.25, 0.15], [0.05, 0.04, 0.1, 0.2]]
+
+# hmmlearn 0.3.3: CategoricalHMM with startprob_ [.8, .2], transmat_ [[.9, .1], [0, 1]] and
+# emissionprob_ [[.85, .15], [.08, .92]]; score_samples(answers): log-likelihood, P(known | all).
+HMMLEARN = {
+    (0, 1, 1, 0, 1): (-4.8161754040, [0.12308691, 0.64620625, 0.72296833, 0.73423233, 0.84194434]),
+    (0, 0, 0): (-0.9096821170, [0.00025431, 0.00133515, 0.01167062]),
+    (1,): (-1.1907275776, [0.60526316]),
+}
+
+
+def test_smoother_agrees_with_hmmlearn():
+    rows = [(str(u), "k", r) for u, answers in enumerate(HMMLEARN) for r in answers]
+    table = pd.DataFrame(rows, columns=["user", "skill", "correct"])
+    data = Sequences.of(table, Vocabulary.of(table), min_length=1)
+    strands, bkt = Strands.of(data, 1), BKT()
+    bkt.parameters = np.array([TRUE[0]]).T
+    _, seen, after, likely = filtered(strands, bkt.parameters[:, None])
+    smooth = smoothed(strands, seen, after)[0, strands.place]
+    likely, last = np.log(likely[0, strands.place]), bkt.trace(data).mastery_last
+    for (likelihood, known), start in zip(HMMLEARN.values(), data.starts, strict=True):
+        here = slice(start, start + len(known))
+        assert likely[here].sum() == pytest.approx(likelihood)
+        np.testing.assert_allclose(smooth[here], known, atol=1e-8)
+        # Mastery after an answer includes the learning, and is what is known at the next answer.
+        np.testing.assert_allclose(last[here][:-1], known[1:], atol=1e-8)
+        learned = known[-1] + (1 - known[-1]) * TRUE[0][1]
+        assert last[here][-1] == pytest.approx(learned)
+
+
+def test_bkt_read_as_the_chance_of_a_right_answer(tracers, splits):
+    known, correct, data = tracers["BKT"], BKT(read="correct"), splits.valid
+    correct.parameters = known.parameters
+    a, b = known.trace(data), correct.trace(data)
+    _, _, guess, slip = known.parameters
+    for field in ("mastery_pre", "mastery_post", "mastery_last", "middle", "final"):
+        m, k = getattr(a, field), slice(None) if field in ("middle", "final") else data.skill
+        np.testing.assert_allclose(getattr(b, field), (1 - slip[k]) * m + guess[k] * (1 - m))
+    np.testing.assert_allclose(b.mastery_pre, b.predicted)
+    k = data.skill
+    np.testing.assert_allclose(b.flip, a.flip * (1 - slip[k] - guess[k]))
+    np.testing.assert_array_equal(a.predicted, b.predicted)
+    for trace in (a, b):
+        beliefs = Beliefs.of(data, trace)
+        table = violation_table(beliefs, Bootstrap(len(data.learners), 20))
+        assert table.set_index("constraint").loc["monotonicity", "share"] == 0
+    with pytest.raises(KTError, match="choose one of known, correct"):
+        BKT(read="probability")
+
+
 def test_em_never_falls_and_collapsing_changes_nothing(splits):
     bkt, again = (BKT(starts=4, tolerance=1e-6, max_iterations=400) for _ in range(2))
     bkt.fit(splits)
@@ -213,9 +266,6 @@ def test_em_never_falls_and_collapsing_changes_nothing(splits):
     assert total == pytest.approx(bkt.history[-1].max(axis=0).sum(), abs=1e-3)
 
 
-TRUE = [[0.2, 0.1, 0.15, 0.08], [0.55, 0.25, 0.25, 0.15], [0.05, 0.04, 0.1, 0.2]]
-
-
 def test_parameters_of_simulated_learners_are_found_again():
     splits = to_splits(bkt_table(TRUE, learners=5000, length=12, seed=5), train=0.9, valid=0.05)
     bkt = BKT()
@@ -223,9 +273,11 @@ def test_parameters_of_simulated_learners_are_found_again():
     assert (np.abs(bkt.parameters.T - TRUE) < [[0.02], [0.06], [0.02]]).all()  # 1: rare guesses
 
 
-# pyBKT 1.4.3 (numpy 1.26.4): Model(seed=0, num_fits=5, parallel=False).fit on bkt_table(TRUE, 300,
-# 10, 0), EM_fit's tolerance lowered to 1e-7 and its iterations raised to 3000. Columns: prior,
-# learns, guesses, slips, log-likelihood, AUC of predict(), each of all answers of the skill.
+# pyBKT 1.4.3 (numpy 1.26.4, scikit-learn 1.5.2): pyBKT.fit.EM_fit.EM_fit replaced by itself with
+# tol=1e-7 and maxiter=3000, then Model(seed=0, num_fits=5, parallel=False).fit(data=...) on
+# bkt_table(TRUE, 300, 10, 0), with the columns named user_id and skill_name, and order_id added.
+# Columns: prior, learns, guesses, slips, log-likelihood, AUC of predict(), each of all answers of
+# the skill.
 PYBKT = [
     [0.18449633, 0.11855141, 0.14577986, 0.07631607, -1472.121464, 0.8241511479],
     [0.61108834, 0.24324304, 0.33340648, 0.14836587, -1522.535932, 0.6466940289],

@@ -21,6 +21,7 @@ def plan() -> list[Cell]:
     every, (ours, *side) = (main, *others), OURS
     cells = [cell(main, m, seed) for seed in range(3) for m in (ours, "DKT")]
     cells += [cell(d, m) for d in every for m in ("BKT", "PFA", "Best-LR")]
+    cells += [cell(d, m) for d in every for m in ("Rasch", "AFM", "BKT-correct")]
     cells += [cell(d, "skill base rate") for d in every]
     cells += [cell(d, m) for d in others for m in (ours, "DKT", "cumulative")]
     controls = ("no-learning", "slow", "fast", "forgetting")
