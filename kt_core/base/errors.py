@@ -44,8 +44,7 @@ def reason(error: object, most: int = 200) -> str:
 
     Characters that a terminal would obey, or that hide others, are escaped.
     """
-    line = " ".join(str(error)[: 4 * most].split())
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)[:most]
+    return printable(" ".join(str(error)[: 4 * most].split()))[:most]
 
 
 def brief(value: object) -> str:

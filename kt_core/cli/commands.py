@@ -27,10 +27,9 @@ from kt_core.cli.arguments import columns_of, parser, reading_of, reading_words
 from kt_core.cli.doctor import check
 from kt_core.config import RunConfig, options, with_overrides
 from kt_core.data.formats.readers import read_table
-from kt_core.data.known import known_answers
-from kt_core.data.pseudonyms import pseudonyms, same_key
+from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading import ReadOptions
-from kt_core.data.registry import DATASETS, found, read_dataset
+from kt_core.data.registry import DATASETS, found
 from kt_core.data.store.convert import convert as write_store
 from kt_core.data.store.read import is_stored, stored_note
 from kt_core.data.table import Dataset
@@ -41,6 +40,7 @@ from kt_core.notebook.headless import NotebookFailed, executed, keep
 from kt_core.notebook.page import export_html
 from kt_core.presets import PRESETS, configure
 from kt_core.report.tables import headline
+from kt_core.runs.answers import answers_for
 from kt_core.runs.find import default_out, open_run
 from kt_core.runs.run import Run, free_folder
 
@@ -289,15 +289,7 @@ def _told(failed: dict[str, str]) -> int:
 
 
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:
-    data = run.config.data
-    columns = data.columns | columns_of(args.column)
-    key = run.provenance.get("pseudonyms", "")
-    names = pseudonyms() if key or args.pseudonymise else None
-    if key:
-        same_key(key, names.fingerprint, args.run)
-    options = ReadOptions.of(with_overrides(run.config, reading_of(args)).data, names)
-    options = dataclasses.replace(options, columns=columns, known=frozenset(run.vocabulary.skills))
-    data = known_answers(read_dataset(Path(args.data), options), run.vocabulary)
+    data = answers_for(run, Path(args.data), reading_of(args))
     log.info("%s", data.note)
     return data
 

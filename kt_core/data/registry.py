@@ -20,7 +20,7 @@ from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError
 from kt_core.base.log import log
 from kt_core.config import DataConfig, RunConfig
-from kt_core.data.formats.readers import open_source, read_table, sizes_of
+from kt_core.data.formats.readers import open_source, read_source, read_table, sizes_of
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading import ReadOptions, repeated_answers
 from kt_core.data.reading.note import ReadingNote, joined
@@ -155,11 +155,11 @@ def read_dataset(
         When it cannot be read (`kt_core.data.formats.readers.read_table`).
     """
     options = options or ReadOptions()
-    table, note = read_table(source, options, name)
+    found = open_source(source, options, name=name)
+    table, note = read_source(found, options)
     if isinstance(source, pd.DataFrame):
         return _dataset(name, table, note, {}, options)
-    files = open_source(source, options).files
-    return _dataset(Path(source).stem, table, note, checksums(files, source), options)
+    return _dataset(Path(source).stem, table, note, checksums(found.files, source), options)
 
 
 def locate(name: str) -> list[Path]:

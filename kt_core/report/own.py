@@ -12,9 +12,9 @@ import pandas as pd
 from kt_core.base.errors import KTError
 from kt_core.base.log import log
 from kt_core.config import with_overrides
-from kt_core.data import ReadOptions, Sequences, Splits, known_answers, read_dataset
-from kt_core.data.pseudonyms import pseudonyms, same_key
+from kt_core.data import Sequences, Splits
 from kt_core.data.sequences import MOST_LEARNERS, out_of_protocol
+from kt_core.runs.answers import answers_for
 from kt_core.runs.run import Run
 
 
@@ -33,15 +33,8 @@ def own_learners(
         When it cannot be read, has no long enough history, or has learners on whom the run was
         trained or chosen, unless `seen`.
     """
+    dataset = answers_for(run, data, reading)
     config = with_overrides(run.config, reading).data
-    config = dataclasses.replace(config, columns=run.config.data.columns | config.columns)
-    key = run.provenance.get("pseudonyms", "")
-    names = pseudonyms() if key or config.pseudonymise else None
-    if key:
-        same_key(key, names.fingerprint, str(run.path))
-    options = ReadOptions.of(config, names)
-    options = dataclasses.replace(options, known=frozenset(run.vocabulary.skills))
-    dataset = known_answers(read_dataset(data, options), run.vocabulary)
     steps = dataset.table.groupby("user", sort=False).size().to_numpy()
     note = dataset.note.with_counts(out_of_protocol(steps, config))
     test = Sequences.of(dataset.table, run.vocabulary, config.chunk, config.min_length)
@@ -50,7 +43,7 @@ def own_learners(
     met = {str(u) for part in (splits.train, splits.valid) for u in np.asarray(part.learners)}
     again = [str(u) for u in test.learners if str(u) in met]
     if again and not seen:
-        shown = "" if names else f", such as {again[0]!r}"
+        shown = "" if dataset.pseudonyms else f", such as {again[0]!r}"
         raise KTError(
             f"{dataset.name}: {len(again):,} of its {len(test.learners):,} learners are among "
             f"those that {run.path} was trained or chosen on{shown}; leave them out, or report on "

@@ -29,8 +29,8 @@ from kt_core.base.files import plain as plain_json
 from kt_core.base.values import path_of, whole_number
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Vocabulary
-from kt_core.data.formats.columns import GENERAL
 from kt_core.data.formats.frames import as_texts
+from kt_core.data.formats.layouts import GENERAL
 from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
 from kt_core.data.reading import ReadOptions
 from kt_core.data.reading.note import ReadingNote

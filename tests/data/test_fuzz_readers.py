@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_odd_readers import histories, stored_histories
+from reading import histories, stored_histories
 
 from kt_core.data.formats.readers import read_table
 from kt_core.data.reading import ReadOptions

@@ -7,30 +7,13 @@ import dataclasses
 import pandas as pd
 import pyarrow as pa
 import pytest
+from reading import histories, stored_histories
 from test_robustness_readers import GOOD, HEAD, PYKT, both, parquet, zipped
 
 from kt_core.config import DataConfig
 from kt_core.data.formats.readers import read_table
-from kt_core.data.store.columns import mapped
 from kt_core.data.store.convert import convert
 from kt_core.data.store.read import stored_splits
-
-
-def histories(table):
-    return {u: list(zip(t["skill"], t["correct"], strict=True)) for u, t in table.groupby("user")}
-
-
-def stored_histories(folder):
-    people = pd.read_parquet(folder / "learners.parquet")
-    names = pd.read_parquet(folder / "names.parquet")["skill"].to_numpy()
-    columns = mapped(folder / "interactions.arrow")
-    return {
-        p.user: [
-            (names[columns["skill"][i]], columns["response"][i])
-            for i in range(p.first, p.first + p.steps)
-        ]
-        for p in people.itertuples()
-    }
 
 
 def at_times(*times):

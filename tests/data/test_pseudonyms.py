@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import SECRET, decoded
-from test_odd_readers import histories, stored_histories
+from reading import histories, stored_histories
 
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main

@@ -1,9 +1,9 @@
 """Which column of a long table means what, by its header alone.
 
-A format that is known by its columns (`LAYOUTS`) says which it uses. In any other table the names
-in `GENERAL` are searched tier by tier: a column of an earlier tier is used before one of a later
-tier, and the note lists the others. Two columns of the same tier are refused, unless they are the
-id and the name of the same thing.
+A format that is known by its columns (`layouts.py`) says which it uses. In any other table the
+names in `GENERAL` are searched tier by tier: a column of an earlier tier is used before one of a
+later tier, and the note lists the others. Two columns of the same tier are refused, unless they are
+the id and the name of the same thing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kt_core.base.errors import KTError, one_line
+from kt_core.data.formats.layouts import GENERAL, layout_of
 from kt_core.data.reading import Layout
 from kt_core.data.reading.note import ROLES as WORDS
 from kt_core.data.reading.note import Use
@@ -24,103 +25,10 @@ REQUIRED = ("user", "skill", "correct")
 KC_MODEL = re.compile(r"^kc\((.+)\)$")
 JOINED = "+"  # in --column timestamp=Date+Time
 
-GENERAL: dict[str, tuple[str, ...]] = {  # role -> tiers of plain names
-    "user": ("user userid username learner learnerid student studentid uid anonstudentid",),
-    "skill": (
-        "skill skillid skillname skills kc kcid kcname kcs concept conceptid conceptname concepts "
-        "knowledgecomponent knowledgecomponentid knowledgecomponents",
-        "sequenceid",
-    ),
-    "correct": (
-        "correct iscorrect answeredcorrectly correctfirstattempt firstattempt",
-        "outcome",
-        "response responses score result",
-    ),
-    "item": ("item itemid itemname question questionid problem problemid problemname exerciseid",),
-    "step": ("stepname stepid",),
-    "timestamp": (
-        "timestamp timestamps starttime datetime firsttransactiontime stepstarttime dateanswered "
-        "timedone answeredat createdat submittedat",
-        "time date",
-        "orderid logid problemlogid",
-    ),
-    "fold": ("fold",),
-}
 KEYS = "correctanswer correctresponse rightanswer answerkey solution key"
 TIME_LIKE = re.compile(r"time|date")  # in a name that is not used, and which the note lists
 MAY_BE_DURATION = ("time",)
 ORDERS = ("orderid", "logid", "problemlogid", "rowid")  # they number answers: as good as a time
-
-
-DATASHOP = {"user": "anonstudentid", "item": "problemname", "step": "stepname", "zone": "timezone"}
-STEP_TIMES = {"timestamp": "firsttransactiontime stepstarttime"}
-LAYOUTS = (
-    Layout(
-        "DataShop transactions",
-        "anonstudentid outcome attemptatstep",
-        DATASHOP | {"correct": "outcome", "timestamp": "time", "attempt": "attemptatstep"},
-        keep={"attempt": ("1", "transactions that are not first attempts, left out")},
-        blank_response="transactions without an outcome, left out",
-        separators=("~~",),
-        no_skill=(".",),
-    ),
-    Layout(
-        "DataShop student-step",
-        "anonstudentid firstattempt",
-        DATASHOP | STEP_TIMES | {"correct": "firstattempt"},
-        blank_response="steps without a first attempt, left out",
-        separators=("~~",),
-        no_skill=(".",),
-    ),
-    Layout(
-        "KDD Cup 2010",
-        "anonstudentid correctfirstattempt",
-        DATASHOP | STEP_TIMES | {"correct": "correctfirstattempt"},
-        separators=("~~",),
-        no_skill=(".",),
-    ),
-    Layout(
-        "ASSISTments 2017",
-        "studentid skill problemid starttime correct attemptcount",
-        {"timestamp": "starttime", "item": "problemid"},
-        no_skill=("noskill",),
-    ),
-    Layout(
-        "Riiid",
-        "userid contentid contenttypeid answeredcorrectly",
-        {
-            "item": "contentid",
-            "timestamp": "timestamp",
-            "skill": "tags part",
-            "lecture": "contenttypeid",
-        },
-        hint="put questions.csv, which has the tags, next to it",
-        keep={"lecture": ("0", "lectures, left out")},
-    ),
-    Layout(
-        "Eedi (NeurIPS 2020)",
-        "questionid userid answerid iscorrect",
-        {
-            "user": "userid",
-            "item": "questionid",
-            "correct": "iscorrect",
-            "timestamp": "dateanswered",
-            "skill": "subjectid",
-            "answer": "answerid",
-        },
-        hint="put the folder metadata/, which has times and subjects, next to it",
-    ),
-    Layout(
-        "Junyi Academy (2015)",
-        "userid exercise timedone correct",
-        {"skill": "exercise", "item": "problemtype", "timestamp": "timedone"},
-    ),
-    Layout(
-        "Junyi Academy (2020)",
-        "uuid ucid upid iscorrect",
-        {"user": "uuid", "skill": "ucid", "item": "upid", "timestamp": "timestamptw"},
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -149,13 +57,6 @@ class Columns:
     def name(self, part: str) -> str:
         """The names of a part's columns."""
         return JOINED.join(dict.fromkeys(self.header[p] for p in self.places.get(part, ())))
-
-
-def layout_of(header: list[str]) -> Layout:
-    """The published format of a header, or the general one."""
-    names = set(map(plain, header))
-    found = (layout for layout in LAYOUTS if set(layout.needs.split()) <= names)
-    return next(found, Layout("long table", ""))
 
 
 def looks_long(header: list[str], columns: dict[str, str]) -> bool:

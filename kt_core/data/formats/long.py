@@ -18,8 +18,9 @@ import pyarrow.csv as pacsv
 
 from kt_core.base.errors import KTError
 from kt_core.data.formats import limits, parquet, sheet
-from kt_core.data.formats.columns import Columns, choose, layout_of, missing
+from kt_core.data.formats.columns import Columns, choose, missing
 from kt_core.data.formats.frames import as_texts, check_values
+from kt_core.data.formats.layouts import layout_of
 from kt_core.data.formats.source import Source
 from kt_core.data.formats.text import (
     Watched,

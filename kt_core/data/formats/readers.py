@@ -49,7 +49,11 @@ def read_table(
     >>> print(note)
     """
     options = options or ReadOptions()
-    found = open_source(source, options, name=name)
+    return read_source(open_source(source, options, name=name), options)
+
+
+def read_source(found: Source, options: ReadOptions) -> tuple[pd.DataFrame, ReadingNote]:
+    """`read_table` of a source that has been opened with the same options."""
     evidence, blocks = Evidence(), []
     for block in found.blocks():
         prepared, seen = prepare(block, found.meaning, options, found.name)
@@ -153,7 +157,7 @@ def open_source(
 
 
 def _other_source(path: Path, kind: str, options: ReadOptions) -> Source:
-    """A source that is no long table."""
+    """A source that is not a long table."""
     if kind == "pykt":
         header = split_header(first_line(path, options.encoding), path)
         kind = "pykt" if is_pykt(header) or len(header) > 2 else "pykt-data"

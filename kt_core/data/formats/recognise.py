@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kt_core.base.errors import KTError
 from kt_core.data.formats.blocks import PYKT, UNKNOWN
-from kt_core.data.formats.columns import GENERAL, layout_of, looks_long
+from kt_core.data.formats.columns import looks_long
+from kt_core.data.formats.layouts import GENERAL, layout_of
 from kt_core.data.formats.pykt import is_pykt
 from kt_core.data.formats.text import Lines, split_header
 from kt_core.data.reading import ReadOptions

@@ -28,7 +28,7 @@ def read_sheet(path: Path) -> tuple[pd.DataFrame, str]:
     Raises
     ------
     KTError
-        For a file that is no spreadsheet, or beyond the limits.
+        For a file that is not a spreadsheet, or beyond the limits.
     """
     from openpyxl import load_workbook  # takes a while to load, and few need it
 
@@ -85,7 +85,7 @@ def _rows(path: Path, sheet) -> Iterator[tuple[int, tuple]]:
 
 
 def _check_packed(path: Path) -> None:
-    """Raise a KTError for a file that is no zip archive, or that unpacks to far too much."""
+    """Raise a KTError for a file that is not a zip archive, or that unpacks to far too much."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

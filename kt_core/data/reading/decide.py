@@ -39,7 +39,7 @@ def decide(
         skill = _which_skill(evidence, column, remarks)
     names = skill_sets(evidence.skills.get(skill, set()), meaning, options, source, remarks)
     for part, what in (("user", "learners"), ("item", "items")):
-        if min(evidence.gaps.get(f"{part} {kind}", 0) for kind in ("whole", "point")):
+        if min(evidence.ids.get(f"{part} {kind}", 0) for kind in ("whole", "point")):
             remarks.append(f"{what} are written as 12 and as 12.0, which are read as different")
     if not evidence.times.found:
         order = "as in the file: no column of times"

@@ -108,8 +108,9 @@ class Evidence:
     times: Kinds = field(default_factory=Kinds)
     clocks: Kinds = field(default_factory=Kinds)
     skills: dict[str, set[str]] = field(default_factory=dict)  # column -> its values
-    gaps: dict[str, int] = field(default_factory=dict)  # skill column -> rows where only it is
-    # empty; "user whole", "user point" -> rows with an id such as 12, and such as 12.0
+    gaps: dict[str, int] = field(default_factory=dict)  # column -> rows where only it is empty
+    ids: dict[str, int] = field(default_factory=dict)  # "user whole" -> rows with an id such as 12,
+    # "user point" -> such as 12.0
     zones: set[str] = field(default_factory=set)
 
     def count(self, what: str, number: int) -> None:
@@ -126,14 +127,15 @@ class Evidence:
         self.clocks.merge(other.clocks)
         for name, values in other.skills.items():
             self.skills.setdefault(name, set()).update(values)
-        for name, number in other.gaps.items():
-            self.gaps[name] = self.gaps.get(name, 0) + number
+        for own, more in ((self.gaps, other.gaps), (self.ids, other.ids)):
+            for name, number in more.items():
+                own[name] = own.get(name, 0) + number
         self.zones |= other.zones
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         skills = {name: sorted(values) for name, values in self.skills.items()}
-        own = {"rows": self.rows, "counts": self.counts, "gaps": self.gaps}
+        own = {"rows": self.rows, "counts": self.counts, "gaps": self.gaps, "ids": self.ids}
         kinds = {"times": self.times.to_dict(), "clocks": self.clocks.to_dict()}
         return own | kinds | {"skills": skills, "zones": sorted(self.zones)}
 
@@ -148,6 +150,7 @@ class Evidence:
             **kinds,
             skills=skills,
             gaps=raw["gaps"],
+            ids=raw["ids"],
             zones=set(raw["zones"]),
         )
 

@@ -143,7 +143,7 @@ def _written(block: pd.DataFrame, options: ReadOptions, evidence: Evidence) -> p
         for kind, pattern in (("whole", r"\d+$"), ("point", r"\d+\.0$")):
             number = int(each(block[name], lambda t, p=pattern: bool(re.match(p, t))).sum())
             key = f"{name} {kind}"
-            evidence.gaps[key] = evidence.gaps.get(key, 0) + number
+            evidence.ids[key] = number
     if options.pseudonyms:
         block = block.assign(user=options.pseudonyms.whole(block["user"]))
     return block
@@ -175,7 +175,7 @@ def _look(block: pd.DataFrame, meaning: Meaning, evidence: Evidence) -> None:
         evidence.skills[name] = set(block[name].unique()) - {""}
     if len(names) == 2:
         a, b = (empty[name] for name in names)
-        evidence.gaps |= {"skill": int((a & ~b).sum()), "skill_id": int((b & ~a).sum())}
+        evidence.gaps = {"skill": int((a & ~b).sum()), "skill_id": int((b & ~a).sum())}
     asked = ~np.logical_and.reduce([empty[name] for name in names])
     for part, kinds in (("timestamp", "times"), ("clock", "clocks")):
         if part in block:

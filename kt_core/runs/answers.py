@@ -1,0 +1,40 @@
+"""Answers from elsewhere, read as a run's own data was."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kt_core.config import with_overrides
+from kt_core.data import Dataset, ReadOptions, known_answers, read_dataset
+from kt_core.data.pseudonyms import pseudonyms, same_key
+from kt_core.runs.run import Run
+
+
+def answers_for(run: Run, source: str | Path | pd.DataFrame, reading: dict[str, Any]) -> Dataset:
+    """The answers in a file or table on skills that a run knows, under the run's pseudonyms.
+
+    Parameters
+    ----------
+    reading : settings of how it is read, on top of the run's own, such as
+        ``{"data.columns": {"user": "StudentID"}}``.
+
+    Raises
+    ------
+    KTError
+        When it cannot be read, none of its skills is known, or the key of the pseudonyms is not the
+        run's.
+    """
+    config = with_overrides(run.config, reading).data
+    config = dataclasses.replace(config, columns=run.config.data.columns | config.columns)
+    key = run.provenance.get("pseudonyms", "")
+    names = pseudonyms() if key or config.pseudonymise else None
+    if key:
+        same_key(key, names.fingerprint, str(run.path))
+    options = dataclasses.replace(
+        ReadOptions.of(config, names), known=frozenset(run.vocabulary.skills)
+    )
+    return known_answers(read_dataset(source, options), run.vocabulary)
