@@ -86,6 +86,7 @@ class DataConfig(Section):
     skill_level: Annotated[int, Range(-1, 100)] = -1  # of Eedi's subjects; -1: the leaves
     missing_as_text: bool = False  # NA, NULL, None and NaN are names of skills and learners
     learners: Annotated[int, Range(10, 10**7)] = 2000  # simulated data only
+    draw: Annotated[int, Range(0, 10**6)] = 0  # which draw of simulated learners
     fold: Annotated[int, Range(0)] = 0  # the fold used for validation
     folds: Annotated[int, Range(2, 1000)] = 5  # where the data has no folds of its own
     test_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = (

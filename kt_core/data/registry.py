@@ -28,6 +28,7 @@ from kt_core.data.sequences import Splits, make_splits
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.store.read import is_stored, stored_splits
 from kt_core.data.table import Dataset
+from kt_core.data.worlds import WORLDS
 
 RAW = "https://raw.githubusercontent.com"
 
@@ -52,11 +53,7 @@ class Public:
 
 
 DATASETS: dict[str, Simulation | Public] = {
-    "simulated": Simulation(),
-    "simulated-no-learning": Simulation(growth=0.0),
-    "simulated-slow": Simulation(growth=0.5),
-    "simulated-fast": Simulation(growth=2.0),
-    "simulated-forgetting": Simulation(forgetting=0.06),
+    **WORLDS,
     "assist2015": Public(
         "ASSISTments 2015 skill builders, pyKT's split",
         f"{RAW}/pykt-team/pykt-toolkit/f766468f1d3083f737e5fde22a17a08de0d52552/data/assist2015",
@@ -118,7 +115,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         )
     spec = DATASETS[config.dataset]
     if isinstance(spec, Simulation):
-        spec = dataclasses.replace(spec, learners=config.learners)
+        spec = dataclasses.replace(spec, learners=config.learners, seed=spec.seed + config.draw)
         dataset = simulate(spec, config.dataset)
         note = ReadingNote(config.dataset, "simulated learners", sizes=sizes_of(dataset.table))
         dataset = dataclasses.replace(dataset, note=note)

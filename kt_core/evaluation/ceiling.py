@@ -1,16 +1,17 @@
 """The ceiling on recovering mastery: its posterior mean under the simulator's true parameters.
 
-No model can do better in squared error on the same answers. Everything that is unknown about a
-simulated learner is static: the ability a, the speed s and, per skill k, the start noise. Given
-the speed and the skills practised, growth is deterministic, also with forgetting:
+No model can do better in squared error on the same answers. In a world of levels, everything that
+is unknown about a simulated learner is static: the ability a, the speed s and, per skill k, the
+start. Given the speed and the history, growth is deterministic, whatever its form (`Levels`):
 
-    theta_k(t) = easiness_k + u_k + s * h_k(t),     u_k = a + start noise,
+    theta_k(t) = easiness_k + u_k + s * h_k(t),     u_k = loading_k * a + start noise,
 
 with h_k(t) known. Which skill comes next depends only on past answers and adds no information.
 Given (a, s) the skills are independent: a skill's likelihood is a table over (u, s), summing out u
 turns it into a factor over (a, s), and the factors of all skills multiply. Integrals are replaced
 by sums over regular nodes, which for smooth integrands converge faster than any power of the
-spacing.
+spacing. In a hidden world the forward-backward algorithm is exact
+(`kt_core.evaluation.ceiling_hidden`).
 
 Shapes: A, S, U nodes of ability, speed and start; L learners of one batch, C skills, R rows.
 """
@@ -22,11 +23,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, log_expit
 from scipy.stats import norm
 
 from kt_core.base.errors import KTError
-from kt_core.data.simulate import Simulation, Truth, simulate, true_parameters
+from kt_core.data.simulate import (
+    DAY,
+    SPEED_LOG_MEAN,
+    SPEED_LOG_SD,
+    Levels,
+    Simulation,
+    Truth,
+    chance,
+    simulate,
+    true_parameters,
+)
+from kt_core.evaluation.ceiling_hidden import forward_backward
 
 COLUMNS = ("filter_pre", "filter_post", "smooth_pre", "smooth", "predicted")
 GRID = (31, 31, 41)  # nodes of ability, speed, start
@@ -65,7 +76,9 @@ def posterior_mastery(
     """
     _check(table, spec)
     truth = true_parameters(spec)
-    rows = _rows(table, truth)
+    if spec.hidden:
+        return pd.DataFrame(forward_backward(table, truth), table.index, list(COLUMNS))
+    rows = _rows(table, spec, truth)
     nodes = _Nodes.of(truth, grid)
     out = np.empty((len(table), len(COLUMNS)))
     for first in range(0, int(rows.learner.max(initial=-1)) + 1, BATCH):
@@ -76,14 +89,15 @@ def posterior_mastery(
 
 @dataclass(frozen=True)
 class _Rows:
-    """The answers as arrays [R]; `shift` is h before the step, what speed 1 would have added."""
+    """The answers as arrays [R]; `before` and `after` are h, what speed 1 would have added."""
 
     learner: np.ndarray
     step: np.ndarray
     skill: np.ndarray
     correct: np.ndarray
     difficulty: np.ndarray
-    shift: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
 
     def take(self, here: np.ndarray, first: int) -> _Rows:
         learner, *others = (values[here] for values in vars(self).values())
@@ -95,25 +109,33 @@ class _Rows:
         return np.split(order, np.flatnonzero(np.diff(self.step[order])) + 1)
 
 
-def _rows(table: pd.DataFrame, truth: Truth) -> _Rows:
+def _rows(table: pd.DataFrame, spec: Simulation, truth: Truth) -> _Rows:
     learner = pd.factorize(table["user"])[0]
-    step = table.groupby("user", sort=False).cumcount().to_numpy()
+    histories = table.groupby("user", sort=False)
+    step = histories.cumcount().to_numpy()
     skill = table["skill"].str.split().str[-1].astype(int).to_numpy()
     difficulty = truth.difficulty.ravel()[table["item"].astype(int).to_numpy()]
     correct = table["correct"].to_numpy() == 1
-    rows = _Rows(learner, step, skill, correct, difficulty, np.zeros(len(table)))
-    added = np.zeros((learner.max(initial=-1) + 1, len(truth.gain)))
+    days = np.zeros(len(table))
+    if spec.breaks:
+        days = histories["timestamp"].diff().fillna(0).to_numpy() / DAY
+    rows = _Rows(learner, step, skill, correct, difficulty, *np.zeros((2, len(table))))
+    L = learner.max(initial=-1) + 1
+    growth = Levels(spec, truth, np.zeros((L, spec.skills)), np.ones(L))
     for at in rows.steps():
         who, k = learner[at], skill[at]
-        before = rows.shift[at] = added[who, k]
-        added *= 1 - truth.forgetting  # the skill asked is not forgotten in its own step
-        added[who, k] = before + truth.gain[k]
+        growth.wait(who, days[at])
+        rows.before[at] = growth.level[who, k]
+        growth.practise(who, k, correct[at])
+        rows.after[at] = growth.level[who, k]
     return rows
 
 
 def _schedules(table: pd.DataFrame) -> Counter[tuple[str, ...]]:
     """How many learners met these skills and items, in this order."""
-    asked = table["skill"].astype(str) + "/" + table["item"].astype(str)
+    asked = table["skill"].astype(str)
+    if "item" in table:
+        asked = asked + "/" + table["item"].astype(str)
     return Counter(asked.groupby(table["user"], sort=False).agg(tuple))
 
 
@@ -129,34 +151,36 @@ class _Nodes:
 
     speed: np.ndarray  # [S]
     start: np.ndarray  # [U], values of u
-    kernel: np.ndarray  # [A, U], probability of u given a
+    kernel: np.ndarray  # [C, A, U], probability of a skill's u given a
     log_prior: np.ndarray  # [A, S], of (a, s), up to a constant
 
     @classmethod
     def of(cls, truth: Truth, grid: tuple[int, int, int]) -> _Nodes:
         a, s, u = (np.linspace(-WIDTH, WIDTH, n) for n in grid)
         log_prior = norm.logpdf(a)[:, None] + norm.logpdf(s)
-        ability = truth.ability_sd * a
-        start = np.hypot(truth.ability_sd, truth.start_sd) * u
-        kernel = norm.pdf(start, ability[:, None], truth.start_sd)
-        kernel /= kernel.sum(axis=1, keepdims=True)
-        speed = np.exp(truth.speed_log_mean + truth.speed_log_sd * s)
+        ability = truth.loading[:, None, None] * a[:, None]
+        start = np.hypot(truth.loading.max(), truth.start_sd.max()) * u
+        kernel = norm.pdf(start, ability, truth.start_sd[:, None, None])
+        kernel /= kernel.sum(axis=-1, keepdims=True)
+        speed = np.exp(SPEED_LOG_MEAN + SPEED_LOG_SD * s)
         return cls(speed, start, kernel, log_prior)
 
-    def factor(self, beliefs: np.ndarray) -> np.ndarray:
+    def factor(self, beliefs: np.ndarray, skill: np.ndarray | slice) -> np.ndarray:
         """Log-likelihood [..., U, S] of a skill's answers, summed over u: [..., A, S]."""
         peak = beliefs.max(axis=-2, keepdims=True)
-        return np.log(self.kernel @ np.exp(beliefs - peak)) + peak
+        return np.log(self.kernel[skill] @ np.exp(beliefs - peak)) + peak
 
-    def posterior(self, beliefs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    def posterior(
+        self, beliefs: np.ndarray, others: np.ndarray, skill: np.ndarray | slice
+    ) -> np.ndarray:
         """Probabilities [..., U, S] of a skill's start and the speed.
 
-        `evidence` [..., U, S] is of the skill, `others` [..., A, S] all other skills' factors.
+        `beliefs` [..., U, S] is of the skill, `others` [..., A, S] all other skills' factors.
         """
         others = others + self.log_prior
         others = np.exp(others - others.max(axis=(-2, -1), keepdims=True))
         own = np.exp(beliefs - beliefs.max(axis=(-2, -1), keepdims=True))
-        weight = own * (self.kernel.T @ others)
+        weight = own * (self.kernel[skill].swapaxes(-2, -1) @ others)
         return weight / weight.sum(axis=(-2, -1), keepdims=True)
 
 
@@ -169,28 +193,32 @@ def _batch(rows: _Rows, nodes: _Nodes, truth: Truth) -> np.ndarray:
     for at in rows.steps():
         who, k = rows.learner[at], rows.skill[at]
         others = total[who] - factors[who, k]
-        theta, after = _theta(rows, at, nodes, truth)
-        logit = theta - rows.difficulty[at, None, None]
-        weight = nodes.posterior(beliefs[who, k], others)
-        out[at, 0], out[at, 4] = _mean(weight, expit(theta)), _mean(weight, expit(logit))
-        beliefs[who, k] += log_expit(np.where(rows.correct[at, None, None], logit, -logit))
-        out[at, 1] = _mean(nodes.posterior(beliefs[who, k], others), expit(after))
-        factors[who, k] = nodes.factor(beliefs[who, k])
+        before, after, level = _chances(rows, at, nodes, truth)
+        logit = level - rows.difficulty[at, None, None]
+        guess, slip = truth.guess[k, None, None], truth.slip[k, None, None]
+        right, wrong = chance(logit, guess, slip), chance(-logit, slip, guess)
+        weight = nodes.posterior(beliefs[who, k], others, k)
+        out[at, 0], out[at, 4] = _mean(weight, before), _mean(weight, right)
+        beliefs[who, k] += np.log(np.where(rows.correct[at, None, None], right, wrong))
+        out[at, 1] = _mean(nodes.posterior(beliefs[who, k], others, k), after)
+        factors[who, k] = nodes.factor(beliefs[who, k], k)
         total[who] = others + factors[who, k]
-    weight = nodes.posterior(beliefs, total[:, None] - factors)
+    weight = nodes.posterior(beliefs, total[:, None] - factors, slice(None))
     for at in rows.steps():
         own = weight[rows.learner[at], rows.skill[at]]
-        theta, after = _theta(rows, at, nodes, truth)
-        out[at, 2], out[at, 3] = _mean(own, expit(theta)), _mean(own, expit(after))
+        before, after, _ = _chances(rows, at, nodes, truth)
+        out[at, 2], out[at, 3] = _mean(own, before), _mean(own, after)
     return out
 
 
-def _theta(rows: _Rows, at: np.ndarray, nodes: _Nodes, truth: Truth) -> tuple:
-    """Log-odds [R, U, S] of the asked skill before and after the step at each node."""
-    k, shift = rows.skill[at], rows.shift[at]
-    start = truth.easiness[k, None, None] + nodes.start[:, None]
-    before = start + shift[:, None, None] * nodes.speed
-    return before, before + truth.gain[k, None, None] * nodes.speed
+def _chances(rows: _Rows, at: np.ndarray, nodes: _Nodes, truth: Truth) -> tuple:
+    """Mastery of the asked skill before and after the step, and its level before: [R, U, S]."""
+    k = rows.skill[at, None, None]
+    start = truth.easiness[k] + nodes.start[:, None]
+    before = start + rows.before[at, None, None] * nodes.speed
+    after = start + rows.after[at, None, None] * nodes.speed
+    both = (chance(level, truth.guess[k], truth.slip[k]) for level in (before, after))
+    return *both, before
 
 
 def _mean(weight: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -51,6 +51,7 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("data", "skill_separator"): "auto",
     ("data", "skill_level"): -1,
     ("data", "missing_as_text"): False,
+    ("data", "draw"): 0,
 }
 PATIENCE = "20s"  # with a scheduler that does not answer
 

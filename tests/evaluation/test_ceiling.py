@@ -1,19 +1,47 @@
 """The ceiling: quadrature against brute force, calibration against the truth, causality."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit, log_expit, logit
+from scipy.special import expit, logit
 
 from kt_core.base.errors import KTError
-from kt_core.data.simulate import ITEMS_PER_SKILL, Simulation, simulate, true_parameters
+from kt_core.data.simulate import (
+    ITEMS_PER_SKILL,
+    SPEED_LOG_MEAN,
+    SPEED_LOG_SD,
+    Hidden,
+    Simulation,
+    simulate,
+    true_parameters,
+)
+from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.ceiling import GRID, posterior_mastery
 
-SPECS = (
-    Simulation(learners=300),
-    Simulation(learners=300, growth=0.0, seed=1),
-    Simulation(learners=300, growth=2.0, forgetting=0.06, seed=2),
-)
+SPECS = {
+    "house": Simulation(learners=300),
+    "no growth": Simulation(learners=300, growth=0.0, seed=1),
+    "forgetting": Simulation(learners=300, growth=2.0, forgetting=0.06, seed=2),
+    **{
+        name: dataclasses.replace(spec, learners=300)
+        for name, spec in WORLDS.items()
+        if name.startswith("world-")
+    },
+}
+SMALL = {"learners": 4, "skills": 3, "mean_steps": 12, "growth": 2.0, "steps": (5, 20)}
+FEW_STEPS = {
+    "house": Simulation(**SMALL),
+    "forgetting": Simulation(**SMALL, forgetting=0.1),
+    "log": Simulation(**SMALL, learns="log", order="random", loading=(0.5, 1.5)),
+    "errors": Simulation(**SMALL, learns="errors", start_sd=(0.3, 0.6), order="blocks"),
+    "transfer": Simulation(**SMALL, transfer=(0.6, 0.3)),
+    "decay": Simulation(**SMALL, breaks=(1.0, 21.0), decay=0.35),
+    "guessing": Simulation(**SMALL, guess=0.25, slip=0.1),
+    "choice": Simulation(**SMALL, order="chosen", dropout=0.3),
+    "hidden": Simulation(**(SMALL | {"growth": 1.0}), hidden=Hidden()),
+}
 TRUE = {
     "filter_pre": "true_before",
     "filter_post": "true_mastery",
@@ -23,30 +51,59 @@ TRUE = {
 }
 
 
-def brute_force(history, truth, draws, rng):
+def brute_force(history, spec, draws, rng):
     """The same posterior means with their standard errors, by weighting draws from the prior.
 
     Returns
     -------
     Column -> [2, T], mean and standard error; `growth` -> [2, C], of the skills practised.
     """
-    C = len(truth.gain)
-    ability = rng.normal(0, truth.ability_sd, (draws, 1))
-    start = ability + truth.easiness + rng.normal(0, truth.start_sd, (draws, C))
-    speed = rng.lognormal(truth.speed_log_mean, truth.speed_log_sd, draws)
-    theta, loglik = start.copy(), np.zeros(draws)
+    truth, C = true_parameters(spec), spec.skills
+    if spec.hidden:
+        known = rng.random((draws, C)) < truth.prior
+    else:
+        ability = rng.normal(0, 1, (draws, 1))
+        start = ability * truth.loading + truth.easiness
+        start = start + rng.normal(0, 1, (draws, C)) * truth.start_sd
+        speed = rng.lognormal(SPEED_LOG_MEAN, SPEED_LOG_SD, draws)
+    gained, times, loglik = np.zeros((draws, C)), np.zeros(C, int), np.zeros(draws)
+
+    def mastery(k, difficulty=0.0):
+        g, s = truth.guess[k], truth.slip[k]
+        if spec.hidden:
+            return np.where(known[:, k], 1 - s, g)
+        return g + (1 - g - s) * expit(start[:, k] + gained[:, k] - difficulty)
+
     found = {column: [] for column in TRUE}
-    first, last, passed = {}, {}, []
-    for skill, item, correct in history[["skill", "item", "correct"]].itertuples(index=False):
+    first, last, passed, before_time = {}, {}, [], history["timestamp"].iloc[0]
+    items = history["item"] if "item" in history else ["0"] * len(history)
+    columns = history["skill"], items, history["correct"], history["timestamp"]
+    for skill, item, correct, time in zip(*columns, strict=True):
         k, i = int(skill.removeprefix("skill ")), int(item) % ITEMS_PER_SKILL
-        before, chance = theta[:, k].copy(), theta[:, k] - truth.difficulty[k, i]
-        found["filter_pre"].append(weighted(expit(before), loglik))
-        found["predicted"].append(weighted(expit(chance), loglik))
-        loglik = loglik + log_expit(chance if correct else -chance)
-        theta -= truth.forgetting * (theta - start)
-        theta[:, k] = before + truth.gain[k] * speed
-        found["filter_post"].append(weighted(expit(theta[:, k]), loglik))
-        passed.append((expit(before), expit(theta[:, k])))
+        if spec.breaks:
+            gained *= (1 + (time - before_time) / 86400) ** -spec.decay
+            before_time = time
+        before, chance = mastery(k), mastery(k, truth.difficulty[k, i])
+        found["filter_pre"].append(weighted(before, loglik))
+        found["predicted"].append(weighted(chance, loglik))
+        with np.errstate(divide="ignore"):  # a draw may be impossible
+            loglik = loglik + np.log(chance if correct else 1 - chance)
+        if spec.hidden:
+            known[:, k] |= rng.random(draws) < truth.learn[k]
+        else:
+            gain = truth.gain[k] * speed
+            if spec.learns == "log":
+                gain = gain * 2.8 * (np.log(2 + times[k]) - np.log(1 + times[k]))
+            if spec.learns == "errors":
+                gain = gain * (0 if correct else 2.5)
+            own = gained[:, k] + gain
+            gained *= 1 - spec.forgetting
+            gained[:, k] = own
+            for j, share in zip(range(k + 1, C), spec.transfer, strict=False):
+                gained[:, j] += share * gain
+        times[k] += 1
+        found["filter_post"].append(weighted(mastery(k), loglik))
+        passed.append((before, mastery(k)))
         first.setdefault(k, passed[-1][1])
         last[k] = passed[-1][1]
     found["smooth_pre"] = [weighted(before, loglik) for before, _ in passed]
@@ -62,13 +119,13 @@ def weighted(value, loglik):
     return mean, np.sqrt(weight**2 @ (value - mean) ** 2)
 
 
-@pytest.mark.parametrize("forgetting", [0.0, 0.1])
-def test_quadrature_equals_weighted_draws(forgetting, rng):
-    spec = Simulation(learners=4, skills=2, mean_steps=12, growth=2.0, forgetting=forgetting)
+@pytest.mark.parametrize("world", FEW_STEPS)
+def test_the_ceiling_equals_weighted_draws(world, rng):
+    spec = FEW_STEPS[world]
     table = simulate(spec).table
     table = table.join(posterior_mastery(table, spec))
     for _, history in table.groupby("user"):
-        expected = brute_force(history, true_parameters(spec), 100_000, rng)
+        expected = brute_force(history, spec, 100_000, rng)
         smooth = history.groupby("skill")["smooth"]
         growth = (smooth.last() - smooth.first()).sort_index().to_numpy()
         for column, (mean, error) in expected.items():
@@ -77,13 +134,14 @@ def test_quadrature_equals_weighted_draws(forgetting, rng):
             assert (np.abs(ours - mean) < 5 * error + 5e-4).all(), column
 
 
-@pytest.mark.parametrize("spec", SPECS)
-def test_calibrated_overall_and_within_bins(spec):
+@pytest.mark.parametrize("world", SPECS)
+def test_calibrated_overall_and_within_bins(world):
     """Where the posterior says p, the truth is p on average: errors are sums over learners."""
+    spec = SPECS[world]
     table = simulate(spec).table
     table = table.join(posterior_mastery(table, spec))
     for column, truth in TRUE.items():
-        bins = pd.qcut(table[column], 8, labels=False)
+        bins = pd.qcut(table[column], 8, labels=False, duplicates="drop")
         for where in (bins, bins * 0):
             error = (table[truth] - table[column]).groupby([where, table["user"]]).sum()
             z = error.groupby(level=0).sum() / np.sqrt((error**2).groupby(level=0).sum())
@@ -135,9 +193,9 @@ def test_true_parameters_are_those_of_the_table():
     skill = table["skill"].str[-2:].astype(int)
     speed = (table["true_gain"] / truth.gain[skill]).groupby(table["user"])
     np.testing.assert_allclose(speed.min(), speed.max(), rtol=1e-12)
-    assert abs(np.log(speed.first()).mean() - truth.speed_log_mean) < 0.1
+    assert abs(np.log(speed.first()).mean() - SPEED_LOG_MEAN) < 0.1
     start = logit(table["true_before"]) - truth.easiness[skill]
     start = start[~table.duplicated(["user", "skill"])]
-    assert abs(start.std() - np.hypot(truth.ability_sd, truth.start_sd)) < 0.05
+    assert abs(start.std() - np.hypot(truth.loading[0], truth.start_sd[0])) < 0.05
     assert abs(start.groupby(skill).mean()).max() < 0.25
     np.testing.assert_allclose(truth.difficulty.mean(axis=1), 0, atol=1e-12)
