@@ -27,7 +27,8 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm, t
 
-from kt_core.evaluation.diagnostics import rmse, share_of_variance
+from kt_core.evaluation.diagnostics import share_of_variance
+from kt_core.evaluation.recovery import rmse
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, levels

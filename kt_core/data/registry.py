@@ -117,7 +117,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     if isinstance(spec, Simulation):
         spec = dataclasses.replace(spec, learners=config.learners, seed=spec.seed + config.draw)
         dataset = simulate(spec, config.dataset)
-        note = ReadingNote(config.dataset, "simulated learners", sizes=sizes_of(dataset.table))
+        note = dataclasses.replace(dataset.note, sizes=sizes_of(dataset.table))
         dataset = dataclasses.replace(dataset, note=note)
         if names:
             table = dataset.table.assign(user=names.of(dataset.table["user"]))

@@ -88,6 +88,7 @@ class Sequences:
     chunk : [S], 0 for a learner's first chunk, 1 for the next.
     learners : ids of the learners, as in the data.
     truth : true values of simulated learners, each [N].
+    time : [N], when each answer was given, in days (`time_unit`); None where that is not known.
     """
 
     skill: np.ndarray
@@ -99,6 +100,7 @@ class Sequences:
     chunk: np.ndarray
     learners: np.ndarray
     truth: dict[str, np.ndarray]
+    time: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -131,6 +133,7 @@ class Sequences:
             chunk=self.chunk[kept],
             learners=self.learners[drawn],
             truth={name: column[rows] for name, column in self.truth.items()},
+            time=None if self.time is None else self.time[rows],
         )
 
     @property
@@ -140,9 +143,15 @@ class Sequences:
 
     @classmethod
     def of(
-        cls, table: pd.DataFrame, vocabulary: Vocabulary, chunk: int = 200, min_length: int = 3
+        cls,
+        table: pd.DataFrame,
+        vocabulary: Vocabulary,
+        chunk: int = 200,
+        min_length: int = 3,
+        day: float = 0.0,
     ) -> Sequences:
-        """Cut each learner's rows (adjacent, in order) into chunks."""
+        """Cut each learner's rows (adjacent, in order) into chunks. A `day` has so many units of
+        the column `timestamp`; with 0, times are left out."""
         learner, learners = pd.factorize(table["user"])
         step = table.groupby(learner, sort=False).cumcount().to_numpy()
         begins = np.flatnonzero(step % chunk == 0)
@@ -163,6 +172,7 @@ class Sequences:
             chunk=(step // chunk)[begins][kept],
             learners=np.asarray(learners)[present],
             truth=truth,
+            time=table["timestamp"].to_numpy(float)[rows] / day if day else None,
         )
 
 
@@ -207,10 +217,10 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     row_fold = fold.reindex(table["user"]).to_numpy()
     masks = split_masks(row_fold, config)
     vocabulary = Vocabulary.of(table, masks["train"])
-    parts = {}
+    parts, day = {}, time_unit(table, dataset.note.day)
     for name, mask in masks.items():
         part = table[mask].reset_index(drop=True)
-        parts[name] = Sequences.of(part, vocabulary, config.chunk, config.min_length)
+        parts[name] = Sequences.of(part, vocabulary, config.chunk, config.min_length, day)
         if len(parts[name]) == 0:
             raise KTError(
                 f"{dataset.name}: no sequence of at least {config.min_length} steps for the "
@@ -219,6 +229,22 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     steps = table.groupby("user", sort=False).size().to_numpy()
     note = dataset.note.with_counts(out_of_protocol(steps, config))
     return Splits(dataclasses.replace(dataset, note=note), vocabulary, **parts)
+
+
+def time_unit(table: pd.DataFrame, day: float) -> float:
+    """Units of `timestamp` that count as a day.
+
+    Where the unit of the times is not known (`day` is 0), the median time between two answers of a
+    learner stands for a day: longer breaks are still told from shorter ones. 0 where there are no
+    times, or where all answers of a learner are equally far apart.
+    """
+    if "timestamp" not in table:
+        return 0.0
+    gap = table.groupby("user", sort=False)["timestamp"].diff()
+    gap = gap[gap > 0]
+    if gap.nunique() < 2:
+        return 0.0
+    return float(day or gap.median())
 
 
 def out_of_protocol(steps: np.ndarray, config: DataConfig) -> dict[str, int]:

@@ -27,6 +27,7 @@ from scipy.special import expit, logit
 
 from kt_core.base.errors import KTError
 from kt_core.data.practice import ORDERS, Clock
+from kt_core.data.reading.note import ReadingNote
 from kt_core.data.table import Dataset
 
 ITEMS_PER_SKILL = 10
@@ -288,7 +289,8 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
         values += (before, people.chance(skill), added)
         rows.append(np.column_stack([here, *(v[here] for v in values)]))
         walk.advance(correct)
-    return Dataset(name, _table(np.concatenate(rows), spec), simulation=spec)
+    note = ReadingNote(name, "simulated learners", day=DAY if spec.breaks else 0.0)
+    return Dataset(name, _table(np.concatenate(rows), spec), note, simulation=spec)
 
 
 def _table(rows: np.ndarray, spec: Simulation) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Measures that describe and are not judged: skills, signs of collapse, recovery of the truth."""
+"""Measures that describe and are not judged: skills, signs of collapse, conduct."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from kt_core.evaluation.evaluate import Beliefs, believed_last
 from kt_core.evaluation.tracer import from_mastery
-from kt_core.metrics.association import rank_correlation
-from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate, tidy
+from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate
 from kt_core.metrics.prediction import Prediction
-from kt_core.uncertainty import Uncertainty, coverage
 
 
 def skill_table(beliefs: Beliefs, base: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
@@ -131,64 +129,3 @@ def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
         by_sums = (g - share * v) * v, -v, 2 * share * v - g, np.ones_like(share), -share
         errors = bootstrap.errors(np.column_stack(by_sums) / varied[:, None], parts)
     return bootstrap.estimate(share, len(rows), rows["learner"].nunique(), errors)
-
-
-def recovery_table(
-    beliefs: Beliefs, bootstrap: Bootstrap, uncertainty: Uncertainty | None = None
-) -> pd.DataFrame:
-    """Simulated learners only: mastery and growth against the truth; empty otherwise.
-
-    Filtered mastery is listed next to the filter's ceiling and the trajectory next to the
-    smoother's: the posterior means under the simulator's true parameters
-    (`kt_core.evaluation.ceiling`). Growth is mastery after the last opportunity on a skill minus
-    that after the first, along the trajectory.
-    """
-    frame = beliefs.frame
-    if not (beliefs.has("true_mastery") and beliefs.has("mastery_post")):
-        return pd.DataFrame()
-    looks = {"post": ("mastery_post", "ceiling_post")}
-    looks["retrospective"] = (believed_last(frame), "ceiling_last")
-    table = []
-    for sees, (own, ceiling) in looks.items():
-        found = [("model", own)] + ([("ceiling", ceiling)] if beliefs.has(ceiling) else [])
-        for predictor, column in found:
-            e = {
-                "mastery, rank correlation": _rank_correlation(frame, column, bootstrap),
-                "mastery, RMSE": rmse(frame, column, bootstrap),
-            }
-            if sees == "retrospective":
-                e |= _growth(frame, column, bootstrap)
-            table.append(tidy(e, "quantity").assign(sees=sees, predictor=predictor))
-    if uncertainty is not None:
-        share = bootstrap.row_mean(coverage(frame, uncertainty), frame["learner"], (0, 1))
-        row = tidy({"mastery, share of 95 % intervals that hold the truth": share}, "quantity")
-        table.append(row.assign(sees="post", predictor="model"))
-    return pd.concat(table, ignore_index=True)
-
-
-def rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
-    """Root mean square error of a column of mastery against the truth."""
-    squared = (frame[column] - frame["true_mastery"]) ** 2
-    e = bootstrap.row_mean(squared, frame["learner"], (0, 1))
-    roots = {name: np.sqrt(getattr(e, name)) for name in ("value", "low", "high", "draws")}
-    return dataclasses.replace(e, **roots)
-
-
-def _growth(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    pairs = frame.groupby(["learner", "skill"])
-    both = pairs[[column, "true_mastery"]]
-    growth = (both.last() - both.first())[pairs.size() >= 2].reset_index()
-    learner, own, truth = growth["learner"], growth[column], growth["true_mastery"]
-    ratio = bootstrap.ratio(*(np.bincount(learner, g, bootstrap.n) for g in (own, truth)))
-    return {
-        "growth, rank correlation": _rank_correlation(growth, column, bootstrap),
-        "growth, mean": bootstrap.row_mean(own, learner, (-1, 1)),
-        "growth, mean of the truth": bootstrap.row_mean(truth, learner, (-1, 1)),
-        "growth, mean by the truth's": dataclasses.replace(ratio, entries=len(growth)),
-    }
-
-
-def _rank_correlation(table: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
-    x, y = table[column].to_numpy(float), table["true_mastery"].to_numpy(float)
-    values = rank_correlation(x, y, table["learner"].to_numpy(), bootstrap)
-    return bootstrap.estimate(values, len(table), table["learner"].nunique())

@@ -15,11 +15,12 @@ import pandas as pd
 from kt_core.evaluation.diagnostics import (
     collapse_table,
     conduct_table,
-    recovery_table,
     skill_table,
 )
 from kt_core.evaluation.evaluate import Beliefs, believed_last
-from kt_core.evaluation.masked import forgetting, gain_necessity
+from kt_core.evaluation.masked import gain_necessity
+from kt_core.evaluation.recovery import recovery_table
+from kt_core.evaluation.shape import forgetting, growth_calibration
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, tidy
@@ -55,7 +56,8 @@ class Measures:
     conduct : quantity, sees, value, low, high: how far predictions depend on mastery, what the
         other answer would do, how far beliefs are revised.
     collapse, recovery : quantity, value (and interval).
-    necessity, forgetting : of `kt_core.evaluation.masked`; only mode `retrospective` has them.
+    necessity, forgetting, growth : tests on hidden answers (`kt_core.evaluation.masked`, `shape`);
+        only mode `retrospective` has them.
     A table that cannot be computed is empty.
     """
 
@@ -70,6 +72,7 @@ class Measures:
     recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
     necessity: pd.DataFrame = field(default_factory=pd.DataFrame)
     forgetting: pd.DataFrame = field(default_factory=pd.DataFrame)
+    growth: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def quality(self, name: str, predictor: str = "model") -> pd.Series:
         """One row of `prediction`."""
@@ -106,8 +109,8 @@ def measure(
     ----------
     base : [C], share of right answers per skill in the *training* data, for the nulls.
     hidden : of `hidden_answers`, for these learners; only mode `retrospective` has them.
-    hidden_elsewhere : the same for other learners who were not trained on; the forgetting test uses
-        both.
+    hidden_elsewhere : the same for other learners who were not trained on; the forgetting test and
+        growth calibration use both.
     uncertainty : of the run, for the coverage of its intervals on simulated learners.
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
@@ -119,10 +122,13 @@ def measure(
     tables = {}
     if hidden is not None:
         tables["necessity"] = gain_necessity(hidden, bootstrap)
+        everyone = bootstrap
         if hidden_elsewhere is not None:
             others = hidden_elsewhere.assign(learner=hidden_elsewhere["learner"] + bootstrap.n)
             hidden = pd.concat([hidden, others], ignore_index=True)
+            everyone = Bootstrap(int(hidden["learner"].max()) + 1, resamples, seed)
         tables["forgetting"] = forgetting(hidden, skill_names)
+        tables["growth"] = growth_calibration(hidden, everyone)
     return Measures(
         prediction=quality,
         violations=violation_table(beliefs, bootstrap),

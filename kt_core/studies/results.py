@@ -36,7 +36,7 @@ BASELINES: dict[str, Callable[[], object]] = {
     "Rasch": Rasch,
     "skill base rate": SkillBaseRate,
 }
-TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "recovery")
+TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "growth", "recovery")
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
 OWN = ("", "model")  # predictors of a row that is about the model itself
 COLUMNS = {

@@ -1,4 +1,4 @@
-"""Answers hidden from the belief: what is scored, and what the two tests conclude."""
+"""Answers hidden from the belief: what is scored, and whether gains are needed."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from conftest import stir
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.data import Sequences, Vocabulary
-from kt_core.evaluation.masked import FOLDS, TOGETHER, forgetting, gain_necessity, hidden_answers
+from kt_core.evaluation.masked import FOLDS, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import HIDDEN, GainAKT2
 
@@ -90,39 +90,6 @@ def test_gains_that_are_true_are_needed_and_made_up_ones_are_not():
         none = result.loc["no gains, minus as they are"]
         if not needed:
             assert none["high"] < 0
-
-
-def test_forgetting_is_found_where_it_is_and_only_there():
-    rng = np.random.default_rng(1)
-    frame = table(rng, learners=500, steps=36)
-    last = frame.groupby(["learner", "skill"])["step"].diff().fillna(1) - 1
-    forgets = frame["skill"] == 2
-    truth = frame["believed"] - 1.0 * np.log1p(last) * forgets
-    frame["correct"] = (rng.random(len(frame)) < 1 / (1 + np.exp(-truth))).astype(int)
-    result = forgetting(frame, ("a", "b", "c")).set_index("name")
-    found = result["contradicted"].to_dict()
-    assert found == {TOGETHER: False, "a": False, "b": False, "c": True}
-    assert result.loc[TOGETHER, "p"] < 0.01  # it describes, and is not judged
-    assert result.loc["c", "slope"] < -0.5 < result.loc["a", "slope"]
-    assert result.loc["c", "saved"] > 0
-
-
-def test_leaving_after_right_answers_is_not_taken_for_forgetting():
-    """Runs that stop because answers were right: they are better than believed, those after not."""
-    rng = np.random.default_rng(2)
-    frame = table(rng, learners=500, steps=36)
-    p = 1 / (1 + np.exp(-frame["believed"]))
-    right = (rng.random(len(frame)) < p).astype(int)
-    frame["correct"] = np.where(frame["step"] % 4 == 3, 1, right)  # the last of a run is right
-    result = forgetting(frame, ("a", "b", "c"))
-    assert not result["contradicted"].any()
-
-
-def test_too_few_returns_are_not_judged():
-    rng = np.random.default_rng(3)
-    frame = table(rng, learners=15)
-    frame["correct"] = rng.integers(2, size=len(frame))
-    assert forgetting(frame, ("a", "b", "c")).empty
 
 
 def test_other_modes_have_nothing_to_hide():

@@ -17,8 +17,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from kt_core.evaluation.diagnostics import conduct_table, recovery_table, share_of_variance
+from kt_core.evaluation.diagnostics import conduct_table, share_of_variance
 from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.recovery import recovery_table
 from kt_core.metrics import Association, Bootstrap, Prediction
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import rank_correlation
@@ -300,19 +301,39 @@ def test_recovery_and_conduct_against_scipy_and_numpy(seed):
     frame = frame.assign(correct=rng.integers(2, size=n), revision=rng.normal(size=n))
     beliefs, bootstrap = Beliefs(frame, np.arange(L)), Bootstrap(L, 30)
     table = recovery_table(beliefs, bootstrap)
-    got = table[table["sees"] == "retrospective"].set_index("quantity")["value"]
+    own = (table["sees"] == "retrospective") & (table["predictor"] == "model")
+    got = table[own].set_index("quantity")["value"]
     own, truth = frame["mastery_post"], frame["true_mastery"]
     pairs = frame.groupby(["learner", "skill"])
-    ends = (pairs.last() - pairs.first())[pairs.size() > 1]
+    ends = (pairs.last() - pairs.first()).assign(practices=pairs.size())[pairs.size() > 1]
+
+    def ratio(part):
+        total = part["true_mastery"].sum()
+        return part["mastery_post"].sum() / total if total else np.nan
+
+    often, some = ends[ends["practices"] >= 8], ends[ends["practices"].between(4, 7)]
+    groups = [ends.index.get_level_values("skill"), np.digitize(ends["practices"], (4, 8))]
+    ranks = ends[["mastery_post", "true_mastery"]].groupby(groups).rank(pct=True)
+    told, grew = (ranks - ranks.groupby(groups).transform("mean")).to_numpy().T
     want = {
+        "mastery, mean error": (own - truth).mean(),
+        "growth, rank correlation, same skill and practices": np.corrcoef(told, grew)[0, 1],
+        "growth, mean by the truth's, 2 or 3 practices": ratio(ends[ends["practices"] <= 3]),
+        "growth, mean by the truth's, 4 to 7": ratio(some),
+        "growth, mean by the truth's, 8 or more": ratio(often),
+        "growth, share off by more than 0.1, 8 or more practices": (
+            (often["mastery_post"] - often["true_mastery"]).abs() > 0.1
+        ).mean(),
         "mastery, rank correlation": spearmanr(own, truth)[0],
         "mastery, RMSE": mean_squared_error(own, truth) ** 0.5,
         "growth, rank correlation": spearmanr(ends["mastery_post"], ends["true_mastery"])[0],
         "growth, mean": ends["mastery_post"].mean(),
         "growth, mean of the truth": ends["true_mastery"].mean(),
-        "growth, mean by the truth's": ends["mastery_post"].sum() / ends["true_mastery"].sum(),
+        "growth, mean by the truth's": ratio(ends),
     }
-    assert got.to_dict() == pytest.approx(want)
+    assert got.to_dict() == pytest.approx(want, nan_ok=True)
+    (null,) = table[table["predictor"] == "number of practices"]["value"]
+    assert null == pytest.approx(spearmanr(ends["practices"], ends["true_mastery"])[0])
     got = conduct_table(beliefs, bootstrap).set_index("quantity")["value"]
     level = np.log(frame["predicted"] / (1 - frame["predicted"]))
     share = np.cov(frame["gains_before"], level)[0, 1] / level.var()

@@ -99,7 +99,10 @@ def note_of(source: Source, evidence: Evidence, rules: Rules, sizes: dict[str, i
             uses[i] = dataclasses.replace(use, column="none", why=f"{use.column}: nothing is known")
     remarks = (*source.remarks, *rules.remarks)
     counts = dict(evidence.counts)
-    return ReadingNote(source.name, source.format, tuple(uses), rules.order, counts, remarks, sizes)
+    day = rules.clock.day if rules.clock else 0.0
+    return ReadingNote(
+        source.name, source.format, tuple(uses), rules.order, counts, remarks, sizes, day
+    )
 
 
 def sizes_of(table: pd.DataFrame) -> dict[str, int]:

@@ -54,6 +54,7 @@ class ReadingNote:
     counts : what reading dropped, merged or changed, with how many rows.
     remarks : rules that decided something, in words.
     sizes : learners, answers, skills, items and right answers.
+    day : units of `timestamp` in a day; 0 where there are no times or their unit is not known.
     """
 
     source: str = ""
@@ -63,6 +64,7 @@ class ReadingNote:
     counts: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
+    day: float = 0.0
 
     @property
     def head(self) -> str:

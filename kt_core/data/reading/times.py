@@ -33,6 +33,7 @@ NAMED = re.compile(
 )
 USUAL = r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?$"  # most files; read fast
 ONLY_CLOCK = re.compile(rf"^{CLOCK}$")
+DAY = 86_400  # seconds
 SECONDS = (9e8, 4.2e9)  # of the epoch, from 1998 to 2103
 UNITS = {"seconds": 1, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 MIDNIGHT = r"\d{4}-\d{2}-\d{2}[ T]00:00:00(?:\.0+)?$"
@@ -163,6 +164,7 @@ class Clock:
     doubtful : whether the numbers may be durations, so that a learner's must not fall.
     coarse : whether numbers never tell answers apart, as they are days or all the same.
     large : whether numbers are too large to be exact.
+    unit : of numbers that are times of the epoch, a name in `UNITS`.
     """
 
     kind: str = "number"
@@ -172,6 +174,14 @@ class Clock:
     doubtful: bool = False
     coarse: bool = False
     large: bool = False
+    unit: str = ""
+
+    @property
+    def day(self) -> float:
+        """How many units of `numbers` a day has; 0 where that is not known."""
+        if self.kind != "number":
+            return DAY * UNITS["nanoseconds"]
+        return DAY * UNITS.get(self.unit, 0.0) * (not self.large)
 
     def numbers(self, text: pd.Series) -> pd.Series:
         """Numbers that sort as the times do; NaN where a text is no time of this kind."""
@@ -249,8 +259,8 @@ def clock(kinds: Kinds, where: str, column: str, show: Show, named: bool, comma:
     doubtful = not named and kinds.low < EPOCH
     most = max(abs(kinds.low), abs(kinds.high))
     large = most > (EXACT if "fraction" in kinds else MOST_WHOLE)
-    fine = bool(unit_of(kinds))
-    return Clock("number", fine=fine, comma=comma, doubtful=doubtful, large=large)
+    unit = unit_of(kinds)
+    return Clock("number", False, bool(unit), comma, doubtful, large=large, unit=unit)
 
 
 def _other(kind: str) -> str:
