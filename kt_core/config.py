@@ -197,15 +197,15 @@ class TargetConfig(Section):
     auc: Target = 0.72
     auc_minimum: Target = 0.70
     mastery_performance: Target = 0.4
-    gain_correctness: Target = 0.4
-    gain_correctness_minimum: Target = 0.3
+    gain_performance: Target = 0.4
+    gain_performance_minimum: Target = 0.3
     negative_gains: Target = 0.10  # for a mode without the guarantee; else 0
     monotonicity: Target = 0.20  # for a mode without the guarantee; else 0
     bounds: Target = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("auc", "gain_correctness"):
+        for name in ("auc", "gain_performance"):
             minimum = f"{name}_minimum"
             enough = getattr(self, name) >= getattr(self, minimum)
             _check(self, name, enough, f"at least targets.{minimum}")

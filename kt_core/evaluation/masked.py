@@ -29,8 +29,15 @@ FOLDS = 5  # K: each pass hides one answer in five
 
 
 @torch.no_grad()
-def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.DataFrame:
+def hidden_answers(
+    model: GainAKT2, sequences: Sequences, seed: int = 0, passes: np.ndarray | None = None
+) -> pd.DataFrame:
     """Every answer, with what the trajectory says about it when the belief has not seen it.
+
+    Parameters
+    ----------
+    passes : [N], the pass in which each answer is hidden, from 0; -1 for never. Default: at random,
+        each answer once in `FOLDS` passes.
 
     Returns
     -------
@@ -47,9 +54,10 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
     if not model.on_path:
         raise KTError(f"mode {model.config.mode!r} has no belief that an answer can be hidden from")
     whole = sequences.whole()
-    fold = _folds(whole, seed)
+    fold = _folds(whole, seed) if passes is None else passes
+    turns = int(fold.max(initial=0)) + 1
     # Drawn per answer, not per batch: batches have other sizes on other machines.
-    order = np.random.default_rng((seed, 1)).random((FOLDS, whole.interactions), np.float32)
+    order = np.random.default_rng((seed, 1)).random((turns, whole.interactions), np.float32)
     columns = {
         name: np.full(whole.interactions, np.nan)
         for name in ("believed", "gains_before", "flat", "shuffled")
@@ -60,7 +68,7 @@ def hidden_answers(model: GainAKT2, sequences: Sequences, seed: int = 0) -> pd.D
             batch = data[chosen]
             at, valid = _places(whole, batch), batch.valid
             batch = batch.to(device)
-            for number in range(FOLDS):
+            for number in range(turns):
                 now = torch.zeros(valid.shape, dtype=torch.bool)
                 now[valid] = torch.from_numpy(fold[at] == number)
                 key = torch.full(valid.shape, 2.0)  # padding comes last

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from kt_core.evaluation.associations import association_table, gain_performance, joined
 from kt_core.evaluation.diagnostics import (
     collapse_table,
     conduct_table,
@@ -21,15 +22,11 @@ from kt_core.evaluation.evaluate import Beliefs, believed_last
 from kt_core.evaluation.masked import gain_necessity
 from kt_core.evaluation.recovery import recovery_table
 from kt_core.evaluation.shape import forgetting, growth_calibration
-from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap, tidy
-from kt_core.metrics.nulls import gain_nulls, step_nulls
+from kt_core.metrics.nulls import step_nulls
 from kt_core.metrics.prediction import Prediction, calibration_curve
 from kt_core.uncertainty import Uncertainty
 
-LATER_PER_SKILL = 3  # later attempts on a skill before a learner x skill pair counts
-LATER_PER_LEARNER = 10
 CONSTRAINTS = {
     "monotonicity": "retrospective",
     "negative_gains": "retrospective",
@@ -101,6 +98,7 @@ def measure(
     seed: int = 0,
     hidden: pd.DataFrame | None = None,
     hidden_elsewhere: pd.DataFrame | None = None,
+    improved: pd.DataFrame | None = None,
     uncertainty: Uncertainty | None = None,
 ) -> Measures:
     """All measures of one model on one split.
@@ -111,6 +109,8 @@ def measure(
     hidden : of `hidden_answers`, for these learners; only mode `retrospective` has them.
     hidden_elsewhere : the same for other learners who were not trained on; the forgetting test and
         growth calibration use both.
+    improved : of `improvements`, with the column `usual`: of each pair's skill among training
+        learners.
     uncertainty : of the run, for the coverage of its intervals on simulated learners.
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
@@ -132,7 +132,9 @@ def measure(
     return Measures(
         prediction=quality,
         violations=violation_table(beliefs, bootstrap),
-        associations=association_table(beliefs, base, bootstrap),
+        associations=joined(
+            association_table(beliefs, base, bootstrap), gain_performance(improved, bootstrap)
+        ),
         calibration=curve,
         miscalibration=miscalibration,
         skills=skill_table(beliefs, base, skill_names),
@@ -226,162 +228,3 @@ def _asked_counts(beliefs: Beliefs) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame({"learner": []})
     return pd.concat([part.astype(int) for part in parts]).fillna(0)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A score and the outcome that it is compared with, row by row, and other scores for it.
-
-    Attributes
-    ----------
-    sees : pre or post.
-    rows : with `learner` and `skill`; the arrays below have one value for each of them.
-    variants : names of methods of `Association`.
-    nulls, references : other scores by name, for the same outcome.
-    """
-
-    measure: str
-    sees: str
-    rows: pd.DataFrame
-    score: np.ndarray | pd.Series
-    outcome: np.ndarray | pd.Series
-    variants: tuple[str, ...]
-    nulls: dict[str, np.ndarray]
-    references: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def association_table(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
-    """All associations that the beliefs support, with nulls and references."""
-    rows, frame = beliefs.predicted, beliefs.frame
-    parts = []
-    if len(rows) and beliefs.has("mastery_pre"):
-        nulls, reference = step_nulls(rows, base, post=False), rows["predicted"]
-        before = ("mastery-response", "pre", rows, rows["mastery_pre"], rows["correct"])
-        variants = ("pooled", "within_skill", "learner_average")
-        question = Question(*before, variants, nulls, {"model's own prediction": reference})
-        parts += [_associate(question, bootstrap), _agreement(rows, nulls, bootstrap)]
-    if beliefs.middle is not None:
-        parts += [_associate(question, bootstrap) for question in _prospective(beliefs, base)]
-    if beliefs.has("gain"):
-        references = {"true gain": frame["true_gain"]} if beliefs.has("true_gain") else {}
-        gains = ("gain-correctness", "post", frame, frame["gain"], frame["correct"])
-        variants, nulls = ("pooled", "within_skill"), gain_nulls(frame, base)
-        parts.append(_associate(Question(*gains, variants, nulls, references), bootstrap))
-    if len(rows) and beliefs.has("mastery_post"):
-        after = ("mastery-prediction", "post", rows, rows["mastery_post"], rows["predicted"])
-        variants, nulls = ("skill_average", "pooled"), step_nulls(rows, base, post=True)
-        parts.append(_associate(Question(*after, variants, nulls), bootstrap))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _agreement(
-    rows: pd.DataFrame, nulls: dict[str, np.ndarray], bootstrap: Bootstrap
-) -> pd.DataFrame:
-    """Degree of agreement, among learners at the same opportunity of a skill, and of an item."""
-    # Among learners at the same opportunity, only time index and counter differ; others are ties.
-    predictors = {
-        "model": ("model", rows["mastery_pre"]),
-        "time index": ("null", nulls["time index"]),
-        "success counter": ("null", nulls["success counter"]),
-        "model's own prediction": ("reference", rows["predicted"]),
-    }
-    keys = {"same opportunity": ["skill", "opportunity"]}
-    if "item" in rows:
-        keys["same opportunity and item"] = ["skill", "opportunity", "item"]
-    table = []
-    everyone = rows
-    for variant, columns in keys.items():
-        known = (everyone["item"] > 0 if "item" in columns else everyone["skill"] >= 0).to_numpy()
-        rows = everyone[known]
-        group = rows.groupby(columns, sort=False).ngroup().to_numpy()
-        own = None
-        for name, (kind, x) in predictors.items():
-            values, pairs = degree_of_agreement(
-                np.asarray(x)[known], rows["correct"], rows["learner"], group, bootstrap
-            )
-            own = values if own is None else own
-            row = {"measure": "degree of agreement", "variant": variant, "sees": "pre"}
-            table.append(row | _against(own, values, name, kind, bootstrap, pairs, rows))
-    return pd.DataFrame(table)
-
-
-def _against(
-    own: np.ndarray,
-    values: np.ndarray,
-    name: str,
-    kind: str,
-    bootstrap: Bootstrap,
-    entries: int,
-    rows: pd.DataFrame,
-) -> dict[str, object]:
-    """A predictor's value, and by how much the model exceeds it on the same resamples."""
-    learners = rows["learner"].nunique()
-    e = bootstrap.estimate(values, entries, learners)
-    gap = bootstrap.estimate(own - values, entries, learners)
-    row = {"predictor": name, "kind": kind, "value": e.value, "low": e.low, "high": e.high}
-    row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-    return row | {"entries": entries, "learners": learners, "draws": values}
-
-
-def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
-    """The state at the middle of a sequence, compared with correctness in its second half."""
-    frame = beliefs.frame
-    half = frame.groupby("sequence")["step"].transform("size") // 2
-    later = frame[frame["step"] >= half].copy()
-    later["state"] = beliefs.middle[later["sequence"], later["skill"]]
-    later["half"] = half[later.index]
-    pairs = later.groupby(["sequence", "skill"], sort=False).agg(
-        learner=("learner", "first"),
-        attempts=("correct", "size"),
-        outcome=("correct", "mean"),
-        state=("state", "first"),
-        opportunity=("opportunity", "first"),
-        successes=("successes", "first"),
-        step=("half", "first"),
-    )
-    pairs = pairs.reset_index()
-    pairs = pairs[pairs["state"].notna()].reset_index(
-        drop=True
-    )  # an audit may know only some skills
-    pairs["correct"] = 0  # not used: these nulls see no later answer
-    per_skill = pairs[pairs["attempts"] >= LATER_PER_SKILL]
-    nulls = pd.DataFrame(step_nulls(pairs, base, post=False), index=pairs.index)
-    share = pairs["attempts"] / pairs.groupby("sequence")["attempts"].transform("sum")
-    names = ["state", "outcome", *nulls]
-    whole = pd.concat([pairs[["state", "outcome"]], nulls], axis=1).mul(share, axis=0)
-    whole = whole.groupby(pairs["sequence"])[names].sum()
-    groups = pairs.groupby("sequence")
-    whole = whole.assign(learner=groups["learner"].first(), attempts=groups["attempts"].sum())
-    whole = whole[whole["attempts"] >= LATER_PER_LEARNER].assign(skill=0)
-    pooled, alone = ("pooled", "within_skill"), ("pooled",)
-    name, state, outcome = "prospective validity, learner", "state", "outcome"
-    skill_nulls, whole_nulls = (
-        dict(nulls.loc[per_skill.index].items()),
-        dict(whole[[*nulls]].items()),
-    )
-    pair = f"{name} x skill", "pre", per_skill, per_skill[state], per_skill[outcome], pooled
-    return [
-        Question(*pair, skill_nulls),
-        Question(name, "pre", whole, whole[state], whole[outcome], alone, whole_nulls),
-    ]
-
-
-def _associate(question: Question, bootstrap: Bootstrap) -> pd.DataFrame:
-    """The association of each score with the outcome, and the model's lead over it."""
-    rows, outcome = question.rows, np.asarray(question.outcome, float)
-    learner, skill = rows["learner"].to_numpy(), rows["skill"].to_numpy()
-    scores = [("model", "model", question.score)]
-    scores += [(name, "null", x) for name, x in question.nulls.items()]
-    scores += [(name, "reference", x) for name, x in question.references.items()]
-    table, own = [], {}
-    for name, kind, x in scores:
-        association = Association(np.asarray(x, float), outcome, learner, skill, bootstrap)
-        for variant in question.variants:
-            values = getattr(association, variant)()
-            own.setdefault(variant, values)
-            row = {"measure": question.measure, "variant": variant, "sees": question.sees}
-            against = _against(
-                own[variant], values, name, kind, bootstrap, association.entries, rows
-            )
-            table.append(row | against)
-    return pd.DataFrame(table)

@@ -84,7 +84,7 @@ def plot_monitor(
         ax.plot(monitor["step"], monitor[name], color=color, alpha=0.2, linewidth=0.6)
         ax.plot(monitor["step"], smooth, color=color, label=label)
     if targets is not None and group == "correlation":
-        for value in {targets.mastery_performance, targets.gain_correctness}:
+        for value in {targets.mastery_performance, targets.gain_performance}:
             ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9, label=f"target {value:g}")
     if group != "correlation":
         ax.set_ylim(-0.02, max(0.5, ax.get_ylim()[1]))

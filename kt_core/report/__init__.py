@@ -11,6 +11,7 @@ from kt_core.report.tables import (
     provenance_table,
     quantities_text,
     recovery_text,
+    verdict_tables,
     violation_text,
 )
 from kt_core.report.verdicts import verdicts

@@ -14,6 +14,7 @@ from kt_core.base.errors import KTError
 from kt_core.data import Splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.improvement import improvements, usual_improvement
 from kt_core.evaluation.masked import hidden_answers
 from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
@@ -111,13 +112,16 @@ def examine(
     beliefs = evaluate(run.model, getattr(splits, split))
     beliefs = add_ceiling(beliefs, splits, split, run.config.data.chunk)
     report, model, rates = run.config.report, run.model, training_rates(splits)
-    hidden = elsewhere = None
+    hidden = elsewhere = improved = None
     if model.on_path:
+        improved = improvements(model, getattr(splits, split))
+        usual = usual_improvement(splits.train, len(splits.vocabulary.skills))
+        improved = improved.assign(usual=usual[improved["skill"]])
         hidden = hidden_answers(model, getattr(splits, split))
         if split == "test":  # no one in either split was trained on; together they have more power
             elsewhere = hidden_answers(model, splits.valid)
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
-    tests = (hidden, elsewhere, run.uncertainty)
+    tests = (hidden, elsewhere, improved, run.uncertainty)
     measures = measure(beliefs, rates, names, *resampling, *tests)
     valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
     bootstrap = Bootstrap(len(valid.learners), *resampling)

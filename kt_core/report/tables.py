@@ -18,6 +18,25 @@ from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
 
 
+KINDS = {  # of verdicts
+    "guarantee": "Guarantees: true for any weights, and no evidence that mastery is right.",
+    "constraint": "Constraints, which this mode does not guarantee.",
+    "evidence": "Evidence.",
+    "description": "Described, and not judged.",
+}
+
+
+def verdict_tables(examined: Examined) -> dict[str, pd.DataFrame]:
+    """The verdicts for people: a caption for each kind, with its table."""
+    rows = verdicts(examined)
+    kinds = {text: rows[rows["kind"] == kind] for kind, text in KINDS.items()}
+    return {
+        text: table.drop(columns=["kind", "warns"]).reset_index(drop=True)
+        for text, table in kinds.items()
+        if len(table)
+    }
+
+
 def association_text(m: Measures) -> pd.DataFrame:
     """The associations: model, nulls and references side by side."""
     if m.associations.empty:
@@ -84,9 +103,10 @@ def recovery_text(m: Measures) -> pd.DataFrame:
     wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
     if "ceiling" in wide:
         value = table.pivot_table("value", keys, "predictor", aggfunc="first", sort=False)
-        share = (value["model"] / value["ceiling"]).map(lambda x: percent(x, 1))
-        ranks = wide.index.get_level_values("quantity").str.contains("rank")
-        wide["share of the ceiling"] = share.where(ranks, "")
+        ratio, quantity = value["model"] / value["ceiling"], wide.index.get_level_values("quantity")
+        ranks, errors = quantity.str.contains("rank"), quantity.str.contains("RMSE")
+        wide["share of the ceiling"] = ratio.map(lambda x: percent(x, 1)).where(ranks, "")
+        wide["times the ceiling's"] = ratio.map("{:.2f}".format).where(errors, "")
     return wide.fillna("").reset_index().rename_axis(columns=None)
 
 
@@ -145,8 +165,8 @@ def _correlations(m: Measures) -> dict[str, str]:
 def metrics_dict(examined: Examined) -> dict[str, Any]:
     """All numbers of one run as plain JSON; undefined values are null."""
     m = examined.measures
-    tables = ("prediction", "violations", "associations", "conduct", "necessity", "forgetting")
-    tables += ("collapse", "recovery", "skills")
+    tables = ("prediction", "violations", "associations", "conduct", "necessity", "growth")
+    tables += ("forgetting", "collapse", "recovery", "skills")
     content: dict[str, Any] = {
         "split": examined.split,
         "inflated": examined.inflated,

@@ -9,7 +9,9 @@ import pandas as pd
 
 from kt_core.config import TargetConfig
 from kt_core.data.registry import best_auc
+from kt_core.evaluation.associations import GAIN_PERFORMANCE, HIDDEN
 from kt_core.evaluation.measures import Measures
+from kt_core.evaluation.shape import BELIEVED_GROWTH, MISSING_GROWTH, STRICT
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined
 from kt_core.report.text import interval, number, percent
@@ -22,33 +24,49 @@ NAMES = {
     "filtered_monotonicity": "Filtered mastery (what a live user sees) falls between steps",
     "filtered_fall_after_correct": "Filtered mastery falls at a right answer on its skill",
 }
+FILTERED = ("filtered_monotonicity", "filtered_fall_after_correct")
 JUDGED = ("monotonicity", "negative_gains", "bounds")
 PROSPECTIVE = "prospective validity, learner x skill"
+MATERIAL = 0.1  # share of the growth that may be missing without a word
+HARDLY = 0.1  # growth told, in log-odds per unit of log(1 + opportunity), that is next to none
+MISSED = ("misses", "uncertain")
+UNJUDGED = {
+    "gain-correctness": "not judged: gains that copy the answers would score 1",
+    "mastery-prediction": "not judged: compares two outputs of the model",
+}
 UNDEFINED = "not defined on this data"
 
 
 def verdicts(examined: Examined) -> pd.DataFrame:
-    """One row per target: measure, what it sees, value, interval, target, best null and verdict.
+    """What the report judges, in words.
 
-    Post-response correlations are labelled as such: gain-correctness has its own target, and
-    mastery-prediction (the original monitor's number) has none.
+    Returns
+    -------
+    `kind`: *guarantee* (true for any weights), *constraint* (the same without the guarantee),
+    *evidence*, or *description* (not judged); `measure`; `sees`; `value`; `interval`; `target`;
+    `best null`; `verdict`; `warns`, whether the verdict tells against the model. A target is
+    *reached* only where the whole interval clears it.
     """
     m, targets = examined.measures, examined.run.config.targets
     guaranteed = examined.run.model.guaranteed
     wanted = targets.mastery_performance
-    gain = (targets.gain_correctness, targets.gain_correctness_minimum)
-    return pd.DataFrame(
-        [
-            *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
-            _auc(examined, targets),
-            _correlation(m, "mastery-response", "pooled", wanted),
-            _correlation(m, PROSPECTIVE, "pooled", wanted),
-            _correlation(m, "gain-correctness", "pooled", *gain),
-            _correlation(m, "mastery-prediction", "skill_average"),
-            *_necessity(m),
-            *_forgetting(m),
-        ]
-    )
+    gain = (targets.gain_performance, targets.gain_performance_minimum)
+    rows = [
+        *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
+        *(_described(m, name) for name in FILTERED),
+        _auc(examined, targets),
+        _correlation(m, "mastery-response", "pooled", wanted),
+        _correlation(m, PROSPECTIVE, "pooled", wanted),
+        _correlation(m, GAIN_PERFORMANCE, "pooled", *gain),
+        _correlation(m, "gain-correctness", "pooled"),
+        _correlation(m, "mastery-prediction", "skill_average"),
+        *_necessity(m),
+        *_growth(m),
+        *_forgetting(m),
+    ]
+    table = pd.DataFrame([row for row in rows if row])
+    table.insert(0, "kind", table.pop("kind"))
+    return table.assign(warns=table["warns"].fillna(False).astype(bool))
 
 
 def _necessity(m: Measures) -> list[dict[str, Any]]:
@@ -65,6 +83,39 @@ def _necessity(m: Measures) -> list[dict[str, Any]]:
         "target": "> 0",
         "best null": "0 (gains say nothing)",
         "verdict": word if known else UNDEFINED,
+        "kind": "evidence",
+        "warns": known and not flat["low"] > 0,
+    }
+    return [row]
+
+
+def _growth(m: Measures) -> list[dict[str, Any]]:
+    """Is growth of the right size? Said only where what is missing is at least a tenth of it."""
+    if m.growth.empty:
+        return []
+    table = m.growth.set_index("quantity")
+    missing, told = table.loc[MISSING_GROWTH], table.loc[BELIEVED_GROWTH, "value"]
+    value, low, high = missing["value"], missing["low"], missing["high"]
+    if not np.isfinite(low):
+        word = UNDEFINED
+    elif low > 0 and value > MATERIAL * (value + told):
+        word = f"understated: {value / (value + told):.0%} of the growth is missing"
+    elif high < 0 and told > HARDLY and -value > MATERIAL * told:
+        word = f"overstated: {min(-value / told, 1):.0%} of the growth told is not there"
+    elif told <= HARDLY:
+        word = "hardly any growth is told, and none is missing"
+    else:
+        word = "of the right size"
+    row = {
+        "measure": "Growth that hidden answers miss (log-odds per unit of log(1 + opportunity))",
+        "sees": missing["sees"],
+        "value": f"{value:+.3f}, next to {told:.3f} told" if np.isfinite(low) else number(np.nan),
+        "interval": interval(low, high),
+        "target": "0",
+        "best null": "none",
+        "verdict": word,
+        "kind": "evidence",
+        "warns": word.startswith(("understated", "overstated")),
     }
     return [row]
 
@@ -73,7 +124,7 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
     if m.necessity.empty:
         return []
     single = (m.forgetting["skill"] >= 0).astype(bool)
-    table = m.forgetting[single]
+    table, together = m.forgetting[single], m.forgetting[~single]
     against = table[table["contradicted"]]
     names = ", ".join(against["name"].head(5)) + (", ..." if len(against) > 5 else "")
     if table.empty:
@@ -82,23 +133,36 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
         word = "not contradicted"
     else:
         word = f"contradicted for {names}"
-    row = {
-        "measure": "No forgetting: skills whose hidden answers say otherwise",
-        "sees": "retrospective, answer hidden",
-        "value": f"{len(against)} of {len(table)} skills",
-        "interval": "",
-        "target": "none",
-        "best null": "5 % of them false, if any",
-        "verdict": word,
-    }
-    return [row]
+    rows = [
+        {
+            "measure": f"No forgetting, {row.name}",
+            "value": f"p = {row.p:.1e}",
+            "target": f"p >= {STRICT:g}",
+            "best null": f"{STRICT:.1%} of them false, if any",
+            "verdict": "contradicted" if row.contradicted else "not contradicted",
+            "warns": row.contradicted,
+        }
+        for row in together.itertuples()
+    ]
+    rows.append(
+        {
+            "measure": "No forgetting: skills whose hidden answers say otherwise",
+            "value": f"{len(against)} of {len(table)} skills",
+            "target": "none",
+            "best null": "5 % of them false, if any",
+            "verdict": word,
+            "warns": len(against) > 0,
+        }
+    )
+    same = {"kind": "evidence", "sees": HIDDEN, "interval": ""}
+    return [{"measure": row.pop("measure"), **same, **row} for row in rows]
 
 
 def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
     v = m.violations.set_index("constraint").loc[name]
     limit = 0.0 if guaranteed else limit
     ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
-    word = "meets the target" if ok else f"misses the target by {v['share'] - limit:.2%}"
+    word = "reached" if ok else f"misses the target by {v['share'] - limit:.2%}"
     word = word if v["places"] else UNDEFINED
     return {
         "measure": NAMES[name],
@@ -108,12 +172,32 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
         "target": "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}"),
         "best null": "0.00% (constant mastery)",
         "verdict": word,
+        "kind": "guarantee" if guaranteed else "constraint",
+        "warns": v["places"] > 0 and not ok,
+    }
+
+
+def _described(m: Measures, name: str) -> dict[str, Any]:
+    """What a live user sees, next to what is guaranteed of the trajectory."""
+    table = m.violations.set_index("constraint")
+    if name not in table.index:
+        return {}
+    v = table.loc[name]
+    return {
+        "measure": NAMES[name],
+        "sees": v["sees"],
+        "value": f"{percent(v['share'])} ({v['broken']:,} of {v['places']:,})",
+        "interval": interval(v["low"], v["high"], 2, percent=True),
+        "target": "none",
+        "best null": "0.00% (constant mastery)",
+        "verdict": "not guaranteed: beliefs are revised" if v["broken"] else "none",
+        "kind": "description",
     }
 
 
 def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
     e, null = examined.valid_auc, examined.valid_null_auc
-    word = _word(e.value, targets.auc, targets.auc_minimum)
+    word = _word(e.value, e.low, targets.auc, targets.auc_minimum)
     best = best_auc(examined.splits.dataset.name)
     reported = examined.measures.quality("AUC")["value"]
     for split, value in (("valid", e.value), (examined.split, reported)):
@@ -128,6 +212,8 @@ def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
         "target": f">= {targets.auc:g} (minimum {targets.auc_minimum:g})",
         "best null": f"{number(null.value)} (success counter)",
         "verdict": word,
+        "kind": "evidence",
+        "warns": word.startswith(("WARNING", *MISSED)),
     }
 
 
@@ -138,11 +224,16 @@ def _correlation(
     target: float | None = None,
     minimum: float | None = None,
 ) -> dict[str, Any]:
+    table = m.associations
+    if table.empty or not (table["measure"] == measure).any():
+        return {}
     row, null = m.association(measure, variant), m.best_null(measure, variant)
-    word = "no target: compares two outputs of the model" if target is None else ""
-    word = word or _word(row["value"], target, minimum)
+    judged = target is not None
+    word = _word(row["value"], row["low"], target, minimum) if judged else UNJUDGED[measure]
+    warns = judged and word.startswith(MISSED)
     if null is not None and np.isfinite(null["gap_low"]):
         word += "; " + _against(null)
+        warns |= judged and not null["gap_low"] > 0
     wanted = "none" if target is None else f"> {target:g}"
     return {
         "measure": f"{measure} r, {VARIANTS[variant]}",
@@ -152,17 +243,21 @@ def _correlation(
         "target": wanted + ("" if minimum is None else f" (minimum {minimum:g})"),
         "best null": "none" if null is None else f"{null['value']:.3f} ({null['predictor']})",
         "verdict": word,
+        "kind": "evidence" if judged else "description",
+        "warns": warns,
     }
 
 
-def _word(value: float, target: float, minimum: float | None) -> str:
+def _word(value: float, low: float, target: float, minimum: float | None = None) -> str:
+    """*Reached* where the interval clears the target, or where there is no interval, the value."""
     if not np.isfinite(value):
         return UNDEFINED
     if value >= target:
-        return "meets the target"
-    if minimum is not None and value >= minimum:
-        return f"meets the minimum, misses the target by {target - value:.3f}"
-    return f"misses the target by {target - value:.3f}"
+        if np.isfinite(low) and low < target:
+            return "uncertain: the interval includes values below the target"
+        return "reached"
+    short = f"misses the target by {target - value:.3f}"
+    return f"{short}, but not the minimum" if minimum is not None and value >= minimum else short
 
 
 def _against(null: pd.Series) -> str:

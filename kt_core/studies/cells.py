@@ -53,6 +53,7 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("data", "missing_as_text"): False,
     ("data", "draw"): 0,
 }
+RENAMED = {"gain_performance": "gain_correctness"}  # targets, as they are in older fingerprints
 PATIENCE = "20s"  # with a scheduler that does not answer
 
 
@@ -96,6 +97,8 @@ class Cell:
         for (part, name), default in LATER.items():
             if settings[part][name] == default:
                 del settings[part][name]
+        targets = settings["targets"].items()
+        settings["targets"] = {_older(name): value for name, value in targets}
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")}
         elif self.model != "retrospective":
@@ -126,6 +129,12 @@ class Cell:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             words += ["--set", f"{key}={text}"]
         return words
+
+
+def _older(name: str) -> str:
+    for now, before in RENAMED.items():
+        name = name.replace(now, before)
+    return name
 
 
 def stored(cell: Cell, store: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,10 +20,13 @@ from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
-from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.data.sequences import Sequences, Splits
+from kt_core.evaluation.evaluate import Beliefs, believed_last, evaluate
 from kt_core.evaluation.measures import Measures, measure, prediction_of
+from kt_core.evaluation.turned import RAISED, growth_raised, turn_splits
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.report.examine import Examined, add_ceiling, training_rates
+from kt_core.report.verdicts import verdicts
 
 BASELINES: dict[str, Callable[[], object]] = {
     "DKT": DKT,
@@ -67,6 +71,14 @@ def of_run(examined: Examined) -> pd.DataFrame:
     """The table of a run of GainAKT2."""
     run, auc = examined.run, examined.valid_auc
     table = with_draws(examined.measures, auc.value, auc.draws)
+    table = pd.concat([table, _judgements(examined)], ignore_index=True)
+
+    def believe(sequences: Sequences) -> Beliefs:
+        return evaluate(run.model, sequences, flips=False)
+
+    split = examined.split
+    turned = _turned(examined.beliefs, examined.splits, split, believe, run.config)
+    table = pd.concat([table, turned], ignore_index=True)
     if run.model.whole_histories:
         draws = _cold_auc(examined)
         row = {"table": "prediction", "measure": "AUC, chunks cold", "sees": "pre"}
@@ -74,6 +86,38 @@ def of_run(examined: Examined) -> pd.DataFrame:
         table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
     facts = {"fit_seconds": "training_seconds", "parameters": "parameters"}
     return table.assign(**{name: run.provenance[key] for name, key in facts.items()})
+
+
+def _judgements(examined: Examined) -> pd.DataFrame:
+    """What the report says in words, in the column `text`."""
+    rows = verdicts(examined)
+    table = rows[["measure", "sees"]].assign(text=rows["verdict"], value=rows["warns"] * 1.0)
+    nothing = [np.zeros(0, np.float32)] * len(table)
+    return table.assign(table="verdicts", variant="", predictor="", draws=nothing)
+
+
+def _turned(
+    beliefs: Beliefs,
+    splits: Splits,
+    split: str,
+    believe: Callable[[Sequences], Beliefs],
+    config: RunConfig,
+) -> pd.DataFrame:
+    """On simulated learners: how often a first answer turned right raises the growth told, by the
+    model and by the ceiling."""
+    if splits.dataset.simulation is None or not beliefs.has("mastery_post"):
+        return pd.DataFrame()
+    changed = turn_splits(splits, split)
+    after = believe(getattr(changed, split))
+    after = add_ceiling(after, changed, split, config.data.chunk).frame
+    bootstrap = Bootstrap(len(beliefs.learners), config.report.bootstrap, config.report.seed)
+    rows = []
+    for predictor, column in (("model", believed_last(after)), ("ceiling", "ceiling_last")):
+        e = growth_raised(beliefs.frame, after[column], column, bootstrap)
+        rows.append({"predictor": predictor, **dataclasses.asdict(e)})
+    table = pd.DataFrame(rows).drop(columns=["entries", "learners"])
+    table["draws"] = [np.asarray(draws, np.float32) for draws in table["draws"]]
+    return table.assign(table="turned", measure=RAISED, variant="", sees="intervention")
 
 
 def _cold_auc(examined: Examined) -> np.ndarray:
@@ -91,15 +135,20 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     tracer.fit(splits, seed)
     seconds = time.perf_counter() - started
     measured = {}
+
+    def believe(sequences: Sequences) -> Beliefs:
+        return Beliefs.of(sequences, tracer.trace(sequences))
+
     for split in ("valid", "test"):
-        sequences = getattr(splits, split)
-        beliefs = Beliefs.of(sequences, tracer.trace(sequences))
+        beliefs = believe(getattr(splits, split))
         beliefs = add_ceiling(beliefs, splits, split, config.data.chunk)
         names, report = splits.vocabulary.skills, config.report
         rates = training_rates(splits)
         measured[split] = measure(beliefs, rates, names, report.bootstrap, report.seed)
     auc = measured["valid"].quality("AUC")
     table = with_draws(measured["test"], auc["value"], auc["draws"])
+    turned = _turned(beliefs, splits, "test", believe, config)
+    table = pd.concat([table, turned], ignore_index=True)
     return table.assign(fit_seconds=seconds, parameters=-1)
 
 
@@ -141,14 +190,16 @@ def with_draws(m: Measures, valid_auc: float, valid_draws: np.ndarray) -> pd.Dat
     kept &= table["measure"] != "mastery-prediction"
     nothing = np.zeros(0, np.float32)
     table["draws"] = [
-        np.asarray(draws, np.float32) if keep else nothing
+        np.asarray(draws, np.float32) if keep and draws is not None else nothing
         for draws, keep in zip(table["draws"], kept, strict=True)
     ]
     if not m.forgetting.empty:
-        skills = m.forgetting[m.forgetting["skill"] >= 0]
-        found = {"skills that contradict no forgetting (share)": skills["contradicted"].mean()}
-        found["no forgetting, all skills together (p)"] = m.forgetting["p"].iloc[0]
+        single = (m.forgetting["skill"] >= 0).astype(bool)
+        share = m.forgetting.loc[single, "contradicted"].mean()
+        found = {"skills that contradict no forgetting (share)": share}
+        for row in m.forgetting[~single].itertuples():
+            found[f"no forgetting, {row.name} (p)"] = row.p
         rows = pd.DataFrame({"measure": list(found), "value": list(found.values())})
-        rows = rows.assign(table="forgetting", sees="retrospective", draws=[nothing] * 2)
+        rows = rows.assign(table="forgetting", sees="retrospective", draws=[nothing] * len(found))
         table = pd.concat([table, rows.assign(variant="", predictor="")], ignore_index=True)
     return table

@@ -75,10 +75,10 @@ def summary(
     `dataset`, `model`, `seeds`, `mean`, `spread` (largest minus smallest over seeds; NaN with one),
     `low`, `high` (95 % over learners, of the mean over seeds).
     """
-    rows = _rows(results, name, variant, sees, predictor)
+    rows = rows_of_measure(results, name, variant, sees, predictor)
     table = []
     for (dataset, model), part in rows.groupby(["dataset", "model"], sort=False):
-        e = _of_draws(np.mean(np.stack(part["draws"]), axis=0))
+        e = of_draws(np.mean(np.stack(part["draws"]), axis=0))
         values = part["value"]
         spread = values.max() - values.min() if len(values) > 1 else np.nan
         row = {"dataset": dataset, "model": model, "seeds": len(part), "mean": values.mean()}
@@ -90,13 +90,13 @@ def paired(
     results: pd.DataFrame, dataset: str, name: str, a: str, b: str, variant: str = ""
 ) -> Estimate:
     """`a` minus `b` on the same test learners, each the mean over its seeds (fold 0)."""
-    rows = _rows(results, name, variant)
+    rows = rows_of_measure(results, name, variant)
     rows = rows[rows["dataset"] == dataset]
     draws = [np.stack(rows.loc[rows["model"] == m, "draws"]).mean(axis=0) for m in (a, b)]
-    return _of_draws(draws[0] - draws[1])
+    return of_draws(draws[0] - draws[1])
 
 
-def _rows(
+def rows_of_measure(
     results: pd.DataFrame, name: str, variant: str = "", sees: str = "", predictor: str = ""
 ) -> pd.DataFrame:
     rows = results[(results["measure"] == name) & (results["variant"] == variant)]
@@ -105,7 +105,7 @@ def _rows(
     return rows[rows["draws"].map(len) > 1]
 
 
-def _of_draws(draws: np.ndarray) -> Estimate:
+def of_draws(draws: np.ndarray) -> Estimate:
     return Bootstrap(0, len(draws) - 1).estimate(draws.astype(float), 0, 0)
 
 

@@ -1,0 +1,254 @@
+"""Worlds: models judged where the truth is known, next to the best that anyone could do.
+
+Each cell is a model in one draw of a world (`kt_core.data.worlds`). The page has, for every world,
+the model beside the ceiling and the best rung of the psychometric ladder, and whether the report
+warned by itself. Smoothed trajectories are compared with smoothed ones, filters with filters.
+Differences are paired on the same learners; means over draws have the interval of the mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kt_core.base.errors import KTError
+from kt_core.data.worlds import WORLDS
+from kt_core.evaluation.recovery import BINS, PRACTICES
+from kt_core.evaluation.turned import RAISED
+from kt_core.metrics.bootstrap import Estimate
+from kt_core.report.text import interval, number
+from kt_core.studies.benchmark.tables import load, of_draws, rows_of_measure, summary
+from kt_core.studies.cells import MODELS, Cell
+
+STORE = Path(__file__).resolve().parents[2] / "benchmarks" / "worlds"
+FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
+SHOWN = ("simulated", *FOREIGN, "simulated-no-learning", "simulated-forgetting")
+LADDER = ("Rasch", "AFM", "BKT-correct")  # with a smoothed trajectory on the scale of P(correct)
+CONTROLS = ("simulated-no-learning", "world-no-learning", "world-breaks", "simulated-forgetting")
+DRAWS = 3
+RANK, GROWTH = "mastery, rank correlation", "growth, rank correlation"
+RMSE, SIZE = "mastery, RMSE", "growth, mean by the truth's"
+COVERED = "mastery, share of 95 % intervals that hold the truth"
+FLIPS = "a right answer would lower mastery (share)"
+SAME = "growth, rank correlation, same skill and practices"
+OFF = "growth, share off by more than 0.1, 8 or more practices"
+
+
+def plan(
+    worlds: tuple[str, ...] = SHOWN,
+    models: tuple[str, ...] = ("retrospective", *LADDER),
+    draws: int = DRAWS,
+    preset: str = "quick",
+) -> list[Cell]:
+    """The cells: every model in every draw of every world, one seed a draw.
+
+    Raises
+    ------
+    KTError
+        For a world or a model that does not exist.
+    """
+    for world in worlds:
+        if world not in WORLDS:
+            raise KTError(f"world {world!r} does not exist; choose from: {', '.join(WORLDS)}")
+    return [
+        Cell(world, model, draw, 0, preset, (("data.draw", draw), ("report.bootstrap", 200)))
+        for draw in range(draws)
+        for model in models
+        for world in worlds
+    ]
+
+
+def results(store: str | Path = STORE) -> pd.DataFrame:
+    """All finished cells, the worlds in the order of `SHOWN`."""
+    table = load(store)
+    order = {name: place for place, name in enumerate(WORLDS)}
+    return table.sort_values("dataset", key=lambda s: s.map(order), kind="stable")
+
+
+def mastery_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
+    """Trajectory and filter in every world: model, ceiling and best rung, and the paired difference
+    in RMSE to that rung."""
+    lines = []
+    for world in found["dataset"].unique():
+        rows = found[found["dataset"] == world]
+        if not len(rows[rows["model"] == model]):
+            continue
+        line = {"world": world, "draws": rows.loc[rows["model"] == model, "seed"].nunique()}
+        for name, sees in (("trajectory", "retrospective"), ("filter", "post")):
+            line[f"{name}, rank r: model / ceiling / best rung"] = _three(
+                rows, RANK, sees, model, best=max
+            )
+            line[f"{name}, RMSE"] = _three(rows, RMSE, sees, model, best=min)
+            rung = best_rung(rows, RMSE, sees, min)
+            if rung:
+                gap = difference(rows, RMSE, sees, model, rung)
+                line[f"{name}, RMSE minus the rung's"] = _signed(gap, 4)
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("")
+
+
+def growth_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
+    """Growth in every world: ranks, size by the number of practices, and large errors."""
+    lines = []
+    for world in found["dataset"].unique():
+        rows = found[found["dataset"] == world]
+        if not len(rows[rows["model"] == model]):
+            continue
+        line = {"world": world}
+        line["rank r: model / ceiling / best rung"] = _three(
+            rows, GROWTH, "retrospective", model, best=max
+        )
+        line["rank r of practices"] = number(_value(rows, GROWTH, model, predictor=PRACTICES))
+        line["same skill and practices"] = _three(rows, SAME, "retrospective", model, best=max)
+        own = _estimate(rows, SIZE, model)
+        line["by the truth's"] = _with(own, 2)
+        for name in BINS:
+            line[name] = number(_value(rows, f"{SIZE}, {name}", model), 2)
+        line["off by more than 10 points"] = _shares(rows, OFF, model)
+        line["first answer turned right raises it"] = _shares(rows, RAISED, model)
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("")
+
+
+def warning_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
+    """What the report of the model said in every world, and whether it should have warned."""
+    said = found[(found["table"] == "verdicts") & (found["model"] == model)]
+    lines = []
+    for world, rows in said.groupby("dataset", sort=False):
+        warned = rows[rows["value"] == 1]
+        draws = rows["seed"].nunique()
+        words = [
+            f"{measure}: {part['text'].iloc[0]} ({part['seed'].nunique()} of {draws})"
+            for measure, part in warned.groupby("measure", sort=False)
+        ]
+        here = found[found["dataset"] == world]
+        failed = [name for name, passed in gates(here, model).items() if passed is False]
+        line = {"world": world, "gates missed": "; ".join(failed) or "none"}
+        lines.append(line | {"the report warns": "; ".join(words) or "no"})
+    return pd.DataFrame(lines)
+
+
+def gates(rows: pd.DataFrame, model: str = "retrospective") -> dict[str, bool | None]:
+    """Which gates a model passes in one world; None where a gate says nothing.
+
+    The trajectory's RMSE is not above the best smoothed rung's (interval of the difference), its
+    rank correlation at least 95 % of the ceiling's; growth 0.85 to 1.15 of the truth's, its rank
+    correlation at least 85 % of the ceiling's and above that of the number of practices; intervals
+    cover 92 to 98 %; a first answer turned right raises growth in at most 10 points more of the
+    cases than for the ceiling. Where nobody learns, growth has no gate.
+    """
+    sees = "retrospective"
+    ceiling = _value(rows, RANK, model, sees, "ceiling")
+    share = _value(rows, RANK, model, sees) / ceiling
+    rung = best_rung(rows, RMSE, sees, min)
+    gap = difference(rows, RMSE, sees, model, rung) if rung else None
+    covered = _value(rows, COVERED, model)
+    result: dict[str, bool | None] = {
+        "trajectory RMSE against the ladder": None if gap is None else not gap.low > 0,
+        "trajectory rank r": _passed(share >= 0.95, share),
+        "coverage": _passed(0.92 <= covered <= 0.98, covered),
+    }
+    truth = _value(rows, "growth, mean of the truth", model)
+    if abs(truth) < 1e-6:
+        return result
+    size, own = _value(rows, SIZE, model), _value(rows, GROWTH, model)
+    ceiling = _value(rows, GROWTH, model, predictor="ceiling")
+    practices = _value(rows, GROWTH, model, predictor=PRACTICES)
+    raised = _value(rows, RAISED, model) - _value(rows, RAISED, model, predictor="ceiling")
+    return result | {
+        "growth size": _passed(0.85 <= size <= 1.15, size),
+        "growth rank r": _passed(own >= 0.85 * ceiling and own > practices, own),
+        "first answer turned": _passed(raised <= 0.10, raised),
+    }
+
+
+def gate_table(found: pd.DataFrame, models: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """Gates passed by every model that has a cell, of those that say something."""
+    lines = []
+    for world in found["dataset"].unique():
+        rows, line = found[found["dataset"] == world], {"world": world}
+        for model in models or [m for m in MODELS if m in set(rows["model"])]:
+            said = [passed for passed in gates(rows, model).values() if passed is not None]
+            line[model] = f"{sum(said)} of {len(said)}"
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("")
+
+
+def points(found: pd.DataFrame) -> pd.DataFrame:
+    """For the figure: `world`, `model` (or ceiling), `rmse` of the trajectory, `growth` ratio, each
+    with `_low` and `_high`."""
+    lines = []
+    for (world, model), rows in found.groupby(["dataset", "model"], sort=False):
+        for predictor in ("", "ceiling"):
+            if predictor and model != "retrospective":
+                continue
+            line = {"world": world, "model": predictor or model}
+            for name, measure in (("rmse", RMSE), ("growth", SIZE)):
+                e = _estimate(rows, measure, model, "retrospective", predictor)
+                line |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def best_rung(rows: pd.DataFrame, measure: str, sees: str, best) -> str:
+    """The rung of the ladder with the best value; empty where none has a cell."""
+    values = {m: _value(rows, measure, m, sees) for m in LADDER}
+    known = {m: v for m, v in values.items() if np.isfinite(v)}
+    return best(known, key=known.get) if known else ""
+
+
+def difference(rows: pd.DataFrame, measure: str, sees: str, a: str, b: str) -> Estimate:
+    """`a` minus `b` on the same learners, mean over the draws that both have."""
+    part = rows_of_measure(rows, measure, "", sees)
+    found = {m: part[part["model"] == m].set_index("seed")["draws"] for m in (a, b)}
+    both = found[a].index.intersection(found[b].index)
+    return of_draws(np.mean([found[a][s] - found[b][s] for s in both], axis=0))
+
+
+def _passed(passed: bool, value: float) -> bool | None:
+    return bool(passed) if np.isfinite(value) else None
+
+
+def _estimate(
+    rows: pd.DataFrame,
+    measure: str,
+    model: str,
+    sees: str = "",
+    predictor: str = "",
+) -> Estimate:
+    own = summary(rows[rows["model"] == model], measure, sees=sees, predictor=predictor)
+    if own.empty:
+        return Estimate(np.nan)
+    row = own.iloc[0]
+    return Estimate(float(row["mean"]), float(row["low"]), float(row["high"]))
+
+
+def _value(
+    rows: pd.DataFrame, measure: str, model: str, sees: str = "", predictor: str = ""
+) -> float:
+    return _estimate(rows, measure, model, sees, predictor).value
+
+
+def _three(rows: pd.DataFrame, measure: str, sees: str, model: str, best) -> str:
+    own = _estimate(rows, measure, model, sees)
+    ceiling = _estimate(rows, measure, model, sees, "ceiling").value
+    text = f"{number(own.value)} / {number(ceiling)}"
+    rung = best_rung(rows, measure, sees, best)
+    return f"{text} / {number(_value(rows, measure, rung, sees))} {rung}" if rung else text
+
+
+def _shares(rows: pd.DataFrame, measure: str, model: str) -> str:
+    own, ceiling = (
+        _estimate(rows, measure, model, predictor=predictor).value for predictor in ("", "ceiling")
+    )
+    return f"{own:.0%} / {ceiling:.0%}" if np.isfinite(own) else ""
+
+
+def _with(e: Estimate, digits: int) -> str:
+    return f"{number(e.value, digits)} {interval(e.low, e.high, digits)}".strip()
+
+
+def _signed(e: Estimate, digits: int) -> str:
+    return f"{e.value:+.{digits}f} [{e.low:+.{digits}f}, {e.high:+.{digits}f}]"
