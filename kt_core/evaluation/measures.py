@@ -56,6 +56,8 @@ class Measures:
         other answer would do, how far beliefs are revised.
     collapse, recovery : quantity, value (and interval).
     necessity, forgetting : of `kt_core.evaluation.masked`; only mode `retrospective` has them.
+    exam : of `kt_core.evaluation.exam.exam_table`: mastery before the last quarter of each history
+        against the score in it, next to the psychometric ladder.
     A table that cannot be computed is empty.
     """
 
@@ -70,6 +72,7 @@ class Measures:
     recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
     necessity: pd.DataFrame = field(default_factory=pd.DataFrame)
     forgetting: pd.DataFrame = field(default_factory=pd.DataFrame)
+    exam: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def quality(self, name: str, predictor: str = "model") -> pd.Series:
         """One row of `prediction`."""
@@ -99,6 +102,7 @@ def measure(
     hidden: pd.DataFrame | None = None,
     hidden_elsewhere: pd.DataFrame | None = None,
     uncertainty: Uncertainty | None = None,
+    exam: pd.DataFrame | None = None,
 ) -> Measures:
     """All measures of one model on one split.
 
@@ -109,6 +113,7 @@ def measure(
     hidden_elsewhere : the same for other learners who were not trained on; the forgetting test uses
         both.
     uncertainty : of the run, for the coverage of its intervals on simulated learners.
+    exam : of `exam_table`, on the same resamples.
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
     quality, curve, miscalibration = pd.DataFrame(), pd.DataFrame(), np.nan
@@ -116,7 +121,7 @@ def measure(
         prediction = prediction_of(beliefs, bootstrap)
         quality = prediction_table(prediction, rows, base)
         curve, miscalibration = calibration_curve(prediction)
-    tables = {}
+    tables = {} if exam is None else {"exam": exam}
     if hidden is not None:
         tables["necessity"] = gain_necessity(hidden, bootstrap)
         if hidden_elsewhere is not None:

@@ -15,11 +15,13 @@ from kt_core.base.errors import KTError, reason
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
+from kt_core.baselines.ladder import Ladder, mastery_before
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.exam import ON_ASKED, hold_exam
 from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.report.examine import Examined, add_ceiling, training_rates
@@ -36,7 +38,7 @@ BASELINES: dict[str, Callable[[], object]] = {
     "Rasch": Rasch,
     "skill base rate": SkillBaseRate,
 }
-TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "recovery")
+TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "recovery", "exam")
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
 OWN = ("", "model")  # predictors of a row that is about the model itself
 COLUMNS = {
@@ -96,8 +98,13 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
         beliefs = Beliefs.of(sequences, tracer.trace(sequences))
         beliefs = add_ceiling(beliefs, splits, split, config.data.chunk)
         names, report = splits.vocabulary.skills, config.report
+        resampling, exam = (report.bootstrap, report.seed), None
+        if split == "test":
+            quarter, bootstrap = hold_exam(sequences), Bootstrap(len(sequences.learners), *resampling)
+            mastery = mastery_before(tracer, quarter, config.data.chunk)
+            exam = Ladder.fit(splits).judge(quarter, mastery, bootstrap)
         rates = training_rates(splits)
-        measured[split] = measure(beliefs, rates, names, report.bootstrap, report.seed)
+        measured[split] = measure(beliefs, rates, names, *resampling, exam=exam)
     auc = measured["valid"].quality("AUC")
     table = with_draws(measured["test"], auc["value"], auc["draws"])
     return table.assign(fit_seconds=seconds, parameters=-1)
@@ -138,6 +145,7 @@ def with_draws(m: Measures, valid_auc: float, valid_draws: np.ndarray) -> pd.Dat
     table = long_table(vars(m), {"value": valid_auc, "draws": valid_draws})
     # Other cells cannot use the draws of a null, except the counter's; they would fill the store.
     kept = table["predictor"].isin((*OWN, "ceiling", "success counter"))
+    kept |= (table["measure"] == ON_ASKED) & (table["variant"] == "pooled")
     kept &= table["measure"] != "mastery-prediction"
     nothing = np.zeros(0, np.float32)
     table["draws"] = [
