@@ -1,11 +1,15 @@
 """The psychometric ladder at the level of learners: what simple models know after some answers.
 
 Fitted on training learners, it says for others how many answers were right, their Rasch ability,
-and mastery by Rasch and AFM (docs/method.md, "The psychometric ladder").
+and mastery by Rasch and AFM (docs/method.md, "The psychometric ladder"). Where there are no
+training learners, each half of the learners is judged by a ladder fitted on the other half.
+
+E learners, C skills, M answers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +18,37 @@ import pandas as pd
 from kt_core.baselines.ability import beliefs, grid, mean
 from kt_core.baselines.counts import sequence_of, step_of
 from kt_core.baselines.factors import AFM, Rasch, levels
-from kt_core.data.sequences import MOST_LEARNERS, Sequences, Splits
-from kt_core.evaluation.exam import RECENT, Difficulties, Exam, Rungs, exam_table, last_state
+from kt_core.data.sequences import MOST_LEARNERS, Sequences, Splits, Vocabulary
+from kt_core.data.table import Dataset
+from kt_core.evaluation.exam import (
+    RECENT,
+    Difficulties,
+    Exam,
+    Rungs,
+    exam_table,
+    last_state,
+    window,
+)
 from kt_core.evaluation.tracer import Tracer
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import base_rates
 
+FEWEST = 20  # learners that can be cut into halves
+
+
+class _Judge:
+    """What a ladder says about exams."""
+
+    def judge(self, exam: Exam, mastery: np.ndarray | None, bootstrap: Bootstrap) -> pd.DataFrame:
+        """`exam_table` of a model's mastery before an exam, [E, C]; empty without mastery."""
+        if mastery is None or not len(exam.asked):
+            return pd.DataFrame()
+        rungs, difficulties = self.rungs(exam.chunks), self.difficulties(exam)
+        return exam_table(exam, mastery, difficulties, rungs, bootstrap)
+
 
 @dataclass(frozen=True)
-class Ladder:
+class Ladder(_Judge):
     """Simple models, fitted on training learners.
 
     Attributes
@@ -38,24 +64,17 @@ class Ladder:
     def fit(cls, splits: Splits) -> Ladder:
         """Fit all rungs; of more than 20,000 training learners, so many are drawn at random."""
         train, rasch, afm = splits.train.sample(MOST_LEARNERS), Rasch(), AFM()
-        small = Splits(splits.dataset, splits.vocabulary, train, splits.valid, splits.test)
+        small = dataclasses.replace(splits, train=train)
         rasch.fit(small)
         afm.fit(small)
         rates = base_rates(train.skill, train.response, len(splits.vocabulary.skills))
         return cls(rasch, afm, rates)
 
-    def judge(self, exam: Exam, mastery: np.ndarray | None, bootstrap: Bootstrap) -> pd.DataFrame:
-        """`exam_table` of a model's mastery before an exam, [E, C]; empty without mastery."""
-        if mastery is None or not len(exam.asked):
-            return pd.DataFrame()
-        rungs, difficulties = self.rungs(exam.chunks), self.difficulties(exam)
-        return exam_table(exam, mastery, difficulties, rungs, bootstrap)
-
     def difficulties(self, exam: Exam) -> Difficulties:
         """How difficult an exam is, by the Rasch model of training learners."""
         effects, asked = self.rasch.effects, exam.asked
         level = effects.skill[asked.skill] - effects.difficulty(asked)
-        return Difficulties(level, effects.skill)
+        return Difficulties(level, np.tile(effects.skill, (len(asked), 1)))
 
     def rungs(self, sequences: Sequences) -> Rungs:
         """What every rung says after these answers, chunk after chunk, of each learner."""
@@ -76,7 +95,7 @@ class Ladder:
             rasch=last_state(self.rasch.trace(sequences).final, sequences),
             afm=last_state(self.afm.trace(sequences).final, sequences),
             own=own,
-            rates=self.rates,
+            rates=np.tile(self.rates, (n, 1)),
         )
 
     def _abilities(self, whole: Sequences) -> np.ndarray:
@@ -90,11 +109,60 @@ class Ladder:
         return ability
 
 
-def mastery_before(tracer: Tracer, exam: Exam, chunk: int) -> np.ndarray | None:
-    """[E, C], a baseline's mastery before an exam; None if it has no mastery.
+@dataclass(frozen=True)
+class Halves(_Judge):
+    """Two ladders, each for the learners that it was not fitted on.
 
-    Tracers of whole histories (`whole`) read all answers before the exam, others the last `chunk`.
+    Attributes
+    ----------
+    half : for each learner, by number, which of the ladders is for them, 0 or 1.
     """
-    sequences = exam.chunks if getattr(tracer, "whole", False) else exam.window(chunk)
+
+    ladders: tuple[Ladder, Ladder]
+    half: np.ndarray
+
+    @classmethod
+    def fit(cls, sequences: Sequences, vocabulary: Vocabulary, seed: int = 0) -> Halves | None:
+        """Cut the learners into halves at random; None with fewer than 20 of them."""
+        n = len(sequences.learners)
+        if n < FEWEST:
+            return None
+        place = np.random.default_rng(seed).permutation(n)
+        ladders = []
+        for own in (0, 1):
+            others = np.flatnonzero(place % 2 != own)
+            checked = place[others] // 2 % 5 == 0  # a fifth chooses the priors
+            parts = (sequences.of_learners(others[m]) for m in (~checked, checked))
+            dataset = Dataset("other half", pd.DataFrame())
+            train, valid = parts
+            ladders.append(Ladder.fit(Splits(dataset, vocabulary, train, valid, valid)))
+        return cls(tuple(ladders), place % 2)
+
+    def difficulties(self, exam: Exam) -> Difficulties:
+        """How difficult the exam of each learner is, by the other half."""
+        whose = self.half[exam.asked.learner]
+        first, second = (ladder.difficulties(exam) for ladder in self.ladders)
+        level = np.where(whose[exam.taker] == 0, first.level, second.level)
+        return Difficulties(level, np.where(whose[:, None] == 0, first.skill, second.skill))
+
+    def rungs(self, sequences: Sequences) -> Rungs:
+        """What the rungs of the other half say after these answers of each learner."""
+        whose = self.half[sequences.whole().learner]
+        first, second = (vars(ladder.rungs(sequences)) for ladder in self.ladders)
+        return Rungs(
+            **{
+                name: np.where(whose.reshape(-1, *[1] * (a.ndim - 1)) == 0, a, second[name])
+                for name, a in first.items()
+            }
+        )
+
+
+def mastery_after(tracer: Tracer, sequences: Sequences, chunk: int) -> np.ndarray | None:
+    """[E, C], a baseline's mastery after each learner's answers; None if it has no mastery.
+
+    Tracers of whole histories (`whole`) read all of them, others the last `chunk`.
+    """
+    whole = getattr(tracer, "whole", False)
+    sequences = sequences if whole else window(sequences, chunk)
     final = tracer.trace(sequences).final if len(sequences) else None
     return None if final is None else last_state(final, sequences)

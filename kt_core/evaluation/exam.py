@@ -57,12 +57,6 @@ class Exam:
         """[M], which of the learners who take the exam gave each answer, 0..E-1."""
         return np.repeat(np.arange(len(self.asked)), self.asked.lengths)
 
-    def window(self, size: int) -> Sequences:
-        """The last `size` answers before the exam, for models that read chunk by chunk."""
-        whole = self.chunks.whole()
-        lengths = np.minimum(whole.lengths, size)
-        return _only(whole, whole.starts + whole.lengths - lengths, lengths)
-
 
 def hold_exam(sequences: Sequences) -> Exam:
     """Cut each history before its last quarter (rounded down); learners with fewer than 5 answers
@@ -97,18 +91,25 @@ def _only(
     )
 
 
+def window(sequences: Sequences, size: int) -> Sequences:
+    """The last `size` answers of each learner, for models that read chunk by chunk."""
+    whole = sequences.whole()
+    lengths = np.minimum(whole.lengths, size)
+    return _only(whole, whole.starts + whole.lengths - lengths, lengths)
+
+
 def last_state(final: np.ndarray, sequences: Sequences) -> np.ndarray:
     """[E, C], the state after each learner's last sequence, from that after every one, [S, C]."""
     return final[np.flatnonzero(np.diff(sequences.learner, append=-1))]
 
 
-def mastery_before(model: GainAKT2, exam: Exam, chunk: int) -> np.ndarray:
-    """[E, C], mastery of every skill before the exam, from the answers before it alone.
+def mastery_after(model: GainAKT2, sequences: Sequences, chunk: int) -> np.ndarray:
+    """[E, C], mastery of every skill after each learner's answers.
 
     `retrospective` and `cumulative` read all of them, `projection` the last `chunk`.
     """
     carried = model.whole_histories or model.config.mode == "cumulative"
-    sequences = exam.chunks if carried else exam.window(chunk)
+    sequences = sequences if carried else window(sequences, chunk)
     return last_state(evaluate(model, sequences, flips=False).final, sequences)
 
 
@@ -149,7 +150,7 @@ class Rungs:
     ability : [E], posterior mean of a Rasch ability.
     rasch, afm : [E, C], mastery of every skill.
     own : [E, C], share of right answers on the skill; NaN where it was not practised.
-    rates : [C], share of right answers among training learners.
+    rates : [E, C], share of right answers on the skill among training learners.
     """
 
     percent: np.ndarray
@@ -168,7 +169,7 @@ class Difficulties:
     Attributes
     ----------
     level : [M], log-odds of a right answer at ability 0.
-    skill : [C], of them, the skill's part.
+    skill : [E, C], the part of it that is the skill's.
     """
 
     level: np.ndarray
@@ -206,23 +207,22 @@ def _over_learners(exam, mastery, difficulties, rungs, bootstrap) -> list[pd.Dat
     here = known[taker, asked.skill]
 
     def on_asked(state: np.ndarray, adjusted: bool = True) -> np.ndarray:
-        values = state - _mean_of(state, known, 0) if adjusted else state
+        values = state - mean_of(state, known, 0) if adjusted else state
         return _mean_by(taker[here], values[taker, asked.skill][here], n)
 
-    everywhere = np.broadcast_to(rungs.rates, mastery.shape)
     alike = {PERCENT: rungs.percent, LATELY: rungs.recent, RASCH: rungs.ability}
     summaries = {
         ON_ASKED: {"model": on_asked(mastery), **alike, AFM: on_asked(rungs.afm)},
         AS_IT_IS: {
             "model": on_asked(mastery, False),
-            RATE: on_asked(everywhere, False),
+            RATE: on_asked(rungs.rates, False),
             **alike,
             AFM: on_asked(rungs.afm, False),
         },
         ON_ALL: {
-            "model": _mean_of(mastery, known, 1),
+            "model": mean_of(mastery, known, 1),
             **alike,
-            AFM: _mean_of(rungs.afm, known, 1),
+            AFM: mean_of(rungs.afm, known, 1),
         },
     }
     whose, variants = (asked.learner, np.zeros(n, int)), ("pooled", "rank")
@@ -238,11 +238,11 @@ def _over_pairs(exam, mastery, difficulties, rungs, bootstrap) -> list[pd.DataFr
     pairs, group, count = np.unique(key, return_inverse=True, return_counts=True)
     taker, skill = pairs // C, pairs % C
     score = ability_scores(difficulties.level, asked.response, group, len(pairs))
-    score += difficulties.skill[skill]  # now of the level on the skill
+    score += difficulties.skill[taker, skill]  # now of the level on the skill
     practised = np.isfinite(rungs.own[taker, skill])
     scores = {
         "model": mastery[taker, skill],
-        RATE: rungs.rates[skill],
+        RATE: rungs.rates[taker, skill],
         PERCENT: rungs.percent[taker],
         LATELY: rungs.recent[taker],
         OWN_PERCENT: rungs.own[taker, skill],
@@ -287,7 +287,7 @@ def _correlations(
     return pd.concat(parts, ignore_index=True)
 
 
-def _mean_of(state: np.ndarray, known: np.ndarray, axis: int) -> np.ndarray:
+def mean_of(state: np.ndarray, known: np.ndarray, axis: int) -> np.ndarray:
     """Mean of a state, [E, C], along an axis, where it is known; NaN where it never is."""
     with np.errstate(invalid="ignore"):
         return np.where(known, state, 0).sum(axis=axis) / known.sum(axis=axis)

@@ -15,7 +15,7 @@ from kt_core.baselines.ladder import Ladder
 from kt_core.data import Splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
-from kt_core.evaluation.exam import hold_exam, mastery_before
+from kt_core.evaluation.exam import hold_exam, mastery_after
 from kt_core.evaluation.masked import hidden_answers
 from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
@@ -136,7 +136,7 @@ def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:
     exam = hold_exam(sequences)
     if not len(exam.asked):
         return pd.DataFrame()
-    mastery = mastery_before(run.model, exam, run.config.data.chunk)
+    mastery = mastery_after(run.model, exam.chunks, run.config.data.chunk)
     bootstrap = Bootstrap(len(sequences.learners), report.bootstrap, report.seed)
     return Ladder.fit(splits).judge(exam, mastery, bootstrap)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.base.files import plain
+from kt_core.evaluation.exam import ASKED, BEFORE, PER_SKILL
 from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined, paired_aucs
-from kt_core.report.text import interval, number, percent, with_interval
+from kt_core.report.text import best_rung, difference, interval, number, percent, with_interval
 from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
 
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
@@ -32,6 +34,37 @@ def association_text(m: Measures) -> pd.DataFrame:
     wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
     wide["entries"] = table[table.kind == "model"].set_index(keys)["entries"].map("{:,}".format)
     return wide.fillna("").reset_index().rename_axis(columns=None)
+
+
+def exam_text(m: Measures) -> pd.DataFrame:
+    """The exam: the model and the rungs of the ladder side by side, with the model's lead over the
+    best rung."""
+    table = m.exam
+    if table.empty:
+        return table
+    rows = []
+    for (measure, variant), part in table.groupby(["measure", "variant"], sort=False):
+        own, best = part.iloc[0], best_rung(part)
+        row = {"measure": measure, "variant": VARIANTS[variant], "sees": own["sees"]}
+        row |= {"model": with_interval(own)}
+        rungs = part[part["kind"] == "rung"]
+        row |= {r.predictor: number(r.value) for r in rungs.itertuples() if np.isfinite(r.value)}
+        if best is not None:
+            row["minus the best rung"] = difference(best)
+        rows.append(row | {"entries": f"{own['entries']:,}", "learners": f"{own['learners']:,}"})
+    last = ["minus the best rung", "entries", "learners"]
+    wide = pd.DataFrame(rows).fillna("")
+    return wide[[*(c for c in wide if c not in last), *(c for c in last if c in wide)]]
+
+
+def exam_rules(m: Measures, learners: int) -> str:
+    """Who takes the exam, in a sentence; `learners` is the number of all."""
+    takers = 0 if m.exam.empty else int(m.exam["learners"].max())
+    return (
+        f"{takers:,} of {learners:,} learners take the exam: those with at least {ASKED} answers "
+        f"in the last quarter of their history and {BEFORE} before it; a skill counts with at "
+        f"least {PER_SKILL} answers in the exam"
+    )
 
 
 def over_learners(learners: int) -> str:
@@ -146,7 +179,7 @@ def metrics_dict(examined: Examined) -> dict[str, Any]:
     """All numbers of one run as plain JSON; undefined values are null."""
     m = examined.measures
     tables = ("prediction", "violations", "associations", "conduct", "necessity", "forgetting")
-    tables += ("collapse", "recovery", "skills")
+    tables += ("exam", "collapse", "recovery", "skills")
     content: dict[str, Any] = {
         "split": examined.split,
         "inflated": examined.inflated,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 
 def interval(low: float | None, high: float | None, digits: int = 3, percent: bool = False) -> str:
@@ -31,3 +32,36 @@ def with_interval(row: Any, digits: int = 3) -> str:
     if value == number(None):
         return value
     return f"{value} {ends or '(interval not defined)'}"
+
+
+def difference(row: Any, digits: int = 3) -> str:
+    """A row's `gap` and its interval as text, with signs."""
+    if not np.isfinite(row["gap"]):
+        return number(None)
+    ends = f" [{row['gap_low']:+.{digits}f}, {row['gap_high']:+.{digits}f}]"
+    return f"{row['gap']:+.{digits}f}{ends if np.isfinite(row['gap_low']) else ''}"
+
+
+def best_rung(table: pd.DataFrame) -> pd.Series | None:
+    """The strongest rung of a `paired_table`, or None where none is defined."""
+    rungs = table[(table["kind"] == "rung") & table["value"].notna()]
+    return None if rungs.empty else rungs.loc[rungs["value"].idxmax()]
+
+
+def against_ladder(table: pd.DataFrame) -> str:
+    """What a model tells next to the rungs of a `paired_table`, by the paired intervals: as much
+    as a simple model, less, or more than the whole ladder. Empty where no interval is defined."""
+    rungs = table[(table["kind"] == "rung") & table["gap_low"].notna()]
+    if rungs.empty:
+        return ""
+    best = rungs.loc[rungs["value"].idxmax()]
+    if best["gap_high"] < 0:
+        return f"tells less than {_called(best)}"
+    if (rungs["gap_low"] > 0).all():
+        return "tells more than the whole ladder"
+    equal = best if best["gap_low"] <= 0 else rungs.loc[rungs["gap_low"].idxmin()]
+    return f"{_called(equal)} tells as much"
+
+
+def _called(rung: pd.Series) -> str:
+    return f"a {rung['predictor']}" if "ability" in rung["predictor"] else rung["predictor"]

@@ -9,10 +9,11 @@ import pandas as pd
 
 from kt_core.config import TargetConfig
 from kt_core.data.registry import best_auc
+from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined
-from kt_core.report.text import interval, number, percent
+from kt_core.report.text import against_ladder, best_rung, interval, number, percent
 
 NAMES = {
     "monotonicity": "Mastery falls between steps",
@@ -43,12 +44,31 @@ def verdicts(examined: Examined) -> pd.DataFrame:
             _auc(examined, targets),
             _correlation(m, "mastery-response", "pooled", wanted),
             _correlation(m, PROSPECTIVE, "pooled", wanted),
+            *_exam(m),
             _correlation(m, "gain-correctness", "pooled", *gain),
             _correlation(m, "mastery-prediction", "skill_average"),
             *_necessity(m),
             *_forgetting(m),
         ]
     )
+
+
+def _exam(m: Measures) -> list[dict[str, Any]]:
+    """Mastery before the last quarter of each history against the score in it."""
+    if m.exam.empty:
+        return []
+    table = m.exam[(m.exam["measure"] == ON_ASKED) & (m.exam["variant"] == "pooled")]
+    own, best = table.iloc[0], best_rung(table)
+    row = {
+        "measure": "Exam: mastery before it r score in it, learner",
+        "sees": own["sees"],
+        "value": number(own["value"]),
+        "interval": interval(own["low"], own["high"]),
+        "target": "above every rung of the ladder",
+        "best null": "none" if best is None else f"{best['value']:.3f} ({best['predictor']})",
+        "verdict": against_ladder(table) or UNDEFINED,
+    }
+    return [row]
 
 
 def _necessity(m: Measures) -> list[dict[str, Any]]:

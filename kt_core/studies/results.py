@@ -15,7 +15,7 @@ from kt_core.base.errors import KTError, reason
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
-from kt_core.baselines.ladder import Ladder, mastery_before
+from kt_core.baselines.ladder import Ladder, mastery_after
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
@@ -101,7 +101,7 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
         resampling, exam = (report.bootstrap, report.seed), None
         if split == "test":
             quarter, bootstrap = hold_exam(sequences), Bootstrap(len(sequences.learners), *resampling)
-            mastery = mastery_before(tracer, quarter, config.data.chunk)
+            mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
             exam = Ladder.fit(splits).judge(quarter, mastery, bootstrap)
         rates = training_rates(splits)
         measured[split] = measure(beliefs, rates, names, *resampling, exam=exam)
