@@ -2,69 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from kt_core.plots.style import BLUE, GREY, RED, as_text
+from kt_core.plots.style import BLUE, GREY, PAGE, as_text
 
-MOST_DOTS = 3000  # a denser cloud hides its own shape
+PANELS = {  # measure and variant of `Measures.exam`: title
+    ("exam, skills asked", "pooled"): "Over learners",
+    ("exam, learner x skill, practised", "within_skill"): "Within practised skills",
+    ("exam, learner x skill, new", "within_skill"): "Within new skills",
+}
+MOST_DOTS = 3000  # more of them hide each other
 
 
-def plot_ladder(table: pd.DataFrame, ax: Axes, quantity: str = "Pearson r") -> Axes:
+def plot_ladder(
+    table: pd.DataFrame, ax: Axes, quantity: str = "Pearson r", order: tuple[str, ...] = ()
+) -> Axes:
     """Draw the model above the rungs of the ladder, each with its interval and value.
 
     Parameters
     ----------
     table : rows of one measure and variant of `kt_core.metrics.paired.paired_table`.
     quantity : the name of the axis.
+    order : names of the rows from top to bottom; as in the table if empty.
     """
     rows = table[table["value"].notna()].to_dict("records")
-    for place, row in enumerate(rows):
-        color = BLUE if row["kind"] == "model" else GREY
+    order = order or tuple(row["predictor"] for row in rows)
+    for row in rows:
+        place, color = order.index(row["predictor"]), BLUE if row["kind"] == "model" else GREY
+        if row["kind"] == "model":
+            ax.axvline(row["value"], color=BLUE, linewidth=0.6, linestyle=":", zorder=0)
         ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.6)
         ax.plot(row["value"], place, "o", color=color, markersize=4.5)
-        ax.annotate(
-            f"{row['value']:.2f}",
-            (row["value"], place),
-            (0, 4),
-            textcoords="offset points",
-            ha="center",
-            fontsize=6.5,
-            color=color,
-        )
-    for row in rows[:1]:
-        ax.axvline(row["value"], color=BLUE, linewidth=0.6, linestyle=":", zorder=0)
-    ax.set_yticks(range(len(rows)), [as_text(row["predictor"]) for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.7), xlabel=f"{quantity}, 95 % over learners")
+        text = {"ha": "center", "fontsize": 6.5, "color": color, "textcoords": "offset points"}
+        text["bbox"] = {"fc": "white", "ec": "none", "pad": 0.3}
+        ax.annotate(f"{row['value']:.2f}", (row["value"], place), (0, 4.5), **text)
+    ax.set_yticks(range(len(order)), [as_text(name) for name in order])
+    ax.set(ylim=(len(order) - 0.5, -0.7), xlabel=quantity)
     return ax
 
 
-def plot_criterion(table: pd.DataFrame, ax: Axes, scale: str = "score") -> Axes:
-    """Draw mastery against a score from outside, one dot per learner.
-
-    A line of means over tenths of the learners, in the order of their mastery, shows the trend with
-    its standard errors. Scores of 0 and 1 are spread a little, so that the dots can be seen.
+def plot_exam(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw the model and the ladder in the exam, on three axes that share their scales: over
+    learners, and within skills that were practised before it or are new.
 
     Parameters
     ----------
-    table : `mastery` and `score`, one row per learner; of more than 3,000, so many are drawn.
+    table : `Measures.exam`.
     """
-    rng = np.random.default_rng(0)
-    table = table.dropna(subset=["mastery", "score"])
-    shown = table.sample(min(len(table), MOST_DOTS), random_state=0)
+    keyed = table.set_index(["measure", "variant"])
+    parts = [keyed.loc[[key]] for key in PANELS]
+    names = dict.fromkeys(n for p in parts for n in p.loc[p["value"].notna(), "predictor"])
+    order = tuple(name for name in dict.fromkeys(table["predictor"]) if name in names)
+    for ax, part, title in zip(axes, parts, PANELS.values(), strict=True):
+        plot_ladder(part, ax, order=order).set_title(title)
+    return axes
+
+
+def plot_criterion(table: pd.DataFrame, summary: str, ax: Axes) -> Axes:
+    """Draw mastery against a score from outside, one dot per learner.
+
+    The means of tenths of the learners, in the order of their mastery, show the trend. Scores of 0
+    and 1 are spread a little, so that dots do not hide each other.
+
+    Parameters
+    ----------
+    table : `score` and the column `summary` of mastery, one row per learner; of more than 3,000, so
+        many are drawn at random.
+    """
+    rng, most = np.random.default_rng(0), min(len(table), MOST_DOTS)
+    shown = table.sample(most, random_state=0)
     binary = set(table["score"].unique()) <= {0, 1}
-    spread = rng.uniform(-0.06, 0.06, len(shown)) if binary else 0.0
-    ax.plot(shown["mastery"], shown["score"] + spread, ".", color=GREY, alpha=0.35, markersize=3.5)
-    ranks = table["mastery"].rank(method="first")
-    tenths = table.groupby(np.minimum((10 * (ranks - 1) // len(table)), 9))
-    mean, error = tenths[["mastery", "score"]].mean(), tenths["score"].sem()
-    ax.errorbar(mean["mastery"], mean["score"], error, color=BLUE, marker="o", markersize=3.5)
+    spread = rng.uniform(-0.06, 0.06, most) if binary else 0.0
+    ax.plot(shown[summary], shown["score"] + spread, ".", color=GREY, alpha=0.4, markersize=3.5)
+    tenth = 10 * (table[summary].rank(method="first") - 1) // len(table)
+    mean = table.groupby(tenth)[[summary, "score"]].mean()
+    error = table.groupby(tenth)["score"].sem()
+    ax.errorbar(mean[summary], mean["score"], error, color=BLUE, marker="o", markersize=3.5)
     ax.plot([], [], ".", color=GREY, label="a learner")
-    ax.plot([], [], "o-", color=BLUE, markersize=3.5, label="mean of a tenth, ± standard error")
+    ax.plot([], [], "o-", color=BLUE, markersize=3.5, label="mean of a tenth, with standard error")
     if binary:
         ax.set_yticks([0, 1])
-        ax.axhline(table["score"].mean(), color=RED, linewidth=0.6, linestyle=":", zorder=0)
-    ax.set(xlabel="mastery at the end of the history, mean over all skills", ylabel=as_text(scale))
+    ax.set(xlabel=f"mastery, {summary}", ylabel="score")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
+
+
+def draw_criterion(learners: pd.DataFrame, summary: str, rows: pd.DataFrame) -> Figure:
+    """Draw mastery against a score next to the ladder.
+
+    Parameters
+    ----------
+    learners, summary : as in `plot_criterion`.
+    rows : of one measure, as in `plot_ladder`, with the measure's name.
+    """
+    figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plot_criterion(learners, summary, left)
+    first = rows.iloc[0]
+    plot_ladder(rows, right, f"{first['measure']}, {first['learners']:,} learners")
+    return figure

@@ -17,6 +17,7 @@ from kt_core.report.examine import Examined, paired_aucs
 from kt_core.report.text import best_rung, difference, interval, number, percent, with_interval
 from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
 
+EXAM_KEYS = ["measure", "variant", "sees"]
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
 
 
@@ -37,16 +38,24 @@ def association_text(m: Measures) -> pd.DataFrame:
 
 
 def exam_text(m: Measures) -> pd.DataFrame:
-    """The exam: the model and the rungs of the ladder side by side, with the model's lead over the
-    best rung."""
-    table = m.exam
-    if table.empty:
-        return table
+    """The exam: the model and the rungs of the ladder side by side."""
+    if m.exam.empty:
+        return m.exam
+    return ladder_text(m.exam.assign(variant=m.exam["variant"].map(VARIANTS)), EXAM_KEYS)
+
+
+def ladder_text(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`paired_table`s, one after the other: a row for each, with the model and its interval, the
+    rungs, and the model's lead over the best one.
+
+    Parameters
+    ----------
+    keys : the columns that tell the tables apart.
+    """
     rows = []
-    for (measure, variant), part in table.groupby(["measure", "variant"], sort=False):
+    for values, part in table.groupby(keys, sort=False):
         own, best = part.iloc[0], best_rung(part)
-        row = {"measure": measure, "variant": VARIANTS[variant], "sees": own["sees"]}
-        row |= {"model": with_interval(own)}
+        row = dict(zip(keys, values, strict=True)) | {"model": with_interval(own)}
         rungs = part[part["kind"] == "rung"]
         row |= {r.predictor: number(r.value) for r in rungs.itertuples() if np.isfinite(r.value)}
         if best is not None:
