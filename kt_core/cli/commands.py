@@ -220,9 +220,7 @@ def criterion(args: argparse.Namespace) -> None:
 
     reading, columns = reading_of(args), columns_of(args.mastery_column)
     if bool(args.run) == bool(args.mastery):
-        raise KTError(
-            "name either a run, or estimates with --mastery and their answers with --data"
-        )
+        raise KTError("name a run, or estimates with --mastery and their answers with --data")
     if args.run and (args.data or reading or columns):
         raise KTError("--data, --mastery-column and how a file is read go with --mastery")
     if args.mastery and not args.data:
@@ -383,7 +381,5 @@ def _finished(folders: list[Path]) -> None:
 
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
-ACTIONS = {
-    action.__name__: action
-    for action in (*COMMANDS, criterion, benchmark, sweep, datasets, presets, doctor)
-}
+STUDIES = (criterion, benchmark, sweep)
+ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, datasets, presets, doctor)}

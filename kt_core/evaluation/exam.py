@@ -198,64 +198,66 @@ def exam_table(
     return pd.concat(parts, ignore_index=True).assign(sees="pre")
 
 
-def _over_learners(exam, mastery, difficulties, rungs, bootstrap) -> list[pd.DataFrame]:
-    """Three summaries of mastery per learner. The score is adjusted for difficulty, and so is the
-    first one: where learners met other skills, easier ones would pass for higher mastery."""
-    asked, taker, n = exam.asked, exam.taker, len(exam.asked)
-    score = ability_scores(difficulties.level, asked.response, taker, n)
-    known = np.isfinite(mastery)
-    here = known[taker, asked.skill]
-
-    def on_asked(state: np.ndarray, adjusted: bool = True) -> np.ndarray:
-        values = state - mean_of(state, known, 0) if adjusted else state
-        return _mean_by(taker[here], values[taker, asked.skill][here], n)
-
+def _over_learners(
+    exam: Exam, mastery: np.ndarray, difficulties: Difficulties, rungs: Rungs, bootstrap: Bootstrap
+) -> list[pd.DataFrame]:
+    """Three summaries of mastery per learner, against the score. The score is adjusted for
+    difficulty, and so is the first of them: where learners are asked other skills, having been
+    asked easier ones would pass for higher mastery."""
+    asked, n = exam.asked, len(exam.asked)
+    score = ability_scores(difficulties.level, asked.response, exam.taker, n)
     alike = {PERCENT: rungs.percent, LATELY: rungs.recent, RASCH: rungs.ability}
-    summaries = {
-        ON_ASKED: {"model": on_asked(mastery), **alike, AFM: on_asked(rungs.afm)},
-        AS_IT_IS: {
-            "model": on_asked(mastery, False),
-            RATE: on_asked(rungs.rates, False),
-            **alike,
-            AFM: on_asked(rungs.afm, False),
-        },
-        ON_ALL: {
-            "model": mean_of(mastery, known, 1),
-            **alike,
-            AFM: mean_of(rungs.afm, known, 1),
-        },
+    known = np.isfinite(mastery)
+    states = {"model": mastery, AFM: rungs.afm}
+    adjusted = {
+        name: _on_asked(exam, x - mean_of(x, known, 0), known) for name, x in states.items()
     }
-    whose, variants = (asked.learner, np.zeros(n, int)), ("pooled", "rank")
-    return [
-        _correlations(scores, score, *whose, bootstrap, variants, name)
-        for name, scores in summaries.items()
-    ]
-
-
-def _over_pairs(exam, mastery, difficulties, rungs, bootstrap) -> list[pd.DataFrame]:
-    asked, C = exam.asked, mastery.shape[1]
-    key = exam.taker * C + asked.skill
-    pairs, group, count = np.unique(key, return_inverse=True, return_counts=True)
-    taker, skill = pairs // C, pairs % C
-    score = ability_scores(difficulties.level, asked.response, group, len(pairs))
-    score += difficulties.skill[taker, skill]  # now of the level on the skill
-    practised = np.isfinite(rungs.own[taker, skill])
-    scores = {
-        "model": mastery[taker, skill],
-        RATE: rungs.rates[taker, skill],
-        PERCENT: rungs.percent[taker],
-        LATELY: rungs.recent[taker],
-        OWN_PERCENT: rungs.own[taker, skill],
-        RASCH: rungs.rasch[taker, skill],
-        AFM: rungs.afm[taker, skill],
-    }
+    states[RATE] = rungs.rates
+    as_they_are = {name: _on_asked(exam, x, known) for name, x in states.items()}
+    on_all = {name: mean_of(states[name], known, 1) for name in adjusted}
     parts = []
-    for seen, name in BY_SKILL.items():
-        rows = np.flatnonzero((practised == seen) & (count >= PER_SKILL))
+    for measure, summary in ((ON_ASKED, adjusted), (AS_IT_IS, as_they_are), (ON_ALL, on_all)):
+        scores = {"model": summary.pop("model"), **alike, **summary}
+        whose = asked.learner, np.zeros(n, int)
+        found = _correlations(scores, score, *whose, bootstrap, ("pooled", "rank"))
+        parts.append(found.assign(measure=measure))
+    return parts
+
+
+def _on_asked(exam: Exam, state: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[E], mean over the answers in the exam of a state of the skill asked, where it is known."""
+    taker, skill = exam.taker, exam.asked.skill
+    here, n = known[taker, skill], len(exam.asked)
+    with np.errstate(invalid="ignore"):
+        total = np.bincount(taker[here], state[taker, skill][here], n)
+        return total / np.bincount(taker[here], minlength=n)
+
+
+def _over_pairs(
+    exam: Exam, mastery: np.ndarray, difficulties: Difficulties, rungs: Rungs, bootstrap: Bootstrap
+) -> list[pd.DataFrame]:
+    """Mastery of a skill against the level on it that the answers in the exam show: its ability and
+    the skill's easiness, in logits."""
+    asked, C = exam.asked, mastery.shape[1]
+    pairs, group, count = np.unique(
+        exam.taker * C + asked.skill, return_inverse=True, return_counts=True
+    )
+    at = taker, skill = pairs // C, pairs % C
+    score = ability_scores(difficulties.level, asked.response, group, len(pairs))
+    score += difficulties.skill[at]
+    scores = {"model": mastery[at], RATE: rungs.rates[at], PERCENT: rungs.percent[taker]}
+    scores |= {LATELY: rungs.recent[taker], OWN_PERCENT: rungs.own[at]}
+    scores |= {RASCH: rungs.rasch[at], AFM: rungs.afm[at]}
+    counts, practised = count >= PER_SKILL, np.isfinite(rungs.own[at])
+    parts = []
+    for seen, measure in BY_SKILL.items():
+        rows = np.flatnonzero(counts & (practised == seen) & np.isfinite(mastery[at]))
+        if not len(rows):
+            continue
         own = {k: x[rows] for k, x in scores.items() if seen or k != OWN_PERCENT}
-        whose = asked.learner[taker[rows]], skill[rows]
-        variants = ("pooled", "within_skill")
-        parts.append(_correlations(own, score[rows], *whose, bootstrap, variants, name))
+        whose, variants = (asked.learner[taker[rows]], skill[rows]), ("pooled", "within_skill")
+        found = _correlations(own, score[rows], *whose, bootstrap, variants)
+        parts.append(found.assign(measure=measure))
     return parts
 
 
@@ -266,24 +268,23 @@ def _correlations(
     skill: np.ndarray,
     bootstrap: Bootstrap,
     variants: tuple[str, ...],
-    measure: str,
 ) -> pd.DataFrame:
-    """Correlations of all scores with the outcome, where the first one is known."""
+    """Correlations of all scores with the outcome, where the first one is known. The base rate has
+    none within a skill."""
     known = np.isfinite(next(iter(scores.values())))
     outcome, learner, skill = outcome[known], learner[known], skill[known]
-    size, parts = (len(outcome), len(np.unique(learner))), []
-    draws: dict[str, dict[str, np.ndarray]] = {variant: {} for variant in variants}
-    for name, score in scores.items():
-        x = np.asarray(score, float)[known]
-        association = Association(x, outcome, learner, skill, bootstrap)
-        for variant in variants:
-            if variant == "rank":
-                draws[variant][name] = rank_correlation(x, outcome, learner, bootstrap)
-            else:
-                draws[variant][name] = getattr(association, variant)()
+    parts = []
     for variant in variants:
-        table = paired_table(draws[variant], *size, bootstrap)
-        parts.append(table.assign(measure=measure, variant=variant))
+        draws = {}
+        for name, score in scores.items():
+            x = np.asarray(score, float)[known]
+            if variant == "rank":
+                draws[name] = rank_correlation(x, outcome, learner, bootstrap)
+            elif variant == "pooled" or name != RATE:
+                association = Association(x, outcome, learner, skill, bootstrap)
+                draws[name] = getattr(association, variant)()
+        size = len(outcome), len(np.unique(learner))
+        parts.append(paired_table(draws, *size, bootstrap).assign(variant=variant))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -291,9 +292,3 @@ def mean_of(state: np.ndarray, known: np.ndarray, axis: int) -> np.ndarray:
     """Mean of a state, [E, C], along an axis, where it is known; NaN where it never is."""
     with np.errstate(invalid="ignore"):
         return np.where(known, state, 0).sum(axis=axis) / known.sum(axis=axis)
-
-
-def _mean_by(group: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """Mean of the values of each group 0..n-1; NaN for an empty one."""
-    with np.errstate(invalid="ignore"):
-        return np.bincount(group, values, n) / np.bincount(group, minlength=n)

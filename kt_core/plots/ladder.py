@@ -37,7 +37,7 @@ def plot_ladder(
         if row["kind"] == "model":
             ax.axvline(row["value"], color=BLUE, linewidth=0.6, linestyle=":", zorder=0)
         ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.6)
-        ax.plot(row["value"], place, "o", color=color, markersize=4.5)
+        ax.plot(row["value"], place, "o", color=color, markersize=4.5, zorder=4)
         text = {"ha": "center", "fontsize": 6.5, "color": color, "textcoords": "offset points"}
         text["bbox"] = {"fc": "white", "ec": "none", "pad": 0.3}
         ax.annotate(f"{row['value']:.2f}", (row["value"], place), (0, 4.5), **text)
@@ -48,14 +48,15 @@ def plot_ladder(
 
 def plot_exam(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw the model and the ladder in the exam, on three axes that share their scales: over
-    learners, and within skills that were practised before it or are new.
+    learners, and within skills that were practised before it or are new. Axes for which there are
+    no answers stay empty.
 
     Parameters
     ----------
     table : `Measures.exam`.
     """
     keyed = table.set_index(["measure", "variant"])
-    parts = [keyed.loc[[key]] for key in PANELS]
+    parts = [keyed.loc[[key]] if key in keyed.index else table[:0] for key in PANELS]
     names = dict.fromkeys(n for p in parts for n in p.loc[p["value"].notna(), "predictor"])
     order = tuple(name for name in dict.fromkeys(table["predictor"]) if name in names)
     for ax, part, title in zip(axes, parts, PANELS.values(), strict=True):
@@ -82,7 +83,8 @@ def plot_criterion(table: pd.DataFrame, summary: str, ax: Axes) -> Axes:
     tenth = 10 * (table[summary].rank(method="first") - 1) // len(table)
     mean = table.groupby(tenth)[[summary, "score"]].mean()
     error = table.groupby(tenth)["score"].sem()
-    ax.errorbar(mean[summary], mean["score"], error, color=BLUE, marker="o", markersize=3.5)
+    ends = {"elinewidth": 1.4, "capsize": 2}
+    ax.errorbar(mean[summary], mean["score"], error, color=BLUE, marker="o", markersize=3.5, **ends)
     ax.plot([], [], ".", color=GREY, label="a learner")
     ax.plot([], [], "o-", color=BLUE, markersize=3.5, label="mean of a tenth, with standard error")
     if binary:
@@ -92,17 +94,19 @@ def plot_criterion(table: pd.DataFrame, summary: str, ax: Axes) -> Axes:
     return ax
 
 
-def draw_criterion(learners: pd.DataFrame, summary: str, rows: pd.DataFrame) -> Figure:
+def draw_criterion(
+    learners: pd.DataFrame, summary: str, rows: pd.DataFrame, who: str = "learners"
+) -> Figure:
     """Draw mastery against a score next to the ladder.
 
     Parameters
     ----------
     learners, summary : as in `plot_criterion`.
-    rows : of one measure, as in `plot_ladder`, with the measure's name.
+    rows : of the same learners and one measure, as in `plot_ladder`, with the measure's name.
+    who : what these learners are called.
     """
     figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     plot_criterion(learners, summary, left)
-    first = rows.iloc[0]
-    plot_ladder(rows, right, f"{first['measure']}, {first['learners']:,} learners")
+    plot_ladder(rows, right, f"{rows['measure'].iloc[0]}, 95 % over {len(learners):,} {who}")
     return figure

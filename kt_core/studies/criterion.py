@@ -69,13 +69,16 @@ class Criterion:
         return rows[(rows[KEYS[1:]] == rows.iloc[0][KEYS[1:]]).all(axis=1)]
 
     @property
+    def who(self) -> str:
+        """What the learners of the headline are called."""
+        split = self.headline[KEYS[0]].iloc[0]
+        return "learners" if split == TOGETHER else f"{split} learners"
+
+    @property
     def verdict(self) -> str:
         """What mastery tells about the score, next to the ladder."""
-        own = self.headline.iloc[0]
-        word = against_ladder(self.headline) or "not defined on this data"
-        who = (
-            f"{own['learners']:,} {'' if own[KEYS[0]] == TOGETHER else own[KEYS[0]] + ' '}learners"
-        )
+        own, word = self.headline.iloc[0], against_ladder(self.headline)
+        word, who = word or "not defined on this data", f"{own['learners']:,} {self.who}"
         return f"Criterion: {with_interval(own)} ({own['measure']}, {who}): {word}"
 
 
@@ -335,6 +338,9 @@ def write(criterion: Criterion, folder: str | Path) -> Path:
     write_text(folder / "criterion.json", json.dumps(plain(content), indent=2) + "\n")
     write_table(rows, folder / "criterion.csv")
     plots.use_style()
-    figure = plots.draw_criterion(criterion.learners, ALL, criterion.headline)
+    rows, learners = criterion.headline, criterion.learners
+    shown = learners[learners["split"] == rows[KEYS[0]].iloc[0]]
+    shown = learners if shown.empty else shown
+    figure = plots.draw_criterion(shown, ALL, rows, criterion.who)
     plots.save(figure, folder / "figures", "criterion")
     return folder

@@ -100,11 +100,9 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
         names, report = splits.vocabulary.skills, config.report
         resampling, exam = (report.bootstrap, report.seed), None
         if split == "test":
-            quarter, bootstrap = (
-                hold_exam(sequences),
-                Bootstrap(len(sequences.learners), *resampling),
-            )
+            quarter = hold_exam(sequences)
             mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
+            bootstrap = Bootstrap(len(sequences.learners), *resampling)
             exam = Ladder.fit(splits).judge(quarter, mastery, bootstrap)
         rates = training_rates(splits)
         measured[split] = measure(beliefs, rates, names, *resampling, exam=exam)
