@@ -49,18 +49,19 @@ def best_rung(table: pd.DataFrame) -> pd.Series | None:
 
 
 def against_ladder(table: pd.DataFrame) -> str:
-    """What a model tells next to the rungs of a `paired_table`, by the paired intervals: as much
-    as a simple model, less, or more than the whole ladder. Empty where no interval is defined."""
+    """What a model tells next to the rungs of a `paired_table`, by the paired intervals: less than
+    a simple model, as much, or more than the whole ladder; with the difference to the rung that is
+    named, or to the best one. Empty where no interval is defined."""
     rungs = table[(table["kind"] == "rung") & table["gap_low"].notna()]
     if rungs.empty:
         return ""
-    best = rungs.loc[rungs["value"].idxmax()]
-    if best["gap_high"] < 0:
-        return f"tells less than {_called(best)}"
-    if (rungs["gap_low"] > 0).all():
-        return "tells more than the whole ladder"
-    equal = best if best["gap_low"] <= 0 else rungs.loc[rungs["gap_low"].idxmin()]
-    return f"{_called(equal)} tells as much"
+    rungs = rungs.sort_values("value", ascending=False)
+    above, level = rungs[rungs["gap_high"] < 0], rungs[rungs["gap_low"] <= 0]
+    if len(above):
+        return f"tells less than {_called(above.iloc[0])} ({difference(above.iloc[0])})"
+    if len(level):
+        return f"{_called(level.iloc[0])} tells as much ({difference(level.iloc[0])})"
+    return f"tells more than the whole ladder ({difference(rungs.iloc[0])})"
 
 
 def _called(rung: pd.Series) -> str:

@@ -261,6 +261,7 @@ def test_halves_judge_learners_that_they_were_not_fitted_on(simulated):
         ({"AFM": (0.1, 0.2, 0.4), "Rasch ability": (-0.1, 0.1, 0.5)}, "a Rasch ability tells as"),
         ({"AFM": (-0.2, -0.1, 0.5), "Rasch ability": (-0.1, 0.1, 0.4)}, "tells less than AFM"),
         ({"AFM": (0.1, 0.2, 0.5), "percent correct": (-0.1, 0.3, 0.4)}, "percent correct tells as"),
+        ({"AFM": (-0.2, -0.1, 0.4), "Rasch ability": (-0.4, 0.1, 0.5)}, "tells less than AFM"),
         ({"AFM": (np.nan, np.nan, np.nan)}, ""),
     ],
 )
@@ -268,6 +269,6 @@ def test_verdicts_name_the_rung(gaps, words):
     rows = [{"kind": "model", "predictor": "model", "value": 0.6, "gap_low": 0.0, "gap_high": 0.0}]
     for name, (low, high, r) in gaps.items():
         rows.append({"kind": "rung", "predictor": name, "value": r, "gap_low": low})
-        rows[-1]["gap_high"] = high
+        rows[-1] |= {"gap_high": high, "gap": (low + high) / 2}
     said = against_ladder(pd.DataFrame(rows))
     assert words in said and bool(words) == bool(said)
