@@ -34,6 +34,7 @@ from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import base_rates
 
 FEWEST = 20  # learners that can be cut into halves
+MOST_ANSWERS = 500_000  # that a ladder is fitted on: about a GB of memory, and minutes
 
 
 class _Judge:
@@ -62,9 +63,10 @@ class Ladder(_Judge):
 
     @classmethod
     def fit(cls, splits: Splits) -> Ladder:
-        """Fit all rungs; of more than 20,000 training learners, so many are drawn at random."""
-        train, rasch, afm = splits.train.sample(MOST_LEARNERS), Rasch(), AFM()
-        small = dataclasses.replace(splits, train=train)
+        """Fit all rungs; of more than 20,000 learners or 500,000 answers, some learners are drawn
+        at random."""
+        train, valid, rasch, afm = _some(splits.train), _some(splits.valid), Rasch(), AFM()
+        small = dataclasses.replace(splits, train=train, valid=valid)
         rasch.fit(small)
         afm.fit(small)
         rates = base_rates(train.skill, train.response, len(splits.vocabulary.skills))
@@ -107,6 +109,13 @@ class Ladder(_Judge):
             last = b.states[np.arange(len(b.sequence)), b.lengths]
             ability[b.sequence] = mean(last, nodes)
         return ability
+
+
+def _some(sequences: Sequences) -> Sequences:
+    """As many learners as can be fitted in a few minutes."""
+    n = len(sequences.learners)
+    share = min(1.0, MOST_ANSWERS / sequences.interactions)
+    return sequences.sample(min(MOST_LEARNERS, max(1, int(share * n))))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from kt_core.evaluation.diagnostics import (
     skill_table,
 )
 from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.masked import forgetting, gain_necessity
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association
@@ -84,6 +85,13 @@ class Measures:
         a = self.associations
         own = a[(a.measure == measure) & (a.variant == variant) & (a.kind == "model")]
         return own.iloc[0]
+
+    @property
+    def exam_rows(self) -> pd.DataFrame:
+        """The model and the rungs in the exam, over learners; empty where nobody takes it."""
+        if self.exam.empty:
+            return self.exam
+        return self.exam[(self.exam["measure"] == ON_ASKED) & (self.exam["variant"] == "pooled")]
 
     def best_null(self, measure: str, variant: str = "pooled") -> pd.Series | None:
         """The strongest null of the same measure, or None where none is defined."""

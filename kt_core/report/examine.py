@@ -138,7 +138,19 @@ def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:
         return pd.DataFrame()
     mastery = mastery_after(run.model, exam.chunks, run.config.data.chunk)
     bootstrap = Bootstrap(len(sequences.learners), report.bootstrap, report.seed)
-    return Ladder.fit(splits).judge(exam, mastery, bootstrap)
+    return _ladder(run, splits).judge(exam, mastery, bootstrap)
+
+
+LADDERS: dict[str, Ladder] = {}  # the latest one: runs that are compared have the same data
+
+
+def _ladder(run: Run, splits: Splits) -> Ladder:
+    """The ladder of a run's training data, fitted once for runs one after the other."""
+    data = f"{run.config.data} {run.provenance.get('data_sha256')}"
+    if data not in LADDERS:
+        LADDERS.clear()
+        LADDERS[data] = Ladder.fit(splits)
+    return LADDERS[data]
 
 
 def paired_aucs(examined: list[Examined]) -> list[Estimate]:

@@ -72,7 +72,8 @@ def exam_rules(m: Measures, learners: int) -> str:
     return (
         f"{takers:,} of {learners:,} learners take the exam: those with at least {ASKED} answers "
         f"in the last quarter of their history and {BEFORE} before it; a skill counts with at "
-        f"least {PER_SKILL} answers in the exam"
+        f"least {PER_SKILL} answers in the exam; models that read chunk by chunk see the last chunk "
+        "of answers before it, others all of them"
     )
 
 
@@ -181,7 +182,9 @@ def _correlations(m: Measures) -> dict[str, str]:
         "gain-correctness (post)": ("gain-correctness", "pooled"),
         "mastery-prediction (post)": ("mastery-prediction", "skill_average"),
     }
-    return {name: with_interval(m.association(*key)) for name, key in wanted.items()}
+    texts = {name: with_interval(m.association(*key)) for name, key in wanted.items()}
+    exam = m.exam_rows
+    return texts if exam.empty else texts | {"exam (pre)": with_interval(exam.iloc[0])}
 
 
 def metrics_dict(examined: Examined) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from kt_core.config import TargetConfig
 from kt_core.data.registry import best_auc
-from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined
@@ -55,12 +54,12 @@ def verdicts(examined: Examined) -> pd.DataFrame:
 
 def _exam(m: Measures) -> list[dict[str, Any]]:
     """Mastery before the last quarter of each history against the score in it."""
-    if m.exam.empty:
+    table = m.exam_rows
+    if table.empty:
         return []
-    table = m.exam[(m.exam["measure"] == ON_ASKED) & (m.exam["variant"] == "pooled")]
     own, best = table.iloc[0], best_rung(table)
     row = {
-        "measure": "Exam: mastery before it r score in it, learner",
+        "measure": "Exam: r of mastery before it with the score in it, over learners",
         "sees": own["sees"],
         "value": number(own["value"]),
         "interval": interval(own["low"], own["high"]),

@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_expit
 from scipy.stats import pearsonr, spearmanr
 
+from kt_core.baselines import ladder as module
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.ladder import Halves, Ladder
@@ -100,7 +101,7 @@ def test_the_exam_is_the_last_quarter_and_the_rest_is_before_it(lengths):
 
 @pytest.mark.parametrize("mode", ["retrospective", "cumulative", "projection"])
 def test_answers_in_the_exam_never_change_the_mastery_before_it(mode):
-    s = histories([60, 41, 20, 7, 33])
+    s = histories([60, 41, 20, 7, 44])  # the last has a chunk of one answer before the exam
     own = hold_exam(s)
     other = hold_exam(_with_other_answers(s, before=False))
     assert (own.asked.response != other.asked.response).any()
@@ -272,3 +273,10 @@ def test_verdicts_name_the_rung(gaps, words):
         rows[-1] |= {"gap_high": high, "gap": (low + high) / 2}
     said = against_ladder(pd.DataFrame(rows))
     assert words in said and bool(words) == bool(said)
+
+
+def test_a_ladder_of_large_data_is_fitted_on_some_learners(simulated, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ANSWERS", simulated.train.interactions // 2)
+    some = module._some(simulated.train)
+    assert len(some.learners) == len(simulated.train.learners) // 2
+    assert Ladder.fit(simulated).rates.shape == (C,)
