@@ -72,8 +72,8 @@ def exam_rules(m: Measures, learners: int) -> str:
     return (
         f"{takers:,} of {learners:,} learners take the exam: those with at least {ASKED} answers "
         f"in the last quarter of their history and {BEFORE} before it; a skill counts with at "
-        f"least {PER_SKILL} answers in the exam; models that read chunk by chunk see the last chunk "
-        "of answers before it, others all of them"
+        f"least {PER_SKILL} answers in the exam; models that read chunk by chunk see the last "
+        "chunk of answers before it, others all of them"
     )
 
 
