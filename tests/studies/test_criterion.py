@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import SECRET
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -201,3 +202,16 @@ def test_scores_are_read_by_their_usual_names(tmp_path):
     (tmp_path / "bad.csv").write_bytes(b'"a,b\n1')
     with pytest.raises(KTError, match=r"bad\.csv: cannot be read as a CSV file"):
         read_scores(tmp_path / "bad.csv")
+
+
+def test_pseudonyms_change_names_only(timed, scores, tmp_path, monkeypatch):
+    monkeypatch.setenv("KT_PSEUDONYM_KEY", SECRET)
+    (answers, estimates), path = timed, write(tmp_path, scores)
+    plain, hidden = (
+        criterion.of_estimates(estimates, answers, path, reading, resamples=30)
+        for reading in ({}, {"data.pseudonymise": True})
+    )
+    names = set(plain.learners["learner"])
+    assert not names & set(hidden.learners["learner"]) and len(names) == 60
+    values = (x.table.loc[x.table["kind"] == "model", "value"] for x in (plain, hidden))
+    np.testing.assert_allclose(*values)
