@@ -31,10 +31,11 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "training": "base config data evaluation losses model monitor runs uncertainty",
     "baselines": "base config data evaluation layers metrics training",
     "plots": "base config metrics",
-    "report": "base config data evaluation metrics runs",
+    "report": "base baselines config data evaluation metrics runs",
     "learners": "base data evaluation metrics model runs uncertainty",
     "notebook": "base config data evaluation learners monitor plots runs training",
-    "studies": "base baselines config data evaluation metrics model notebook presets report runs",
+    "studies": "base baselines config data evaluation metrics model notebook plots presets report "
+    "runs",
     "cli": "base config data learners losses model notebook presets report runs studies training",
     "__main__": "cli",
 }

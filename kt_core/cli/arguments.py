@@ -79,16 +79,23 @@ def parser(
     _reading_arguments(sub)
     sub = command("audit")
     sub.add_argument("--mastery", required=True, help="a table of learner, step, skill, mastery")
-    sub.add_argument(
-        "--mastery-column",
-        action="append",
-        default=[],
-        metavar="mastery=NAME",
-        help="the column of --mastery for learner, step, skill or mastery",
-    )
+    _mastery_columns(sub)
     sub.add_argument("--responses", required=True, help="the answers, in any known format")
     sub.add_argument("--sees", required=True, choices=("pre", "post", "retrospective"))
     sub.add_argument("--out", default="audit", help="folder of the report; default: audit")
+    _reading_arguments(sub)
+    sub = command("criterion")
+    sub.add_argument("run", nargs="?", default="", metavar="RUN", help="its mastery; or --mastery")
+    sub.add_argument("--scores", required=True, metavar="CSV", help="learner, score, group, date")
+    sub.add_argument("--mastery", default="", help="estimates of any tool, as of audit")
+    _mastery_columns(sub)
+    sub.add_argument(
+        "--data", default="", metavar="PATH", help="with --mastery: the answers, in any format"
+    )
+    sub.add_argument(
+        "--until-date", action="store_true", help="leave out answers later than the score's date"
+    )
+    sub.add_argument("--out", default="", help="folder of the result; default: RUN, or criterion")
     _reading_arguments(sub)
     sub = command("benchmark")
     sub.add_argument("--only", default="", help="cells whose name contains this")
@@ -242,6 +249,16 @@ def _reading_arguments(sub: argparse.ArgumentParser) -> None:
         "--pseudonymise",
         action="store_true",
         help="replace learner ids by keyed hashes (KT_PSEUDONYM_KEY) in everything that is written",
+    )
+
+
+def _mastery_columns(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--mastery-column",
+        action="append",
+        default=[],
+        metavar="mastery=NAME",
+        help="the column of --mastery for learner, step, skill or mastery",
     )
 
 

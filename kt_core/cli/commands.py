@@ -214,6 +214,27 @@ def audit(args: argparse.Namespace) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
+def criterion(args: argparse.Namespace) -> None:
+    """Hold mastery at the end of histories against a score from outside, such as of an exam."""
+    from kt_core.studies import criterion as held  # it loads every baseline
+
+    reading, columns = reading_of(args), columns_of(args.mastery_column)
+    if bool(args.run) == bool(args.mastery):
+        raise KTError("name a run, or estimates with --mastery and their answers with --data")
+    if args.run and (args.data or reading or columns):
+        raise KTError("--data, --mastery-column and how a file is read go with --mastery")
+    if args.mastery and not args.data:
+        raise KTError("--mastery: name the answers that the estimates are about with --data")
+    if args.run:
+        result = held.of_run(args.run, args.scores, args.until_date)
+    else:
+        files = (args.mastery, args.data, args.scores)
+        result = held.of_estimates(*files, reading, columns, args.until_date)
+    print(held.text(result))
+    folder = held.write(result, args.out or args.run or "criterion")
+    print(f"\nresult: {folder / 'criterion.csv'}\nfigure: {folder / 'figures' / 'criterion.png'}")
+
+
 def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
     from kt_core.studies import benchmark as bench  # it loads every model
@@ -360,6 +381,5 @@ def _finished(folders: list[Path]) -> None:
 
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
-ACTIONS = {
-    action.__name__: action for action in (*COMMANDS, benchmark, sweep, datasets, presets, doctor)
-}
+STUDIES = (criterion, benchmark, sweep)
+ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, datasets, presets, doctor)}

@@ -121,17 +121,21 @@ class Sequences:
         if len(self.learners) <= learners:
             return self
         drawn = np.random.default_rng(seed).choice(len(self.learners), learners, replace=False)
-        drawn.sort()
-        kept = np.isin(self.learner, drawn)
+        return self.of_learners(np.sort(drawn))
+
+    def of_learners(self, chosen: np.ndarray) -> Sequences:
+        """All interactions of some learners, by their numbers in ascending order, who get new
+        numbers in that order."""
+        kept = np.isin(self.learner, chosen)
         starts, lengths = self.starts[kept], self.lengths[kept]
         rows = rows_of(starts, lengths)
         return Sequences(
             *(column[rows] for column in (self.skill, self.item, self.response)),
             starts=np.cumsum(lengths) - lengths,
             lengths=lengths,
-            learner=np.searchsorted(drawn, self.learner[kept]),
+            learner=np.searchsorted(chosen, self.learner[kept]),
             chunk=self.chunk[kept],
-            learners=self.learners[drawn],
+            learners=self.learners[chosen],
             truth={name: column[rows] for name, column in self.truth.items()},
             time=None if self.time is None else self.time[rows],
         )

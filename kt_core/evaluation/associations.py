@@ -42,8 +42,18 @@ class Question:
     references: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def association_table(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
-    """All associations that the beliefs support, with nulls and references."""
+def association_table(
+    beliefs: Beliefs,
+    base: np.ndarray,
+    bootstrap: Bootstrap,
+    ladder: dict[str, np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """All associations that the beliefs support, with nulls and references.
+
+    Parameters
+    ----------
+    ladder : by name, what simple models believe in the middle of each sequence, [S, C].
+    """
     rows, frame = beliefs.predicted, beliefs.frame
     parts = []
     if len(rows) and beliefs.has("mastery_pre"):
@@ -53,7 +63,8 @@ def association_table(beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap) 
         question = Question(*before, variants, nulls, {"model's own prediction": reference})
         parts += [_associate(question, bootstrap), _agreement(rows, nulls, bootstrap)]
     if beliefs.middle is not None:
-        parts += [_associate(question, bootstrap) for question in _prospective(beliefs, base)]
+        questions = _prospective(beliefs, base, ladder or {})
+        parts += [_associate(question, bootstrap) for question in questions]
     if beliefs.has("gain"):
         references = {"true gain": frame["true_gain"]} if beliefs.has("true_gain") else {}
         gains = ("gain-correctness", "post", frame, frame["gain"], frame["correct"])
@@ -105,7 +116,10 @@ def gain_performance(improved: pd.DataFrame | None, bootstrap: Bootstrap) -> pd.
     """
     if improved is None or improved.empty:
         return pd.DataFrame()
-    predicted, usual = improved["predicted"], {"skill's usual": improved["usual"].to_numpy()}
+    predicted, usual = (
+        improved["predicted"],
+        {"skill's usual improvement": improved["usual"].to_numpy()},
+    )
     pairs = (GAIN_PERFORMANCE, HIDDEN, improved, predicted)
     own = _associate(Question(*pairs, improved["observed"], WITHIN, usual), bootstrap)
     noise = np.random.default_rng(0).normal(size=len(improved)) * np.sqrt(improved["variance"])
@@ -133,8 +147,11 @@ def _against(
     return row | {"entries": entries, "learners": learners, "draws": values}
 
 
-def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
-    """The state at the middle of a sequence, compared with correctness in its second half."""
+def _prospective(
+    beliefs: Beliefs, base: np.ndarray, ladder: dict[str, np.ndarray]
+) -> list[Question]:
+    """The state at the middle of a sequence, compared with correctness in its second half: of all
+    skills, of those practised before and of new ones, and over learners."""
     frame = beliefs.frame
     half = frame.groupby("sequence")["step"].transform("size") // 2
     later = frame[frame["step"] >= half].copy()
@@ -150,30 +167,28 @@ def _prospective(beliefs: Beliefs, base: np.ndarray) -> list[Question]:
         step=("half", "first"),
     )
     pairs = pairs.reset_index()
-    pairs = pairs[pairs["state"].notna()].reset_index(
-        drop=True
-    )  # an audit may know only some skills
+    known = pairs["state"].notna()  # an audit may know only some skills
+    pairs = pairs[known].reset_index(drop=True)
     pairs["correct"] = 0  # not used: these nulls see no later answer
-    per_skill = pairs[pairs["attempts"] >= LATER_PER_SKILL]
     nulls = pd.DataFrame(step_nulls(pairs, base, post=False), index=pairs.index)
+    for name, middle in ladder.items():
+        nulls[name] = middle[pairs["sequence"], pairs["skill"]]
+    often, practised = pairs["attempts"] >= LATER_PER_SKILL, pairs["opportunity"] > 0
+    name, parts = "prospective validity, learner", {"": often}
+    parts |= {", practised": often & practised, ", new": often & ~practised}
+    questions = []
+    for which, chosen in parts.items():
+        rows, free = pairs[chosen], dict(nulls[chosen].items())
+        pair = f"{name} x skill{which}", "pre", rows, rows["state"], rows["outcome"], WITHIN
+        questions.append(Question(*pair, free))
     share = pairs["attempts"] / pairs.groupby("sequence")["attempts"].transform("sum")
-    names = ["state", "outcome", *nulls]
     whole = pd.concat([pairs[["state", "outcome"]], nulls], axis=1).mul(share, axis=0)
-    whole = whole.groupby(pairs["sequence"])[names].sum()
+    whole = whole.groupby(pairs["sequence"]).sum()
     groups = pairs.groupby("sequence")
     whole = whole.assign(learner=groups["learner"].first(), attempts=groups["attempts"].sum())
     whole = whole[whole["attempts"] >= LATER_PER_LEARNER].assign(skill=0)
-    pooled, alone = ("pooled", "within_skill"), ("pooled",)
-    name, state, outcome = "prospective validity, learner", "state", "outcome"
-    skill_nulls, whole_nulls = (
-        dict(nulls.loc[per_skill.index].items()),
-        dict(whole[[*nulls]].items()),
-    )
-    pair = f"{name} x skill", "pre", per_skill, per_skill[state], per_skill[outcome], pooled
-    return [
-        Question(*pair, skill_nulls),
-        Question(name, "pre", whole, whole[state], whole[outcome], alone, whole_nulls),
-    ]
+    scores = whole["state"], whole["outcome"], ("pooled",), dict(whole[[*nulls]].items())
+    return [*questions, Question(name, "pre", whole, *scores)]
 
 
 def _associate(question: Question, bootstrap: Bootstrap) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from kt_core.evaluation.diagnostics import (
     skill_table,
 )
 from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.masked import gain_necessity
 from kt_core.evaluation.recovery import recovery_table
 from kt_core.evaluation.shape import forgetting, growth_calibration
@@ -55,6 +56,8 @@ class Measures:
     collapse, recovery : quantity, value (and interval).
     necessity, forgetting, growth : tests on hidden answers (`kt_core.evaluation.masked`, `shape`);
         only mode `retrospective` has them.
+    exam : of `kt_core.evaluation.exam.exam_table`: mastery before the last quarter of each history
+        against the score in it, next to the psychometric ladder.
     A table that cannot be computed is empty.
     """
 
@@ -70,6 +73,7 @@ class Measures:
     necessity: pd.DataFrame = field(default_factory=pd.DataFrame)
     forgetting: pd.DataFrame = field(default_factory=pd.DataFrame)
     growth: pd.DataFrame = field(default_factory=pd.DataFrame)
+    exam: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def quality(self, name: str, predictor: str = "model") -> pd.Series:
         """One row of `prediction`."""
@@ -81,6 +85,13 @@ class Measures:
         a = self.associations
         own = a[(a.measure == measure) & (a.variant == variant) & (a.kind == "model")]
         return own.iloc[0]
+
+    @property
+    def exam_rows(self) -> pd.DataFrame:
+        """The model and the rungs in the exam, over learners; empty where nobody takes it."""
+        if self.exam.empty:
+            return self.exam
+        return self.exam[(self.exam["measure"] == ON_ASKED) & (self.exam["variant"] == "pooled")]
 
     def best_null(self, measure: str, variant: str = "pooled") -> pd.Series | None:
         """The strongest null of the same measure, or None where none is defined."""
@@ -100,6 +111,8 @@ def measure(
     hidden_elsewhere: pd.DataFrame | None = None,
     improved: pd.DataFrame | None = None,
     uncertainty: Uncertainty | None = None,
+    exam: pd.DataFrame | None = None,
+    ladder: dict[str, np.ndarray] | None = None,
 ) -> Measures:
     """All measures of one model on one split.
 
@@ -112,6 +125,9 @@ def measure(
     improved : of `improvements`, with the column `usual`: of each pair's skill among training
         learners.
     uncertainty : of the run, for the coverage of its intervals on simulated learners.
+    exam : of `exam_table`, on the same resamples.
+    ladder : by name, what simple models believe in the middle of each sequence, [S, C], as nulls
+        of prospective validity.
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
     quality, curve, miscalibration = pd.DataFrame(), pd.DataFrame(), np.nan
@@ -119,7 +135,7 @@ def measure(
         prediction = prediction_of(beliefs, bootstrap)
         quality = prediction_table(prediction, rows, base)
         curve, miscalibration = calibration_curve(prediction)
-    tables = {}
+    tables = {} if exam is None else {"exam": exam}
     if hidden is not None:
         tables["necessity"] = gain_necessity(hidden, bootstrap)
         everyone = bootstrap
@@ -133,7 +149,8 @@ def measure(
         prediction=quality,
         violations=violation_table(beliefs, bootstrap),
         associations=joined(
-            association_table(beliefs, base, bootstrap), gain_performance(improved, bootstrap)
+            association_table(beliefs, base, bootstrap, ladder),
+            gain_performance(improved, bootstrap),
         ),
         calibration=curve,
         miscalibration=miscalibration,

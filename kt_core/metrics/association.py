@@ -14,6 +14,7 @@ from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate
 
 VARIANTS = {
     "pooled": "pooled",
+    "rank": "ranks (Spearman)",
     "within_skill": "within skill",
     "learner_average": "mean over learners",
     "skill_average": "mean over skills",

@@ -4,6 +4,8 @@ from kt_core.report.examine import Examined, examine
 from kt_core.report.tables import (
     association_text,
     comparison,
+    exam_rules,
+    exam_text,
     headline,
     metrics_dict,
     over_learners,

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
+from kt_core.baselines.ladder import Ladder
 from kt_core.data import Splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.exam import hold_exam, mastery_after
 from kt_core.evaluation.improvement import improvements, usual_improvement
 from kt_core.evaluation.masked import hidden_answers
 from kt_core.evaluation.measures import Measures, measure, prediction_of
@@ -121,13 +123,39 @@ def examine(
         if split == "test":  # no one in either split was trained on; together they have more power
             elsewhere = hidden_answers(model, splits.valid)
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
-    tests = (hidden, elsewhere, improved, run.uncertainty)
-    measures = measure(beliefs, rates, names, *resampling, *tests)
+    tests = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
+    tests |= {"uncertainty": run.uncertainty, "exam": exam_of(run, splits, split)}
+    tests["ladder"] = ladder_of(run, splits).middles(getattr(splits, split))
+    measures = measure(beliefs, rates, names, *resampling, **tests)
     valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
     bootstrap = Bootstrap(len(valid.learners), *resampling)
     counter = step_nulls(valid.predicted, rates, post=False)["success counter"]
     aucs = [auc_of(prediction_of(valid, bootstrap, p)) for p in (None, counter)]
     return Examined(run, splits, split, beliefs, measures, *aucs)
+
+
+def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:
+    """The exam inside the histories of a split: a run next to the psychometric ladder, which is
+    fitted on training learners."""
+    sequences, report = getattr(splits, split), run.config.report
+    exam = hold_exam(sequences)
+    if not len(exam.asked):
+        return pd.DataFrame()
+    mastery = mastery_after(run.model, exam.chunks, run.config.data.chunk)
+    bootstrap = Bootstrap(len(sequences.learners), report.bootstrap, report.seed)
+    return ladder_of(run, splits).judge(exam, mastery, bootstrap)
+
+
+LADDERS: dict[str, Ladder] = {}  # the latest one: runs that are compared have the same data
+
+
+def ladder_of(run: Run, splits: Splits) -> Ladder:
+    """The ladder of a run's training data, fitted once for runs one after the other."""
+    data = f"{run.config.data} {run.provenance.get('data_sha256')}"
+    if data not in LADDERS:
+        LADDERS.clear()
+        LADDERS[data] = Ladder.fit(splits)
+    return LADDERS[data]
 
 
 def paired_aucs(examined: list[Examined]) -> list[Estimate]:

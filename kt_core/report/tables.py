@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.base.files import plain
+from kt_core.evaluation.exam import ASKED, BEFORE, PER_SKILL
 from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined, paired_aucs
-from kt_core.report.text import interval, number, percent, with_interval
+from kt_core.report.text import best_rung, difference, interval, number, percent, with_interval
 from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
 
+EXAM_KEYS = ["measure", "variant", "sees"]
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
 
 
@@ -51,6 +54,46 @@ def association_text(m: Measures) -> pd.DataFrame:
     wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
     wide["entries"] = table[table.kind == "model"].set_index(keys)["entries"].map("{:,}".format)
     return wide.fillna("").reset_index().rename_axis(columns=None)
+
+
+def exam_text(m: Measures) -> pd.DataFrame:
+    """The exam: the model and the rungs of the ladder side by side."""
+    if m.exam.empty:
+        return m.exam
+    return ladder_text(m.exam.assign(variant=m.exam["variant"].map(VARIANTS)), EXAM_KEYS)
+
+
+def ladder_text(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`paired_table`s, one after the other: a row for each, with the model and its interval, the
+    rungs, and the model's lead over the best one.
+
+    Parameters
+    ----------
+    keys : the columns that tell the tables apart.
+    """
+    rows = []
+    for values, part in table.groupby(keys, sort=False):
+        own, best = part.iloc[0], best_rung(part)
+        row = dict(zip(keys, values, strict=True)) | {"model": with_interval(own)}
+        rungs = part[part["kind"] == "rung"]
+        row |= {r.predictor: number(r.value) for r in rungs.itertuples() if np.isfinite(r.value)}
+        if best is not None:
+            row["minus the best rung"] = difference(best)
+        rows.append(row | {"entries": f"{own['entries']:,}", "learners": f"{own['learners']:,}"})
+    last = ["minus the best rung", "entries", "learners"]
+    wide = pd.DataFrame(rows).fillna("")
+    return wide[[*(c for c in wide if c not in last), *(c for c in last if c in wide)]]
+
+
+def exam_rules(m: Measures, learners: int) -> str:
+    """Who takes the exam, in a sentence; `learners` is the number of all."""
+    takers = 0 if m.exam.empty else int(m.exam["learners"].max())
+    return (
+        f"{takers:,} of {learners:,} learners take the exam: those with at least {ASKED} answers "
+        f"in the last quarter of their history and {BEFORE} before it; a skill counts with at "
+        f"least {PER_SKILL} answers in the exam; models that read chunk by chunk see the last "
+        "chunk of answers before it, others all of them"
+    )
 
 
 def over_learners(learners: int) -> str:
@@ -159,14 +202,16 @@ def _correlations(m: Measures) -> dict[str, str]:
         "gain-correctness (post)": ("gain-correctness", "pooled"),
         "mastery-prediction (post)": ("mastery-prediction", "skill_average"),
     }
-    return {name: with_interval(m.association(*key)) for name, key in wanted.items()}
+    texts = {name: with_interval(m.association(*key)) for name, key in wanted.items()}
+    exam = m.exam_rows
+    return texts if exam.empty else texts | {"exam (pre)": with_interval(exam.iloc[0])}
 
 
 def metrics_dict(examined: Examined) -> dict[str, Any]:
     """All numbers of one run as plain JSON; undefined values are null."""
     m = examined.measures
     tables = ("prediction", "violations", "associations", "conduct", "necessity", "growth")
-    tables += ("forgetting", "collapse", "recovery", "skills")
+    tables += ("forgetting", "exam", "collapse", "recovery", "skills")
     content: dict[str, Any] = {
         "split": examined.split,
         "inflated": examined.inflated,

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+WITH_THE = (
+    "time index",
+    "opportunity count",
+    "skill base rate",
+    "success counter",
+    "skill's usual",
+)
 
 
 def interval(low: float | None, high: float | None, digits: int = 3, percent: bool = False) -> str:
@@ -31,3 +40,39 @@ def with_interval(row: Any, digits: int = 3) -> str:
     if value == number(None):
         return value
     return f"{value} {ends or '(interval not defined)'}"
+
+
+def difference(row: Any, digits: int = 3) -> str:
+    """A row's `gap` and its interval as text, with signs."""
+    if not np.isfinite(row["gap"]):
+        return number(None)
+    ends = f" [{row['gap_low']:+.{digits}f}, {row['gap_high']:+.{digits}f}]"
+    return f"{row['gap']:+.{digits}f}{ends if np.isfinite(row['gap_low']) else ''}"
+
+
+def best_rung(table: pd.DataFrame) -> pd.Series | None:
+    """The strongest rung of a `paired_table`, or None where none is defined."""
+    rungs = table[(table["kind"] == "rung") & table["value"].notna()]
+    return None if rungs.empty else rungs.loc[rungs["value"].idxmax()]
+
+
+def against_ladder(table: pd.DataFrame) -> str:
+    """What a model tells next to the rungs of a `paired_table`, by the paired intervals: less than
+    a simple model, as much, or more than the whole ladder; with the difference to the rung that is
+    named, or to the best one. Empty where no interval is defined."""
+    rungs = table[(table["kind"] == "rung") & table["gap_low"].notna()]
+    if rungs.empty:
+        return ""
+    rungs = rungs.sort_values("value", ascending=False)
+    above, level = rungs[rungs["gap_high"] < 0], rungs[rungs["gap_low"] <= 0]
+    if len(above):
+        return f"tells less than {called(above.iloc[0]['predictor'])} ({difference(above.iloc[0])})"
+    if len(level):
+        return f"{called(level.iloc[0]['predictor'])} tells as much ({difference(level.iloc[0])})"
+    return f"tells more than the whole ladder ({difference(rungs.iloc[0])})"
+
+
+def called(predictor: str) -> str:
+    """A null or rung of the ladder with its article."""
+    article = "a " if predictor.endswith("ability") else "the " if predictor in WITH_THE else ""
+    return article + predictor

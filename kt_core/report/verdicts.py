@@ -14,7 +14,7 @@ from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.shape import BELIEVED_GROWTH, MISSING_GROWTH, STRICT
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined
-from kt_core.report.text import interval, number, percent
+from kt_core.report.text import against_ladder, best_rung, called, interval, number, percent
 
 NAMES = {
     "monotonicity": "Mastery falls between steps",
@@ -57,6 +57,7 @@ def verdicts(examined: Examined) -> pd.DataFrame:
         _auc(examined, targets),
         _correlation(m, "mastery-response", "pooled", wanted),
         _correlation(m, PROSPECTIVE, "pooled", wanted),
+        *_exam(m),
         _correlation(m, GAIN_PERFORMANCE, "pooled", *gain),
         _correlation(m, "gain-correctness", "pooled"),
         _correlation(m, "mastery-prediction", "skill_average"),
@@ -67,6 +68,26 @@ def verdicts(examined: Examined) -> pd.DataFrame:
     table = pd.DataFrame([row for row in rows if row])
     table.insert(0, "kind", table.pop("kind"))
     return table.assign(warns=table["warns"].fillna(False).astype(bool))
+
+
+def _exam(m: Measures) -> list[dict[str, Any]]:
+    """Mastery before the last quarter of each history against the score in it."""
+    table = m.exam_rows
+    if table.empty:
+        return []
+    own, best = table.iloc[0], best_rung(table)
+    row = {
+        "measure": "Exam: r of mastery before it with the score in it, over learners",
+        "sees": own["sees"],
+        "value": number(own["value"]),
+        "interval": interval(own["low"], own["high"]),
+        "target": "above every rung of the ladder",
+        "best null": "none" if best is None else f"{best['value']:.3f} ({best['predictor']})",
+        "verdict": (word := against_ladder(table) or UNDEFINED),
+        "kind": "evidence",
+        "warns": word != UNDEFINED and not word.startswith("tells more"),
+    }
+    return [row]
 
 
 def _necessity(m: Measures) -> list[dict[str, Any]]:
@@ -261,6 +282,8 @@ def _word(value: float, low: float, target: float, minimum: float | None = None)
 
 
 def _against(null: pd.Series) -> str:
+    """What the model tells next to the best null, by the paired interval."""
+    best = called(null["predictor"])
     if null["gap_low"] > 0:
-        return "better than the best null"
-    return "worse than the best null" if null["gap_high"] < 0 else "no better than the best null"
+        return f"tells more than {best}"
+    return f"tells less than {best}" if null["gap_high"] < 0 else f"{best} tells as much"

@@ -27,6 +27,7 @@ from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.files import make_folder, write_text
 from kt_core.base.files import plain as plain_json
 from kt_core.base.values import path_of, whole_number
+from kt_core.baselines.ladder import Halves
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Vocabulary
 from kt_core.data.formats.frames import as_texts
@@ -38,11 +39,13 @@ from kt_core.data.reading.values import combined, each, parts_of, plain, written
 from kt_core.data.registry import read_dataset
 from kt_core.data.table import Dataset
 from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.exam import hold_exam
 from kt_core.evaluation.measures import Measures, measure
 from kt_core.evaluation.tracer import Trace
+from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import base_rates
 
-TABLES = ("prediction", "violations", "associations", "conduct", "collapse", "skills")
+TABLES = ("prediction", "violations", "associations", "conduct", "exam", "collapse", "skills")
 
 COLUMNS = ("learner", "step", "skill", "mastery")
 SEES = ("pre", "post", "retrospective")
@@ -214,10 +217,11 @@ def audit(
     if sees == "pre":
         inside = np.nanmin(own) >= 0 and np.nanmax(own) <= 1
         trace.predicted = own if inside else np.clip(own, 0, 1)
-        trace.middle = _middle(given, sequences, vocabulary)
+        trace.middle = last_known(given, sequences, vocabulary, sequences.lengths // 2 + 1)
     beliefs = Beliefs.of(sequences, trace)
     base = base_rates(sequences.skill, sequences.response, len(vocabulary.skills))
-    measures = measure(beliefs, base, vocabulary.skills, resamples, seed)
+    exam = _exam(given, sequences, vocabulary, sees, Bootstrap(len(sequences), resamples, seed))
+    measures = measure(beliefs, base, vocabulary.skills, resamples, seed, exam=exam)
     return Audited(beliefs, measures, sees, float(np.isfinite(own).mean()))
 
 
@@ -236,17 +240,38 @@ def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.
     return mastery.set_index(["learner", "step", "skill"])["mastery"]
 
 
-def _middle(given: pd.Series, sequences: Sequences, vocabulary: Vocabulary) -> np.ndarray:
-    """[S, C], the state after half of the answers: the values *before* the next answer, or a
-    skill's latest earlier value; NaN where the table has none."""
+def _exam(
+    given: pd.Series,
+    sequences: Sequences,
+    vocabulary: Vocabulary,
+    sees: str,
+    bootstrap: Bootstrap,
+) -> pd.DataFrame | None:
+    """The exam, with difficulties and ladder from the other half of the learners. A *pre* value may
+    be that of the exam's first step; estimates that have seen the exam cannot be judged by it."""
+    exam = hold_exam(sequences)
+    ladder = Halves.fit(sequences, vocabulary) if len(exam.asked) else None
+    if ladder is None or sees == "retrospective":
+        return None
+    steps = np.zeros(len(sequences), int)
+    steps[exam.asked.learner] = exam.chunks.whole().lengths + (sees == "pre")
+    state = last_known(given, sequences, vocabulary, steps)
+    return ladder.judge(exam, state[exam.asked.learner], bootstrap)
+
+
+def last_known(
+    given: pd.Series, sequences: Sequences, vocabulary: Vocabulary, steps: np.ndarray
+) -> np.ndarray:
+    """[S, C], each skill's latest value at the first `steps` [S] steps of each learner; NaN where
+    the table has none. With *pre* estimates, the value of the next step is that before its answer.
+    """
     frame = given.reset_index()
     number = {str(name): i for i, name in enumerate(sequences.learners)}
     frame["sequence"] = frame["learner"].map(number)
     skills = {str(name): i for i, name in enumerate(vocabulary.skills)}
     frame["skill"] = frame["skill"].map(skills)
-    half = sequences.lengths // 2
     frame = frame[frame["skill"].notna()]
-    frame = frame[frame["step"] <= half[frame["sequence"]] + 1].sort_values("step")
+    frame = frame[frame["step"] <= steps[frame["sequence"]]].sort_values("step")
     latest = frame.groupby(["sequence", "skill"]).tail(1)
     state = np.full((len(sequences), len(vocabulary.skills)), np.nan, np.float32)
     state[latest["sequence"], latest["skill"].astype(int)] = latest["mastery"]

@@ -16,12 +16,14 @@ from kt_core.base.errors import KTError, reason
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
+from kt_core.baselines.ladder import Ladder, mastery_after
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.evaluate import Beliefs, believed_last, evaluate
+from kt_core.evaluation.exam import ON_ASKED, hold_exam
 from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.evaluation.turned import RAISED, growth_raised, turn_splits
 from kt_core.metrics.bootstrap import Bootstrap
@@ -41,6 +43,7 @@ BASELINES: dict[str, Callable[[], object]] = {
     "skill base rate": SkillBaseRate,
 }
 TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "growth", "recovery")
+TABLES += ("exam",)
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
 OWN = ("", "model")  # predictors of a row that is about the model itself
 COLUMNS = {
@@ -139,12 +142,20 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     def believe(sequences: Sequences) -> Beliefs:
         return Beliefs.of(sequences, tracer.trace(sequences))
 
+    ladder, report = Ladder.fit(splits), config.report
+    resampling = report.bootstrap, report.seed
     for split in ("valid", "test"):
-        beliefs = believe(getattr(splits, split))
+        sequences, tests = getattr(splits, split), {}
+        beliefs = believe(sequences)
         beliefs = add_ceiling(beliefs, splits, split, config.data.chunk)
-        names, report = splits.vocabulary.skills, config.report
-        rates = training_rates(splits)
-        measured[split] = measure(beliefs, rates, names, report.bootstrap, report.seed)
+        if split == "test":
+            quarter = hold_exam(sequences)
+            mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
+            bootstrap = Bootstrap(len(sequences.learners), *resampling)
+            exam = ladder.judge(quarter, mastery, bootstrap)
+            tests = {"exam": exam, "ladder": ladder.middles(sequences)}
+        names, rates = splits.vocabulary.skills, training_rates(splits)
+        measured[split] = measure(beliefs, rates, names, *resampling, **tests)
     auc = measured["valid"].quality("AUC")
     table = with_draws(measured["test"], auc["value"], auc["draws"])
     turned = _turned(beliefs, splits, "test", believe, config)
@@ -187,6 +198,7 @@ def with_draws(m: Measures, valid_auc: float, valid_draws: np.ndarray) -> pd.Dat
     table = long_table(vars(m), {"value": valid_auc, "draws": valid_draws})
     # Other cells cannot use the draws of a null, except the counter's; they would fill the store.
     kept = table["predictor"].isin((*OWN, "ceiling", "success counter"))
+    kept |= (table["measure"] == ON_ASKED) & (table["variant"] == "pooled")
     kept &= table["measure"] != "mastery-prediction"
     nothing = np.zeros(0, np.float32)
     table["draws"] = [

@@ -207,6 +207,7 @@ def load(folder: str | Path) -> pd.DataFrame:
 def _measures(path: Path) -> pd.DataFrame:
     metrics = read_json(path)
     try:
+        metrics.setdefault("exam", [])  # reports older than this table
         tables = {name: pd.DataFrame(metrics[name]) for name in TABLES}
         return long_table(tables, metrics["valid_auc"]).drop(columns="draws")
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:

@@ -79,7 +79,8 @@ def test_run_leaves_all_that_it_promises(out):
     )
     for name in names.split():
         assert (run / name).stat().st_size > 0, name
-    for figure in ("associations", "calibration", "training", "trajectories", "heatmap", "cohort"):
+    figures = "associations calibration exam training trajectories heatmap cohort"
+    for figure in figures.split():
         for kind in ("png", "pdf", "svg"):
             assert (run / "figures" / f"{figure}.{kind}").stat().st_size > 2000, figure
     assert sorted(p.name for p in folder.iterdir()) == ["first"]

@@ -95,7 +95,13 @@ def test_every_model_with_mastery_has_the_audit(store):
     results = benchmark.load(store)
     table = benchmark.mastery_table(results, "simulated").set_index("model")
     assert list(table.index) == ["retrospective", "BKT", "PFA"]  # in the benchmark's order
-    for column in ("prospective validity", "degree of agreement", "flips", "filtered falls"):
+    for column in (
+        "prospective validity",
+        "degree of agreement",
+        "flips",
+        "filtered falls",
+        "exam",
+    ):
         assert (table[column] != "").all(), column
     assert table.loc["retrospective", "falls"] == "0.00%" and table.loc["PFA", "falls"] == ""
     recovered = benchmark.recovery_summary(results)

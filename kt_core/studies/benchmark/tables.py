@@ -15,6 +15,7 @@ import pandas as pd
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import write_text
 from kt_core.base.values import path_of
+from kt_core.evaluation.exam import ON_ASKED
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.benchmark.plan import STORE
@@ -25,6 +26,7 @@ MASTERY = {  # column -> measure, variant
     "prospective validity": (PROSPECTIVE, "pooled"),
     "within skill": (PROSPECTIVE, "within_skill"),
     "prospective, learner": ("prospective validity, learner", "pooled"),
+    "exam": (ON_ASKED, "pooled"),
     "mastery-response": ("mastery-response", "pooled"),
     "degree of agreement": ("degree of agreement", "same opportunity"),
     "cost in AUC": ("what that costs in AUC", ""),
