@@ -26,10 +26,9 @@ from kt_core.cli import launch
 from kt_core.cli.arguments import columns_of, parser, reading_of, reading_words
 from kt_core.cli.doctor import check
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.data.formats.readers import read_table
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading import ReadOptions
-from kt_core.data.registry import DATASETS, found
+from kt_core.data.registry import DATASETS, found, read_dataset
 from kt_core.data.store.convert import convert as write_store
 from kt_core.data.store.read import is_stored, stored_note
 from kt_core.data.table import Dataset
@@ -180,8 +179,9 @@ def look(args: argparse.Namespace) -> None:
     if is_stored(args.path):
         print(stored_note(Path(args.path)))
         return
-    table, note = read_table(Path(args.path), _options(args))
-    print(note)
+    dataset = read_dataset(Path(args.path), _options(args))
+    table = dataset.table
+    print(dataset.note)
     print(f"\nThe first {min(args.rows, len(table))} answers, as they would be read:\n")
     print(table.head(args.rows).drop(columns="timestamp", errors="ignore").to_string(index=False))
     call = ["python", "-m", "kt_core", "run", "--data", args.path, *reading_words(args)]
