@@ -214,6 +214,13 @@ def audit(args: argparse.Namespace) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
+def experiment(args: argparse.Namespace) -> None:
+    """Judge models by a randomised experiment: predicted effects against observed ones."""
+    from kt_core.cli.experiment import judge  # it loads every model
+
+    judge(args)
+
+
 def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
     from kt_core.studies import benchmark as bench  # it loads every model
@@ -361,5 +368,6 @@ def _finished(folders: list[Path]) -> None:
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
 ACTIONS = {
-    action.__name__: action for action in (*COMMANDS, benchmark, sweep, datasets, presets, doctor)
+    action.__name__: action
+    for action in (*COMMANDS, experiment, benchmark, sweep, datasets, presets, doctor)
 }

@@ -1,10 +1,8 @@
 """The Memphis experiment's R file: practice for training, the post-test apart."""
 
-import numpy as np
 import pandas as pd
 import pytest
 import rdata
-from conftest import DATA, needs_data
 
 from kt_core.base.errors import KTError
 from kt_core.config import DataConfig
@@ -99,17 +97,3 @@ def test_other_files(tmp_path):
     rdata.write_rda(tmp_path / "two.rda", {"a": in_r(small()), "b": in_r(small())})
     with pytest.raises(KTError, match="2 data frames, and one is expected: a, b"):
         read_frame(tmp_path / "two.rda")
-
-
-@needs_data
-def test_the_experiment_as_it_was_run():
-    table = posttest(DATA / "memphis" / "largerawsample.rda")
-    assert len(table) == 478 * 18 and table["learner"].nunique() == 478
-    doses = table.groupby("learner")["dose"].value_counts().unstack()
-    assert (doses == {0: 2, 2: 6, 4: 6, 8: 4}).all(axis=None)  # the same for every learner
-    breaks = table.groupby("learner")["retention"].nunique()
-    assert (breaks == 1).all()  # assigned between learners
-    arms = table.drop_duplicates("learner")["retention"].value_counts()
-    assert arms.to_dict() == {"3 days": 164, "2 minutes": 160, "1 day": 154}
-    share = table.groupby("dose")["correct"].mean()
-    assert np.allclose(share, [0.2741, 0.4100, 0.4515, 0.5371], atol=1e-4)

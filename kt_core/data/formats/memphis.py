@@ -15,6 +15,7 @@ response. Both count in the dose.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,11 @@ def read_frame(path: Path) -> pd.DataFrame:
     KTError
         When it cannot be read, or does not hold one data frame.
     """
+    return _frame(path, path.stat().st_mtime_ns if path.is_file() else 0).copy()
+
+
+@functools.lru_cache(maxsize=1)  # it takes many seconds, and an experiment needs both phases
+def _frame(path: Path, _: int) -> pd.DataFrame:
     import rdata  # takes a while to load, and few need it
 
     try:
