@@ -23,7 +23,7 @@ import pandas as pd
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import plain, write_json, write_table
 from kt_core.base.values import whole_number
-from kt_core.config import RunConfig
+from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Splits, Vocabulary, make_splits
 from kt_core.data.sequences import rows_of
 from kt_core.evaluation.evaluate import evaluate
@@ -112,7 +112,7 @@ def _fitted(model: str, splits: Splits, config: RunConfig) -> Callable[[Sequence
         tracer = BASELINES[model]()
         tracer.fit(splits, config.train.seed)
         return lambda sequences: tracer.trace(sequences).predicted
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, mode=model))
+    config = with_overrides(config, {"model.mode": model})  # with the weights of its own losses
     with tempfile.TemporaryDirectory() as folder:
         run: Run = train(config, splits, Path(folder) / "run", [_Silent()])
     return lambda sequences: (

@@ -14,7 +14,8 @@ from kt_core.baselines.logistic import PFA
 from kt_core.cli.commands import main
 from kt_core.cli.experiment import conditions_of
 from kt_core.config import with_overrides
-from kt_core.data import Dataset, Vocabulary, read_dataset
+from kt_core.data import Dataset, ReadOptions, Vocabulary, read_dataset
+from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.tracer import Trace, from_mastery
 from kt_core.presets import preset
@@ -264,6 +265,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
             columns={"correct": "mark"}))[1], {"dose": ()})  # fmt: skip
 
 
+def test_pseudonyms_of_practice_and_post_test_are_the_same(tmp_path):
+    data, path = files(tmp_path)
+    key = Pseudonyms("a key of sixteen or more characters")
+    hidden = read_dataset(data, ReadOptions(pseudonyms=key))
+    found = read_experiment(hidden, path, {"dose": ()}, pseudonyms=key)
+    assert len(found.outcome) == 4 * LEARNERS and "u00" not in set(found.outcome["learner"])
+    assert found.outcome["practised"].mean() == 0.75
+
+
 def test_conditions_as_they_are_typed():
     assert conditions_of(["a", "b = x, y"]) == {"a": (), "b": ("x", "y")}
     for wrong in (["=x"], ["a=x,,y"], ["a", "a"]):
@@ -277,15 +287,16 @@ def test_the_command_writes_tables_and_a_figure(tmp_path, capsys):
     call = ["experiment", "--data", str(data), "--outcome", str(outcome), "--condition", "dose"]
     call += ["--condition", "break=short,long", "--preset", "smoke", "--folds", "3"]
     call += ["--set", "data.min_length=2", "--out", str(out)]
-    assert main([*call, "--mode", "retrospective", "--models", "PFA"]) == 0
+    assert main([*call, "--mode", "retrospective", "--models", "PFA", "projection"]) == 0
     said = capsys.readouterr().out
     assert "break: long against short, net" in said and "No model here reads a clock" in said
     content = json.loads((out / "experiment.json").read_text())
     assert content["folds"] == 3 and content["conditions"]["break"] == ["short", "long"]
     table = pd.read_csv(out / "experiment.csv")
-    assert set(table["model"]) == {"retrospective", "PFA"} and len(content["table"]) == len(table)
+    models = ["retrospective", "PFA", "projection"]
+    assert set(table["model"]) == set(models) and len(content["table"]) == len(table)
     answers = pd.read_csv(out / "predictions.csv")
-    assert len(answers) == 4 * LEARNERS and answers[["retrospective", "PFA"]].notna().all(axis=None)
+    assert len(answers) == 4 * LEARNERS and answers[models].notna().all(axis=None)
     assert (out / "figures" / "experiment.png").is_file()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "outcome.csv", "practice.csv"]
     assert main(call) == 2 and "exists already" in capsys.readouterr().err
