@@ -27,9 +27,10 @@ def draw_experiment(table: pd.DataFrame, conditions: dict[str, tuple[str, ...]])
         there is one, has a panel for each level.
     """
     effects = table[table["kind"] == "effect"]
-    lines = len(effects.drop_duplicates(KEYS))
-    figure = Figure(figsize=(PAGE, 3.1 + 0.3 * lines), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(2.4, 0.7 + 0.3 * lines))
+    line = 0.24 + 0.03 * effects["model"].nunique()  # inches for an effect and its predictions
+    tall = 0.7 + line * len(effects.drop_duplicates(KEYS))
+    figure = Figure(figsize=(PAGE, 2.4 + tall), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.4, tall))
     _panels(table[table["kind"] == "cell"], conditions, above)
     plot_effects(effects, below.subplots())
     shared_legend(figure, columns=4)
