@@ -35,7 +35,7 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "learners": "base data evaluation metrics model runs uncertainty",
     "notebook": "base config data evaluation learners monitor plots runs training",
     "studies": "base baselines config data evaluation metrics model notebook plots presets report "
-    "runs",
+    "runs training",
     "cli": "base config data learners losses model notebook presets report runs studies training",
     "__main__": "cli",
 }

@@ -97,6 +97,7 @@ def parser(
     )
     sub.add_argument("--out", default="", help="folder of the result; default: RUN, or criterion")
     _reading_arguments(sub)
+    _experiment_arguments(command("experiment"))
     sub = command("benchmark")
     sub.add_argument("--only", default="", help="cells whose name contains this")
     sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
@@ -126,6 +127,39 @@ def parser(
     return top
 
 
+def _experiment_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("name", nargs="?", default="", help="a built-in one: memphis")
+    sub.add_argument("--data", default="", metavar="PATH", help="answers of the practice")
+    sub.add_argument("--outcome", default="", metavar="PATH", help="answers of the post-test")
+    sub.add_argument(
+        "--condition",
+        action="append",
+        default=[],
+        metavar="NAME[=A,B,...]",
+        help="a column of --outcome that was assigned, and its levels; the others are compared "
+        "with the first",
+    )
+    sub.add_argument(
+        "--outcome-column",
+        action="append",
+        default=[],
+        metavar="correct=NAME",
+        help="the column of --outcome for learner, skill, correct or item",
+    )
+    sub.add_argument(
+        "--models", nargs="+", default=[], metavar="MODEL", help="modes and baselines to judge"
+    )
+    sub.add_argument("--mode", default="", help="one of the modes; default: retrospective")
+    sub.add_argument("--preset", default="", help=f"{', '.join(PRESETS)}; default: {USUAL}")
+    sub.add_argument("--seed", type=int, default=None)
+    sub.add_argument("--folds", type=int, default=5, help="of learners; default: 5")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as of `run`"
+    )
+    sub.add_argument("--out", default="experiment", help="a new folder; default: experiment")
+    _reading_arguments(sub)
+
+
 def settings_given(args: argparse.Namespace) -> list[str]:
     """The arguments of a new training that were given, as they are typed."""
     given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
@@ -136,7 +170,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     """The settings, by dotted name, that the arguments of a training stand for."""
     # One line per epoch instead of Lightning's bar; papermill has a bar of its own.
     overrides: dict[str, Any] = {"train.progress": False}
-    if args.loss:
+    if getattr(args, "loss", ""):
         overrides["loss"] = args.loss
     for pair in args.set:
         name, equals, value = pair.partition("=")

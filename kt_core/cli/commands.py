@@ -26,10 +26,9 @@ from kt_core.cli import launch
 from kt_core.cli.arguments import columns_of, parser, reading_of, reading_words
 from kt_core.cli.doctor import check
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.data.formats.readers import read_table
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading import ReadOptions
-from kt_core.data.registry import DATASETS, found
+from kt_core.data.registry import DATASETS, found, read_dataset
 from kt_core.data.store.convert import convert as write_store
 from kt_core.data.store.read import is_stored, stored_note
 from kt_core.data.table import Dataset
@@ -180,8 +179,9 @@ def look(args: argparse.Namespace) -> None:
     if is_stored(args.path):
         print(stored_note(Path(args.path)))
         return
-    table, note = read_table(Path(args.path), _options(args))
-    print(note)
+    dataset = read_dataset(Path(args.path), _options(args))
+    table = dataset.table
+    print(dataset.note)
     print(f"\nThe first {min(args.rows, len(table))} answers, as they would be read:\n")
     print(table.head(args.rows).drop(columns="timestamp", errors="ignore").to_string(index=False))
     call = ["python", "-m", "kt_core", "run", "--data", args.path, *reading_words(args)]
@@ -216,23 +216,16 @@ def audit(args: argparse.Namespace) -> None:
 
 def criterion(args: argparse.Namespace) -> None:
     """Hold mastery at the end of histories against a score from outside, such as of an exam."""
-    from kt_core.studies import criterion as held  # it loads every baseline
+    from kt_core.cli.criterion import hold  # it loads every baseline
 
-    reading, columns = reading_of(args), columns_of(args.mastery_column)
-    if bool(args.run) == bool(args.mastery):
-        raise KTError("name a run, or estimates with --mastery and their answers with --data")
-    if args.run and (args.data or reading or columns):
-        raise KTError("--data, --mastery-column and how a file is read go with --mastery")
-    if args.mastery and not args.data:
-        raise KTError("--mastery: name the answers that the estimates are about with --data")
-    if args.run:
-        result = held.of_run(args.run, args.scores, args.until_date)
-    else:
-        files = (args.mastery, args.data, args.scores)
-        result = held.of_estimates(*files, reading, columns, args.until_date)
-    print(held.text(result))
-    folder = held.write(result, args.out or args.run or "criterion")
-    print(f"\nresult: {folder / 'criterion.csv'}\nfigure: {folder / 'figures' / 'criterion.png'}")
+    hold(args)
+
+
+def experiment(args: argparse.Namespace) -> None:
+    """Judge models by a randomised experiment: predicted effects against observed ones."""
+    from kt_core.cli.experiment import judge  # it loads every model
+
+    judge(args)
 
 
 def benchmark(args: argparse.Namespace) -> int:
@@ -381,5 +374,5 @@ def _finished(folders: list[Path]) -> None:
 
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
-STUDIES = (criterion, benchmark, sweep)
+STUDIES = (criterion, experiment, benchmark, sweep)
 ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, datasets, presets, doctor)}

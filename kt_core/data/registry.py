@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,79 +19,24 @@ from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError
 from kt_core.base.log import log
 from kt_core.config import DataConfig, RunConfig
+from kt_core.data.formats.memphis import practice_source
+from kt_core.data.formats.names import with_names
 from kt_core.data.formats.readers import open_source, read_source, read_table, sizes_of
-from kt_core.data.pseudonyms import pseudonyms
+from kt_core.data.formats.tables import names_in
+from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
+from kt_core.data.public import PUBLIC, Public
 from kt_core.data.reading import ReadOptions, repeated_answers
 from kt_core.data.reading.note import ReadingNote, joined
+from kt_core.data.scores import RELEASE, is_release, read_scores
 from kt_core.data.sequences import Splits, make_splits
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.store.read import is_stored, stored_splits
 from kt_core.data.table import Dataset
 from kt_core.data.worlds import WORLDS
 
-RAW = "https://raw.githubusercontent.com"
-
-
-@dataclass(frozen=True)
-class Public:
-    """Files of a public repository at one commit.
-
-    Attributes
-    ----------
-    files : file name -> SHA-256.
-    test_files : the files whose learners are the test split.
-    best_auc : an AUC above all published ones; a model that exceeds it has a leak to find.
-    """
-
-    about: str
-    home: str
-    format: str
-    files: dict[str, str]
-    test_files: tuple[str, ...] = ()
-    best_auc: float = 1.0
-
-
 DATASETS: dict[str, Simulation | Public] = {
     **WORLDS,
-    "assist2015": Public(
-        "ASSISTments 2015 skill builders, pyKT's split",
-        f"{RAW}/pykt-team/pykt-toolkit/f766468f1d3083f737e5fde22a17a08de0d52552/data/assist2015",
-        "pykt",
-        {
-            "train_valid.csv": "83ff2090d1ddaa6295854984733b699b52fa3b656d7c814d6c9da56822964ac7",
-            "test.csv": "518d8f6c81d487d5c342eedd9a46b4160c974945247baf16e01b432a3101d154",
-        },
-        test_files=("test.csv",),
-        best_auc=0.74,
-    ),
-    "assist2009": Public(
-        "ASSISTments 2009 skill builders with items, AKT's files",
-        f"{RAW}/arghosh/AKT/01b7e8d7d7c862cabc9467108e3e7f2555653a88/data/assist2009_pid",
-        "akt",
-        {
-            f"assist2009_pid_test{part}.csv": digest
-            for part, digest in enumerate(
-                (
-                    "7a1cb2bc8045dbe1016253fdd1dc831b26580638e15a7b7b99c5d7c73d3c3915",
-                    "547c17ad179e850edc7a8a8a1e74a2e371e5eaeafcb2c375b7ae53248e733db0",
-                    "deb07f638f84e391c170ca3bdc87eb07001c8034e6f5b87817876378b20ff3ee",
-                    "b6a8edbe565cfae154ccae93584d69d7bd99a8341ac3e481ea1c569b9239ecc3",
-                    "be0b93bd7f94c4d489f2950eb818d2a6d96ebd5ddb2342ee152695d504c40fa5",
-                ),
-                start=1,
-            )
-        },
-    ),
-    "statics2011": Public(
-        "Statics 2011, a university course, with items",
-        f"{RAW}/theophilee/learner-performance-prediction/"
-        "a7ae193aa6957003a764aed7c95b07666fd4f1da/data/statics",
-        "long",
-        {
-            "preprocessed_data.csv": "6633163dc95f3d13fb39efe4e366c905"
-            "a3b7f636085e46fe0c815a9f9fdd9d03"
-        },
-    ),
+    **PUBLIC,
 }
 
 
@@ -123,19 +67,33 @@ def load_dataset(config: DataConfig) -> Dataset:
             table = dataset.table.assign(user=names.of(dataset.table["user"]))
             dataset = dataclasses.replace(dataset, table=table, pseudonyms=names.fingerprint)
         return dataset
-    paths = locate(config.dataset)
-    options = ReadOptions(spec.format, expand_skills=config.expand_skills, pseudonyms=names)
+    return _public(config.dataset, spec, config.expand_skills, names)
+
+
+def _public(name: str, spec: Public, expand_skills: bool, names: Pseudonyms | None) -> Dataset:
+    """A public data set: its files, put together."""
+    paths = locate(name)
+    options = ReadOptions(spec.format, expand_skills=expand_skills, pseudonyms=names)
+    answers = [path for path in paths if path.name != spec.names]
     parts, notes = [], []
-    for path in paths:
-        part, note = read_table(path, options)
+    for path in answers:
+        if spec.format == "memphis":
+            part, note = read_source(practice_source(path, options), options)
+        else:
+            part, note = read_table(path, options)
         if path.name in spec.test_files:
             part["fold"] = -1
         parts.append(part)
         notes.append(note)
-    _check_apart(parts, paths)
+    _check_apart(parts, answers)
     whole = pd.concat(parts, ignore_index=True)
-    note = dataclasses.replace(joined(notes, config.dataset), sizes=sizes_of(whole))
-    return _dataset(config.dataset, whole, note, checksums(tuple(paths)), options)
+    note = joined(notes, name)
+    if spec.names:
+        names_file = next(path for path in paths if path.name == spec.names)
+        whole, remarks = with_names(whole, names_file)
+        note = dataclasses.replace(note, remarks=(*note.remarks, *remarks))
+    note = dataclasses.replace(note, sizes=sizes_of(whole))
+    return _dataset(name, whole, note, checksums(tuple(paths)), options)
 
 
 def read_dataset(
@@ -156,7 +114,24 @@ def read_dataset(
     table, note = read_source(found, options)
     if isinstance(source, pd.DataFrame):
         return _dataset(name, table, note, {}, options)
-    return _dataset(Path(source).stem, table, note, checksums(found.files, source), options)
+    sources = checksums(found.files, source)
+    dataset = _dataset(Path(source).stem, table, note, sources, options)
+    return _with_scores(dataset, Path(source), options) if found.format == RELEASE else dataset
+
+
+def _with_scores(dataset: Dataset, path: Path, options: ReadOptions) -> Dataset:
+    """With the learners' test scores, where the file has them."""
+    if not is_release(names_in(path, options.encoding)):
+        return dataset
+    scores = read_scores(path, options.pseudonyms, options.encoding)
+    name, missing = scores.attrs["name"], scores.attrs["missing"]
+    remark = (
+        f"{name} is a test score of {len(scores):,} learners ({missing:,} without one), kept apart "
+        f"from the answers; compare a run with it: python -m kt_core criterion RUN --scores "
+        f"{path.name}"
+    )
+    note = dataclasses.replace(dataset.note, remarks=(*dataset.note.remarks, remark))
+    return dataclasses.replace(dataset, note=note, scores=scores)
 
 
 def locate(name: str) -> list[Path]:

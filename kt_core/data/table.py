@@ -29,6 +29,8 @@ class Dataset:
     sources : file name -> SHA-256.
     pseudonyms : fingerprint of the key if learners have pseudonyms (`kt_core.data.pseudonyms`).
     simulation : for simulated learners, their `Simulation`.
+    scores : outside scores, which no model sees: `learner`, `score` (`kt_core.data.scores`), and in
+        `attrs["name"]` what they are; None where the source has none.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Dataset:
     sources: dict[str, str] = field(default_factory=dict)
     simulation: Any = None
     pseudonyms: str = ""
+    scores: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         if not self.table.empty:

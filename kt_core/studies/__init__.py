@@ -1,1 +1,1 @@
-"""Many models side by side: sweeps, the benchmark, and audits of other tools' estimates."""
+"""Many models side by side: sweeps, the benchmark, audits of other tools, and experiments."""

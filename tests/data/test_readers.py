@@ -13,6 +13,7 @@ from conftest import DATA, needs_data
 from kt_core.base.errors import KTError
 from kt_core.config import DataConfig
 from kt_core.data import load_dataset, make_splits, registry
+from kt_core.data.formats.names import with_names
 from kt_core.data.formats.readers import read_table
 from kt_core.data.reading import ReadOptions
 
@@ -224,6 +225,9 @@ def test_unknown_data_set():
         ("assist2015", 19_093, 682_797, 100, 500_126),
         ("assist2009", 4_150, 274_561, 136, None),
         ("statics2011", 282, 189_297, 98, 144_883),
+        ("algebra2005", 114, 129_998, 258, None),
+        ("assist2017", 1_705, 941_498, 105, None),
+        ("memphis", 478, 29_310, 36, 15_863),
     ],
 )
 def test_real_data(name, learners, interactions, skills, right):
@@ -235,6 +239,33 @@ def test_real_data(name, learners, interactions, skills, right):
     assert set(table["correct"]) == {0, 1} and not data.inflated
     published = registry.DATASETS[name].files
     assert data.sources == published
+
+
+@needs_data
+def test_assist2017_has_names_and_original_learners():
+    """Two facts of the release that the mapping must give: its most frequent skills, in order."""
+    table = load_dataset(DataConfig(dataset="assist2017")).table
+    frequent = table["skill"].value_counts().index[:5].tolist()
+    assert frequent == ["noskill", "probability", "pattern-finding", "area", "equation-solving"]
+    first = table[table["user"] == "8"]["skill"]
+    assert first.iloc[0] == "properties-of-geometric-figures"
+    assert not first.str.isdecimal().any()
+
+
+def test_names_of_skills_from_a_file(tmp_path):
+    table = pd.DataFrame({"user": "a", "skill": ["1", "1+2"], "correct": [0, 1]})
+    names = write(tmp_path, "skill.json", '{"noskill": 1, "area": 2}')
+    named, remarks = with_names(table, names)
+    assert named["skill"].tolist() == ["noskill", "area+noskill"]
+    assert remarks[0] == "names of the skills: skill.json" and "1 answers are on" in remarks[1]
+    for text, message in (
+        ('{"area": 2}', "no name for skill 1"),
+        ('{"area": 2, "perimeter": 2}', "two names have the same number"),
+        ("[1, 2]", "expected a JSON object"),
+        ("{", "cannot be read as JSON"),
+    ):
+        with pytest.raises(KTError, match=message):
+            with_names(table, write(tmp_path, "skill.json", text))
 
 
 @needs_data

@@ -1,0 +1,28 @@
+"""The command `criterion`: its arguments checked, its result printed and written."""
+
+from __future__ import annotations
+
+import argparse
+
+from kt_core.base.errors import KTError
+from kt_core.cli.arguments import columns_of, reading_of
+from kt_core.studies import criterion as held
+
+
+def hold(args: argparse.Namespace) -> None:
+    """Hold a run, or estimates of any tool, against scores."""
+    reading, columns = reading_of(args), columns_of(args.mastery_column)
+    if bool(args.run) == bool(args.mastery):
+        raise KTError("name a run, or estimates with --mastery and their answers with --data")
+    if args.run and (args.data or reading or columns):
+        raise KTError("--data, --mastery-column and how a file is read go with --mastery")
+    if args.mastery and not args.data:
+        raise KTError("--mastery: name the answers that the estimates are about with --data")
+    if args.run:
+        result = held.of_run(args.run, args.scores, args.until_date)
+    else:
+        files = (args.mastery, args.data, args.scores)
+        result = held.of_estimates(*files, reading, columns, args.until_date)
+    print(held.text(result))
+    folder = held.write(result, args.out or args.run or "criterion")
+    print(f"\nresult: {folder / 'criterion.csv'}\nfigure: {folder / 'figures' / 'criterion.png'}")
