@@ -199,7 +199,7 @@ def _run_waiting(
 ) -> dict[str, str]:
     waiting = [cell for cell in cells if not finished(cell, out, store)]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = max(torch.get_num_threads() // jobs, 1)  # as OMP_NUM_THREADS has it
     failed = {}
     with _executor(jobs, scheduler) as (submit, completed):
         futures = {submit(run_cell, cell, out, threads, store): cell for cell in waiting}
