@@ -25,6 +25,7 @@ from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.evaluate import Beliefs, believed_last, evaluate
 from kt_core.evaluation.exam import ON_ASKED, hold_exam
 from kt_core.evaluation.measures import Measures, measure, prediction_of
+from kt_core.evaluation.recovery import PRACTICES
 from kt_core.evaluation.turned import RAISED, growth_raised, turn_splits
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.report.examine import Examined, add_ceiling, training_rates
@@ -197,7 +198,7 @@ def with_draws(m: Measures, valid_auc: float, valid_draws: np.ndarray) -> pd.Dat
     """`long_table` for a store, with draws of what can be paired, and the forgetting test."""
     table = long_table(vars(m), {"value": valid_auc, "draws": valid_draws})
     # Other cells cannot use the draws of a null, except the counter's; they would fill the store.
-    kept = table["predictor"].isin((*OWN, "ceiling", "success counter"))
+    kept = table["predictor"].isin((*OWN, "ceiling", "success counter", PRACTICES))
     kept |= (table["measure"] == ON_ASKED) & (table["variant"] == "pooled")
     kept &= table["measure"] != "mastery-prediction"
     nothing = np.zeros(0, np.float32)
