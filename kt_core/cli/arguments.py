@@ -98,18 +98,15 @@ def parser(
     sub.add_argument("--out", default="", help="folder of the result; default: RUN, or criterion")
     _reading_arguments(sub)
     _experiment_arguments(command("experiment"))
+    sub = command("worlds")
+    sub.add_argument("--world", action="append", default=[], help="a world; may be repeated")
+    sub.add_argument("--models", nargs="+", default=[], help="modes and baselines")
+    sub.add_argument("--draws", type=int, default=3, help="of each world; default: 3")
+    sub.add_argument("--preset", default="", choices=["", *PRESETS], help=f"default: {USUAL}")
+    _study_arguments(sub, "worlds", "worlds")
     sub = command("benchmark")
     sub.add_argument("--only", default="", help="cells whose name contains this")
-    sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
-    sub.add_argument(
-        "--print", action="store_true", help="only print what is finished; train nothing"
-    )
-    sub.add_argument(
-        "--store", default="", help="folder of finished cells; default: benchmarks/store"
-    )
-    sub.add_argument(
-        "--out", default="", help="folder of report and figures; default: runs/benchmark"
-    )
+    _study_arguments(sub, "benchmark", "store")
     sub = command("sweep")
     sub.add_argument(
         "--grid", required=True, metavar="GRID.yaml", help="what to run; see docs/guide.md"
@@ -125,6 +122,20 @@ def parser(
     sub = command("doctor")
     sub.add_argument("--out", default="", help="folder for runs, checked for being writable")
     return top
+
+
+def _study_arguments(sub: argparse.ArgumentParser, name: str, store: str) -> None:
+    """Of a study whose finished cells are kept in a store."""
+    sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
+    sub.add_argument(
+        "--print", action="store_true", help="only print what is finished; train nothing"
+    )
+    sub.add_argument(
+        "--store", default="", help=f"folder of finished cells; default: benchmarks/{store}"
+    )
+    sub.add_argument(
+        "--out", default="", help=f"folder of report and figures; default: runs/{name}"
+    )
 
 
 def _experiment_arguments(sub: argparse.ArgumentParser) -> None:

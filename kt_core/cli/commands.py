@@ -17,14 +17,15 @@ from typing import Any
 
 from kt_core.base import processes
 from kt_core.base.errors import KTError
-from kt_core.base.files import check_target, formulas, make_folder, new_folder, write_table
+from kt_core.base.files import check_target, formulas, new_folder, write_table
 from kt_core.base.locks import locked
 from kt_core.base.log import log, log_to_output
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
 from kt_core.cli import launch
-from kt_core.cli.arguments import columns_of, parser, reading_of, reading_words
+from kt_core.cli.arguments import parser, reading_of, reading_words
 from kt_core.cli.doctor import check
+from kt_core.cli.studies import STUDIES
 from kt_core.config import RunConfig, options, with_overrides
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading import ReadOptions
@@ -43,9 +44,8 @@ from kt_core.runs.answers import answers_for
 from kt_core.runs.find import default_out, open_run
 from kt_core.runs.run import Run, free_folder
 
-CONTINUED = ("convert", "benchmark", "sweep")  # called again, they resume
+CONTINUED = ("convert", "benchmark", "sweep", "worlds")  # called again, they resume
 REPORT, SHOW = "02_consistency_report", "03_mastery_trajectories"
-BENCHMARK, AUDIT, SWEEP = "04_benchmark", "05_audit", "06_sweep"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -194,61 +194,6 @@ def convert(args: argparse.Namespace) -> None:
     print(f"{stored_note(store)}\nstored: {store}")
 
 
-def audit(args: argparse.Namespace) -> None:
-    """Measure mastery estimates of any tool against responses."""
-    folder = Path(args.out).absolute()
-    free_folder(folder)
-    parameters = {
-        "mastery": str(Path(args.mastery).absolute()),
-        "responses": str(Path(args.responses).absolute()),
-        "sees": args.sees,
-        "reading": reading_of(args),
-        "columns": columns_of(args.mastery_column),
-    }
-    title = f"Audit: {Path(args.mastery).name}"
-    with (
-        new_folder(folder) as partial,
-        executed(AUDIT, parameters | {"out": str(partial)}) as notebook,
-    ):
-        export_html(notebook, partial / "report.html", title)
-    print(f"report: {folder / 'report.html'}")
-
-
-def criterion(args: argparse.Namespace) -> None:
-    """Hold mastery at the end of histories against a score from outside, such as of an exam."""
-    from kt_core.cli.criterion import hold  # it loads every baseline
-
-    hold(args)
-
-
-def experiment(args: argparse.Namespace) -> None:
-    """Judge models by a randomised experiment: predicted effects against observed ones."""
-    from kt_core.cli.experiment import judge  # it loads every model
-
-    judge(args)
-
-
-def benchmark(args: argparse.Namespace) -> int:
-    """Train the benchmark's missing cells, and make its tables and figures."""
-    from kt_core.studies import benchmark as bench  # it loads every model
-    from kt_core.studies.cells import run_cells
-
-    store = Path(args.store).absolute() if args.store else bench.STORE
-    out = Path(args.out).absolute() if args.out else default_out() / "benchmark"
-    plan = bench.plan()
-    chosen = [cell for cell in plan if args.only in cell.name]
-    if not chosen:
-        raise KTError(f"--only {args.only}: no cell's name contains it, such as {plan[0].name}")
-    failed = {}
-    if not args.print:
-        failed = run_cells(chosen, out, args.jobs, store=make_folder(store))
-    make_folder(out)
-    with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
-        report = export_html(notebook, out / "benchmark.html", "Benchmark")
-    print(f"report: {report}")
-    return _told(failed)
-
-
 def datasets(args: argparse.Namespace) -> None:
     """List the data sets and where each would be read from."""
     for name, spec in DATASETS.items():
@@ -272,34 +217,11 @@ def doctor(args: argparse.Namespace) -> int:
     return check(Path(args.out) if args.out else default_out())
 
 
-def sweep(args: argparse.Namespace) -> int:
-    """Run a grid of trainings, each in a folder of its own, and compare them."""
-    from kt_core.studies import sweeps  # it loads every model
-    from kt_core.studies.cells import run_cells
-
-    grid = sweeps.read_grid(Path(args.grid))
-    out = Path(args.out).absolute()
-    failed = run_cells(grid, out, args.jobs, args.scheduler)
-    if sweeps.collect(grid, out).empty:
-        raise NotebookFailed(f"none of the {len(grid)} cells has a result; see {out / 'failed'}")
-    with executed(SWEEP, {"folder": str(out)}) as notebook:
-        report = export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
-    print(f"results: {out / 'results.parquet'}\nreport:  {report}")
-    return _told(failed)
-
-
 def summarise(folder: Path) -> None:
     """Print the headline numbers, and where the report and the figures are."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{headline(metrics)}\n")
     print(f"report:  {folder / 'report.html'}\nfigures: {folder / 'figures'}")
-
-
-def _told(failed: dict[str, str]) -> int:
-    """Print the cells that failed; return the exit code."""
-    for name, reason in failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 1 if failed else 0
 
 
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:
@@ -373,6 +295,5 @@ def _finished(folders: list[Path]) -> None:
             raise KTError(f"{folder}: cannot be written")
 
 
-COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
-STUDIES = (criterion, experiment, benchmark, sweep)
+COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert)
 ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, datasets, presets, doctor)}

@@ -115,6 +115,13 @@ class Simulation:
                 raise KTError(f"{name} {getattr(self, name)!r} does not exist; choose: {choices}")
         if self.decay and not self.breaks:
             raise KTError("decay without breaks: nothing is forgotten where no time passes")
+        for name in ("growth", "forgetting", "decay", "guess", "slip", "dropout"):
+            if not getattr(self, name) >= 0:
+                raise KTError(f"{name} {getattr(self, name)}: must be 0 or more")
+        if self.hidden:
+            for name in ("learns", "transfer", "forgetting", "decay", "guess", "slip"):
+                if getattr(self, name) != Simulation.__dataclass_fields__[name].default:
+                    raise KTError(f"a hidden world has no {name}; set it in Hidden, or leave it")
         if self.guess + self.slip >= 1:
             raise KTError(f"guess {self.guess} and slip {self.slip} leave nothing to mastery")
 

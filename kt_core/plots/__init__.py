@@ -22,3 +22,4 @@ from kt_core.plots.trajectories import (
     plot_mastery_distribution,
     plot_skill_growth,
 )
+from kt_core.plots.worlds import plot_worlds

@@ -14,19 +14,20 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
+from kt_core.base.files import make_folder, write_text
 from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.recovery import BINS, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
 from kt_core.report.text import interval, number
-from kt_core.studies.benchmark.tables import load, of_draws, rows_of_measure, summary
+from kt_core.studies.benchmark.tables import load, markdown, of_draws, rows_of_measure, summary
 from kt_core.studies.cells import MODELS, Cell
 
 STORE = Path(__file__).resolve().parents[2] / "benchmarks" / "worlds"
 FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
 SHOWN = ("simulated", *FOREIGN, "simulated-no-learning", "simulated-forgetting")
 LADDER = ("Rasch", "AFM", "BKT-correct")  # with a smoothed trajectory on the scale of P(correct)
-CONTROLS = ("simulated-no-learning", "world-no-learning", "world-breaks", "simulated-forgetting")
+MODELS_SHOWN = ("retrospective", *LADDER)
 DRAWS = 3
 RANK, GROWTH = "mastery, rank correlation", "growth, rank correlation"
 RMSE, SIZE = "mastery, RMSE", "growth, mean by the truth's"
@@ -46,7 +47,7 @@ OFF = "growth, share off by more than 0.1, 8 or more practices"
 
 def plan(
     worlds: tuple[str, ...] = SHOWN,
-    models: tuple[str, ...] = ("retrospective", *LADDER),
+    models: tuple[str, ...] = MODELS_SHOWN,
     draws: int = DRAWS,
     preset: str = "quick",
 ) -> list[Cell]:
@@ -73,6 +74,15 @@ def results(store: str | Path = STORE) -> pd.DataFrame:
     table = load(store)
     order = {name: place for place, name in enumerate(WORLDS)}
     return table.sort_values("dataset", key=lambda s: s.map(order), kind="stable")
+
+
+def about(found: pd.DataFrame) -> pd.DataFrame:
+    """The worlds in words, with the number of draws."""
+    lines = []
+    for world, rows in found.groupby("dataset", sort=False):
+        draws = rows["seed"].nunique()
+        lines.append({"world": world, "what is special": WORLDS[world].about, "draws": draws})
+    return pd.DataFrame(lines)
 
 
 def mastery_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
@@ -197,6 +207,21 @@ def points(found: pd.DataFrame) -> pd.DataFrame:
                 line |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
             lines.append(line)
     return pd.DataFrame(lines)
+
+
+def write_page(found: pd.DataFrame, folder: str | Path, model: str = "retrospective") -> Path:
+    """Write all tables to `worlds.md` in `folder`, for docs/evidence.md."""
+    tables = {
+        "The worlds": about(found),
+        "Mastery": mastery_table(found, model),
+        "Growth": growth_table(found, model),
+        "Gates passed": gate_table(found),
+        "Warnings": warning_table(found, model),
+    }
+    parts = [f"### {title}\n\n{markdown(table)}" for title, table in tables.items()]
+    path = make_folder(folder) / "worlds.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
 
 
 def best_rung(rows: pd.DataFrame, measure: str, sees: str, best) -> str:

@@ -1,0 +1,117 @@
+"""Commands that put many models, or other tools' estimates, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import make_folder, new_folder
+from kt_core.cli.arguments import columns_of, reading_of
+from kt_core.notebook.headless import NotebookFailed, executed
+from kt_core.notebook.page import export_html
+from kt_core.presets import USUAL
+from kt_core.runs.find import default_out
+from kt_core.runs.run import free_folder
+
+BENCHMARK, AUDIT, SWEEP, WORLDS = "04_benchmark", "05_audit", "06_sweep", "07_worlds"
+
+
+def audit(args: argparse.Namespace) -> None:
+    """Measure mastery estimates of any tool against responses."""
+    folder = Path(args.out).absolute()
+    free_folder(folder)
+    parameters = {
+        "mastery": str(Path(args.mastery).absolute()),
+        "responses": str(Path(args.responses).absolute()),
+        "sees": args.sees,
+        "reading": reading_of(args),
+        "columns": columns_of(args.mastery_column),
+    }
+    title = f"Audit: {Path(args.mastery).name}"
+    with (
+        new_folder(folder) as partial,
+        executed(AUDIT, parameters | {"out": str(partial)}) as notebook,
+    ):
+        export_html(notebook, partial / "report.html", title)
+    print(f"report: {folder / 'report.html'}")
+
+
+def criterion(args: argparse.Namespace) -> None:
+    """Hold mastery at the end of histories against a score from outside, such as of an exam."""
+    from kt_core.cli.criterion import hold  # it loads every baseline
+
+    hold(args)
+
+
+def experiment(args: argparse.Namespace) -> None:
+    """Judge models by a randomised experiment: predicted effects against observed ones."""
+    from kt_core.cli.experiment import judge  # it loads every model
+
+    judge(args)
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Train the benchmark's missing cells, and make its tables and figures."""
+    from kt_core.studies import benchmark as bench  # it loads every model
+    from kt_core.studies.cells import run_cells
+
+    store = Path(args.store).absolute() if args.store else bench.STORE
+    out = Path(args.out).absolute() if args.out else default_out() / "benchmark"
+    plan = bench.plan()
+    chosen = [cell for cell in plan if args.only in cell.name]
+    if not chosen:
+        raise KTError(f"--only {args.only}: no cell's name contains it, such as {plan[0].name}")
+    failed = {}
+    if not args.print:
+        failed = run_cells(chosen, out, args.jobs, store=make_folder(store))
+    make_folder(out)
+    with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
+        report = export_html(notebook, out / "benchmark.html", "Benchmark")
+    print(f"report: {report}")
+    return _told(failed)
+
+
+def worlds(args: argparse.Namespace) -> int:
+    """Judge models in simulated worlds, next to the best that anyone could do."""
+    from kt_core.studies import worlds as judged  # it loads every model
+    from kt_core.studies.cells import run_cells
+
+    store = Path(args.store).absolute() if args.store else judged.STORE
+    out = Path(args.out).absolute() if args.out else default_out() / "worlds"
+    names = tuple(args.world) or judged.SHOWN
+    models = tuple(args.models) or judged.MODELS_SHOWN
+    plan = judged.plan(names, models, args.draws, args.preset or USUAL)
+    failed = {} if args.print else run_cells(plan, out, args.jobs, store=make_folder(store))
+    make_folder(out)
+    with executed(WORLDS, {"store": str(store), "out": str(out)}) as notebook:
+        report = export_html(notebook, out / "worlds.html", "Worlds")
+    print(f"report: {report}")
+    return _told(failed)
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """Run a grid of trainings, each in a folder of its own, and compare them."""
+    from kt_core.studies import sweeps  # it loads every model
+    from kt_core.studies.cells import run_cells
+
+    grid = sweeps.read_grid(Path(args.grid))
+    out = Path(args.out).absolute()
+    failed = run_cells(grid, out, args.jobs, args.scheduler)
+    if sweeps.collect(grid, out).empty:
+        raise NotebookFailed(f"none of the {len(grid)} cells has a result; see {out / 'failed'}")
+    with executed(SWEEP, {"folder": str(out)}) as notebook:
+        report = export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
+    print(f"results: {out / 'results.parquet'}\nreport:  {report}")
+    return _told(failed)
+
+
+def _told(failed: dict[str, str]) -> int:
+    """Print the cells that failed; return the exit code."""
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+STUDIES = (audit, criterion, experiment, worlds, benchmark, sweep)
