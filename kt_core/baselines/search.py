@@ -22,8 +22,8 @@ SHORT_STEPS = 1000  # of optimisation in the first round
 class Candidate:
     """What is searched for: the size of a network with its dropout, and the learning rate."""
 
-    shape: Shape = Shape()
-    learning_rate: float = 1e-3
+    shape: Shape
+    learning_rate: float
 
     @classmethod
     def of(cls, width: int, dropout: float, learning_rate: float) -> Candidate:

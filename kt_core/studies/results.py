@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.logistic import PFA, BestLR
-from kt_core.baselines.neural import DKT, SAKT, SimpleKT
+from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.evaluation.evaluate import Beliefs, evaluate
@@ -28,6 +29,7 @@ BASELINES: dict[str, Callable[[], object]] = {
     "DKT": DKT,
     "SAKT": SAKT,
     "simpleKT": SimpleKT,
+    "AKT": AKT,
     "BKT": BKT,
     "BKT-correct": partial(BKT, read="correct"),
     "PFA": PFA,
@@ -43,6 +45,12 @@ COLUMNS = {
     *("dataset", "model", "seed", "fold", "table", "measure", "variant", "predictor", "sees"),
     *("value", "low", "high", "draws", "fit_seconds", "fingerprint"),
 }
+
+
+def searched(model: str) -> dict[str, Any]:
+    """What a neural baseline's search may choose from, as plain values; nothing for the others."""
+    grid = getattr(BASELINES[model], "grid", ())
+    return {"grid": [asdict(candidate) for candidate in grid]} if grid else {}
 
 
 def read_cell(file: Path) -> pd.DataFrame:
@@ -85,7 +93,8 @@ def _cold_auc(examined: Examined) -> np.ndarray:
 
 
 def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
-    """Fit a baseline; return the table of its measures."""
+    """Fit a baseline; return the table of its measures. Its column `search` holds what a neural
+    baseline tried on validation learners, as JSON (`NeuralTracer.tried`); else it is empty."""
     splits, tracer = read_splits(config), BASELINES[model]()
     started = time.perf_counter()
     tracer.fit(splits, seed)
@@ -100,7 +109,9 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
         measured[split] = measure(beliefs, rates, names, report.bootstrap, report.seed)
     auc = measured["valid"].quality("AUC")
     table = with_draws(measured["test"], auc["value"], auc["draws"])
-    return table.assign(fit_seconds=seconds, parameters=-1)
+    tried = getattr(tracer, "tried", None)
+    search = "" if tried is None else tried.to_json(orient="records")
+    return table.assign(fit_seconds=seconds, parameters=-1, search=search)
 
 
 def long_table(tables: dict[str, pd.DataFrame], valid_auc: dict[str, Any]) -> pd.DataFrame:

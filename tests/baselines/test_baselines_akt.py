@@ -11,7 +11,7 @@ from torch import nn
 
 from kt_core.baselines.akt import PENALTY, AKTNetwork, MonotonicAttention, MonotonicBlock
 from kt_core.baselines.networks import Shape
-from kt_core.baselines.neural import AKT, TRAINING, _Penalised
+from kt_core.baselines.neural import TRAINING, _Penalised
 from kt_core.data.batches import SequenceDataset
 from kt_core.data.sequences import Sequences
 
@@ -72,7 +72,7 @@ def test_gradients_are_those_of_the_plain_formula():
 def test_far_and_unrelated_places_matter_less():
     """Of equal positive scores, the nearer gets more; without decay all get the same."""
     scores = torch.ones(1, 1, 1, 6)
-    visible, since = torch.ones(1, 1, 1, 6, dtype=torch.bool), torch.arange(6, 0, -1).view(1, 1, 1, 6)
+    visible, since = scores > 0, torch.arange(6, 0, -1).view(1, 1, 1, 6)
     weight = MonotonicAttention.apply(scores, visible, since, torch.tensor([[[0.3]]]))[0, 0, 0]
     assert (weight.diff() > 0).all()
     even = MonotonicAttention.apply(scores, visible, since, torch.tensor([[[0.0]]]))[0, 0, 0]
