@@ -156,7 +156,7 @@ def module_for(model: str, config: RunConfig, splits: Splits) -> NextStep:
     if model in OURS:
         return KTModule(new_model(config.model, splits), config)
     v = splits.vocabulary
-    network = BASELINES[model](Shape(), len(v.skills), len(v.items), config.data.chunk)
+    network = BASELINES[model](Shape(), len(v.skills), len(v.items))
     return NextStep(network, config.train)
 
 

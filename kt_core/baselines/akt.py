@@ -130,7 +130,7 @@ class AKTNetwork(Network):
     the question. Without items this is AKT-NR.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
         super().__init__()
         D = shape.width
         self.n_skills = n_skills

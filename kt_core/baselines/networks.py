@@ -14,6 +14,7 @@ D = width, Q questions about a memory. All networks have the same methods:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.layers import SequenceDropout, outputs
+
+POSITION = 0.3  # size of positions; with that of other embeddings, 1, they drown the skills
+LONGEST = 10_000.0  # the slowest sine turns once in 2 pi times as many steps
 
 Steps = Int[Tensor, "B T"]
 Asked = Int[Tensor, "#B Q"]
@@ -47,7 +51,6 @@ class Network(nn.Module):
     ----------
     shape : size of the network.
     n_skills, n_items : C, and the number of known items; item 0 means an unknown item.
-    steps : number of learned positions, in networks that have them.
     """
 
     def forward(
@@ -71,7 +74,7 @@ class DKTNetwork(Network):
     others. Without items nothing is added.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
         super().__init__()
         D, self.n_skills, self.n_items = shape.width, n_skills, n_items
         self.embed = nn.Embedding(2 * n_skills, D)
@@ -206,21 +209,23 @@ class AttentionNetwork(Network):
     """Attention blocks whose keys and values do not look ahead. In a flipped memory, each flipped
     answer is an additional place, visible only to questions asked right after its step.
 
-    Positions are learned. Steps from `steps` on share the last position, because the embedding of a
-    position that did not occur in training would be noise.
+    Positions are sines and cosines (Vaswani et al. 2017), which also say how far apart two steps
+    are, and exist for steps later than any in training.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, steps: int):
+    def __init__(self, shape: Shape, n_skills: int):
         super().__init__()
         self.n_skills = n_skills
         self.embed_skill = nn.Embedding(n_skills, shape.width)
-        self.positions = nn.Embedding(steps, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
         self.dropout = SequenceDropout(shape.dropout)
 
     def position(self, step: Int[Tensor, "*S"]) -> Float[Tensor, "*S D"]:
-        """Embedding of the position of each step."""
-        return self.positions(step.clamp(max=self.positions.num_embeddings - 1))
+        """Code of the position of each step."""
+        D = self.embed_skill.embedding_dim
+        rates = torch.exp(torch.arange(0, D, 2, device=step.device) * (-math.log(LONGEST) / D))
+        angle = step.unsqueeze(-1) * rates
+        return POSITION * torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :D]
 
     def attend(
         self, question: Float[Tensor, "#B Q D"], past: Past, seen: Seen
@@ -235,8 +240,8 @@ class AttentionNetwork(Network):
 class SAKTNetwork(AttentionNetwork):
     """One block. Questions are skills; keys and values are interactions with their positions."""
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
-        super().__init__(replace(shape, blocks=1), n_skills, steps)
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
+        super().__init__(replace(shape, blocks=1), n_skills)
         self.embed = nn.Embedding(2 * n_skills, shape.width)
         self.predict = nn.Linear(shape.width, 1)
 
@@ -262,8 +267,8 @@ class SimpleKTNetwork(AttentionNetwork):
     block on, keys are the states of the earlier questions, which contain the answers before them.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
-        super().__init__(shape, n_skills, steps)
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
+        super().__init__(shape, n_skills)
         D = shape.width
         self.embed_response = nn.Embedding(2, D)
         self.vary = nn.Embedding(n_skills, D) if n_items else None

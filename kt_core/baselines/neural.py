@@ -96,9 +96,8 @@ class NeuralTracer:
         epochs = most or settings.epochs
         settings = replace(settings, learning_rate=candidate.learning_rate, epochs=epochs)
         L.seed_everything(settings.seed, workers=True, verbose=False)
-        v, longest = splits.vocabulary, int(splits.train.lengths.max())
-        # The last step of the longest training sequence is predicted but never attended to.
-        network = self.kind(candidate.shape, len(v.skills), len(v.items), max(longest - 1, 1))
+        v = splits.vocabulary
+        network = self.kind(candidate.shape, len(v.skills), len(v.items))
         rows = _Epochs(self.name, self.verbose)
         keep = Checkpoints(None)
         stop = EarlyStopping("valid/auc", mode="max", patience=settings.patience)

@@ -123,7 +123,7 @@ def slow_akt(network, skills, responses, items):
 @torch.no_grad()
 def test_the_network_is_the_paper_step_by_step():
     torch.manual_seed(1)
-    network = AKTNetwork(SHAPE, C, ITEMS, 10).eval()
+    network = AKTNetwork(SHAPE, C, ITEMS).eval()
     for weight in network.parameters():
         weight.add_(0.4 * torch.randn_like(weight))
     q, r, _ = random_batch(B=3, T=9, C=C, pad=False)
@@ -147,7 +147,7 @@ def test_nothing_to_attend_to_is_not_a_number_gone_wrong():
 
 
 def test_difficulties_are_penalised_and_nothing_else_is():
-    network = AKTNetwork(SHAPE, C, ITEMS, 10)
+    network = AKTNetwork(SHAPE, C, ITEMS)
     nn.init.constant_(network.difficulty.weight, 2.0)
     nn.init.zeros_(network.difficulty.weight[0])
     learner = np.zeros(1, np.int64)
@@ -156,7 +156,7 @@ def test_difficulties_are_penalised_and_nothing_else_is():
     batch = SequenceDataset(data)[[0]]
     terms = _Penalised(network, TRAINING).terms(batch)
     assert terms["penalty"].item() == pytest.approx(PENALTY * 4 * 3 / 4)
-    without = _Penalised(AKTNetwork(SHAPE, C, 0, 10), TRAINING).terms(batch)
+    without = _Penalised(AKTNetwork(SHAPE, C, 0), TRAINING).terms(batch)
     assert set(without) == {"bce"}
     plain = replace(batch, items=0 * batch.items)
     assert set(_Penalised(network, TRAINING).terms(plain)) == {"bce"}

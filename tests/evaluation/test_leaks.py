@@ -79,7 +79,7 @@ def ours(items=True, **kwargs):
 def neural(cls):
     torch.manual_seed(1)
     tracer = cls()
-    tracer.skills, tracer.network = C, cls.kind(Shape(16, 2), C, len(ITEM_SKILL), CHUNK)
+    tracer.skills, tracer.network = C, cls.kind(Shape(16, 2), C, len(ITEM_SKILL))
     stir(tracer.network)
     return tracer
 

@@ -63,14 +63,14 @@ def test_what_a_search_tried_is_kept_and_another_grid_makes_its_cells_out_of_dat
 ):
     cell = tiny("SAKT")
     before, other = cell.fingerprint, tiny("PFA").fingerprint
-    grid = tuple(Candidate(Shape(8, 2, 1, 0.1), rate) for rate in (0.01, 0.003))
+    grid = tuple(Candidate(Shape(8, 2, 1, dropout), 0.01) for dropout in (0.1, 0.2))
     monkeypatch.setattr("kt_core.baselines.neural.NeuralTracer.grid", grid)
     monkeypatch.setattr("kt_core.baselines.neural.SHORT_STEPS", 1)
     assert cell.fingerprint != before and tiny("PFA").fingerprint == other
     cells.run_cell(cell, tmp_path / "runs", 1, tmp_path)
     table = cells.read_cell(cells.stored(cell, tmp_path))
     tried = pd.read_json(io.StringIO(table["search"].iloc[0]))
-    assert tried["learning_rate"].tolist() == [0.01, 0.003] * 2 and tried["chosen"].sum() == 1
+    assert tried["dropout"].tolist() == [0.1, 0.2] * 2 and tried["chosen"].sum() == 1
     valid = table.loc[table["measure"] == "AUC, validation", "value"].item()
     assert tried.loc[tried["chosen"], "valid_auc"].item() == pytest.approx(valid, abs=1e-4)
 

@@ -120,7 +120,7 @@ def measured(run):
 
 
 def baseline(kind):
-    return kind(Shape(width=64, dropout=0.0), SKILLS, ITEMS, 100)
+    return kind(Shape(width=64, dropout=0.0), SKILLS, ITEMS)
 
 
 def ours(mode, **more):
