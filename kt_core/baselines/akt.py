@@ -49,7 +49,7 @@ class MonotonicAttention(torch.autograd.Function):
         since : steps from each place to the question.
         rate : decay per step of each head, positive.
         """
-        scores = scores.masked_fill(~visible, HIDDEN)
+        scores = scores.to(rate.dtype).masked_fill(~visible, HIDDEN)  # wide enough for a sum
         before = scores.softmax(-1)
         before = torch.cumsum(before, -1, out=before)  # and at the place itself
         fading = -rate * (since * visible)  # hidden places stay hidden only if they do not fade

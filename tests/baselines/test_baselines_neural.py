@@ -183,6 +183,16 @@ def test_attention_is_the_written_out_sum():
     torch.testing.assert_close(network.attend(question, past, seen), want)
 
 
+def test_positions_say_how_far_apart_two_steps_are():
+    code = make(SAKTNetwork).position(torch.arange(500))
+    assert code.shape == (500, SHAPE.width) and len(code.unique(dim=0)) == 500
+    products = code @ code.T
+    for lag in (0, 1, 40):
+        on_diagonal = products.diagonal(lag)
+        torch.testing.assert_close(on_diagonal, on_diagonal[:1].expand_as(on_diagonal))
+    assert products[0, 0] > products[0, 1] > products[0, 3]
+
+
 @pytest.mark.parametrize("cls", [DKT, SimpleKT, AKT])
 def test_items_enter_only_where_known(cls):
     data = sequences_of([9, 12])
