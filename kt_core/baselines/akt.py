@@ -65,8 +65,8 @@ class MonotonicAttention(torch.autograd.Function):
         scores, exponent, decay, weight, rate = ctx.saved_tensors
         inner = (gradient * weight).sum(-1, keepdim=True)
         of_scores = (gradient - inner).mul_(weight).mul_(decay)
-        of_rate = (scores * exponent).mul_(of_scores).sum((0, 2, 3)).view_as(rate) / rate
-        return of_scores, None, None, of_rate
+        of_rate = (scores * exponent).mul_(of_scores).sum((0, 2, 3)).view_as(rate)
+        return of_scores, None, None, of_rate / rate.clamp(min=torch.finfo(rate.dtype).tiny)
 
 
 class MonotonicBlock(nn.Module):
@@ -106,7 +106,8 @@ class MonotonicBlock(nn.Module):
             scores = torch.cat([scores, (scaled * q).sum(-1, keepdim=True)], dim=-1)
             visible, since = F.pad(visible, (0, 1), value=True), F.pad(since, (0, 1))
         nothing = ~visible.any(-1, keepdim=True)  # softmax over no place is NaN
-        visible, since = (visible | nothing).unsqueeze(1), since.unsqueeze(1)
+        # Later places have negative distances, which would let the scores of such a row explode.
+        visible, since = (visible | nothing).unsqueeze(1), since.clamp(min=0).unsqueeze(1)
         rate = F.softplus(self.rate).view(-1, 1, 1)
         weight = MonotonicAttention.apply(scores, visible, since, rate)
         mixed = weight[..., : v.shape[-2]] @ v

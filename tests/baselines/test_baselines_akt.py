@@ -136,9 +136,11 @@ def test_the_network_is_the_paper_step_by_step():
 
 def test_nothing_to_attend_to_is_not_a_number_gone_wrong():
     block = MonotonicBlock(SHAPE)
+    nn.init.constant_(block.rate, 9.0)
     question = torch.randn(1, 2, 8)
     visible = torch.tensor([[[False] * 3, [True, True, False]]])
-    state = block(question, torch.randn(1, 3, 8), torch.randn(1, 3, 8), visible, 0 * visible.int())
+    since = torch.tensor([[[0, -100, -200], [2, 1, 0]]])
+    state = block(question, torch.randn(1, 3, 8), torch.randn(1, 3, 8), visible, since)
     assert state.isfinite().all()
     own = block.norm(question[:, :1])
     torch.testing.assert_close(state[:, :1], block.norm_out(own + block.feed_forward(own)))
