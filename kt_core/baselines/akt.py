@@ -28,8 +28,8 @@ class MonotonicAttention(torch.autograd.Function):
     alone would give to the places after it. Unrelated steps in between therefore count little. No
     gradient flows through the distance, as in the authors' own program.
 
-    A function of its own because half of the time of a training is spent on tensors of this size,
-    and the plain formula reads and writes about twice as many of them.
+    A function of its own because in long sequences most of the time is spent on tensors of this
+    size, and the plain formula makes more of them.
     """
 
     @staticmethod

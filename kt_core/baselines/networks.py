@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from kt_core.layers import SequenceDropout, outputs
 
-POSITION = 0.3  # size of positions; with that of other embeddings, 1, they drown the skills
+POSITION = 0.3  # size of positions: less than that of the embeddings they are added to, 1
 LONGEST = 10_000.0  # the slowest sine turns once in 2 pi times as many steps
 
 Steps = Int[Tensor, "B T"]
