@@ -37,6 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from kt_core import plots
 from kt_core.base.devices import for_reading
+from kt_core.baselines.akt import AKTNetwork
 from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
 from kt_core.config import RunConfig, TrainConfig, with_overrides
 from kt_core.data import Splits, loader
@@ -52,7 +53,12 @@ from kt_core.training.fit import NextStep, fit
 from kt_core.training.train import KTModule, new_model
 
 OURS = ("retrospective", "cumulative", "projection")
-BASELINES = {"DKT": DKTNetwork, "SAKT": SAKTNetwork, "simpleKT": SimpleKTNetwork}
+BASELINES = {
+    "DKT": DKTNetwork,
+    "SAKT": SAKTNetwork,
+    "simpleKT": SimpleKTNetwork,
+    "AKT": AKTNetwork,
+}
 SLOW_BATCHES = 30
 
 
@@ -150,7 +156,7 @@ def module_for(model: str, config: RunConfig, splits: Splits) -> NextStep:
     if model in OURS:
         return KTModule(new_model(config.model, splits), config)
     v = splits.vocabulary
-    network = BASELINES[model](Shape(), len(v.skills), len(v.items), config.data.chunk)
+    network = BASELINES[model](Shape(), len(v.skills), len(v.items))
     return NextStep(network, config.train)
 
 

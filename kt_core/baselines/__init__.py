@@ -2,5 +2,5 @@
 
 `counts`: counts of earlier answers, and the skill base rate; `logistic`: PFA and Best-LR;
 `factors`: Rasch and AFM, with their `ability`; `bkt`: Bayesian Knowledge Tracing; `neural`: DKT,
-SAKT and simpleKT, with their `networks`.
+SAKT, simpleKT and AKT, with their `networks`, `akt` and the `search` that tunes them.
 """

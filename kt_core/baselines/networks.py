@@ -1,7 +1,7 @@
 """The networks of the neural baselines: DKT's recurrence, SAKT's and simpleKT's attention.
 
-Dimensions: B sequences in a batch, T steps (numbered from 0), C skills, D = width, Q questions
-about a memory. All three networks have the same methods:
+`akt` has the fourth. Dimensions: B sequences in a batch, T steps (numbered from 0), C skills,
+D = width, Q questions about a memory. All networks have the same methods:
 
 - ``forward(skills, responses, items)`` returns the logits of the next responses.
 - ``remember(skills, responses, items)`` encodes the answers as a memory, whose form depends on the
@@ -14,6 +14,7 @@ about a memory. All three networks have the same methods:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,9 @@ from torch.nn import functional as F
 
 from kt_core.layers import SequenceDropout, outputs
 
+POSITION = 0.3  # size of positions: less than that of the embeddings they are added to, 1
+LONGEST = 10_000.0  # the slowest sine turns once in 2 pi times as many steps
+
 Steps = Int[Tensor, "B T"]
 Asked = Int[Tensor, "#B Q"]
 Seen = Int[Tensor, "#B #Q"]
@@ -31,7 +35,8 @@ Logits = Float[Tensor, "B Q"]
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a network; DKT has no `heads`, and only simpleKT has `blocks`."""
+    """Size of a network; DKT has no `heads`, and only simpleKT has `blocks`. AKT's three parts are
+    one block each."""
 
     width: int = 128
     heads: int = 8
@@ -46,7 +51,6 @@ class Network(nn.Module):
     ----------
     shape : size of the network.
     n_skills, n_items : C, and the number of known items; item 0 means an unknown item.
-    steps : number of learned positions, in networks that have them.
     """
 
     def forward(
@@ -57,41 +61,64 @@ class Network(nn.Module):
         seen = torch.arange(1, skills.shape[1], device=skills.device).unsqueeze(0)
         return self.ask(memory, skills[:, 1:], None if items is None else items[:, 1:], seen)
 
+    def penalty(self, items: Steps) -> Float[Tensor, "B T"] | None:
+        """What the loss adds for the item of each answer; None if nothing."""
+        return None
+
 
 class DKTNetwork(Network):
-    """One LSTM over the interactions q + C r, and a linear read-out to every skill."""
+    """One LSTM over the interactions q + C r, and a linear read-out to every skill.
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
+    With items, each answer also has an embedding by item and response, and the read-out of an item
+    is added to that of its skill. Both are zero for unknown items and initially zero for the
+    others. Without items nothing is added.
+    """
+
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
         super().__init__()
-        self.n_skills = n_skills
-        self.embed = nn.Embedding(2 * n_skills, shape.width)
-        self.lstm = nn.LSTM(shape.width, shape.width, batch_first=True)
+        D, self.n_skills, self.n_items = shape.width, n_skills, n_items
+        self.embed = nn.Embedding(2 * n_skills, D)
+        self.lstm = nn.LSTM(D, D, batch_first=True)
         self.dropout = nn.Dropout(shape.dropout)
-        self.read_out = nn.Linear(shape.width, n_skills)
+        self.read_out = nn.Linear(D, n_skills)
+        if n_items:
+            self.embed_item = nn.Embedding(2 * n_items + 1, D, padding_idx=0)
+            self.read_item = nn.Embedding(n_items + 1, D + 1, padding_idx=0)  # weights, bias
+            nn.init.zeros_(self.embed_item.weight)
+            nn.init.zeros_(self.read_item.weight)
+
+    def interaction(
+        self, skills: Steps, responses: Steps, items: Steps | None
+    ) -> Float[Tensor, "B T D"]:
+        """What the LSTM reads at each step."""
+        x = self.embed(skills + self.n_skills * responses)
+        if self.n_items and items is not None:
+            x = x + self.embed_item((items + self.n_items * responses) * (items > 0))
+        return x
 
     def remember(
         self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T+1 D"]:
         """Hidden states before the first step and after each step."""
-        states, _ = self.lstm(self.embed(skills + self.n_skills * responses))
+        states, _ = self.lstm(self.interaction(skills, responses, items))
         return self.dropout(F.pad(states, (0, 0, 1, 0)))
 
     def flipped(
         self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> Float[Tensor, "B T+1 D"]:
         """Hidden states where only the last step's answer is the other one."""
-        other = self.embed(skills + self.n_skills * (1 - responses)).flatten(0, 1).unsqueeze(1)
-        hidden, cells = self.stepwise(skills, responses)
+        other = self.interaction(skills, 1 - responses, items).flatten(0, 1).unsqueeze(1)
+        hidden, cells = self.stepwise(skills, responses, items)
         before = [x[:, :-1].flatten(0, 1).unsqueeze(0).contiguous() for x in (hidden, cells)]
         after, _ = self.lstm(other, tuple(before))
         return torch.cat([hidden[:, :1], after.view_as(hidden[:, 1:])], dim=1)
 
     def stepwise(
-        self, skills: Steps, responses: Steps
+        self, skills: Steps, responses: Steps, items: Steps | None = None
     ) -> tuple[Float[Tensor, "B T+1 D"], Float[Tensor, "B T+1 D"]]:
         """Hidden and cell states before the first step and after each step. The LSTM is run step by
         step, because `nn.LSTM` returns only the last cell state."""
-        x = self.embed(skills + self.n_skills * responses)
+        x = self.interaction(skills, responses, items)
         state = tuple(x.new_zeros(1, len(x), self.lstm.hidden_size) for _ in range(2))
         states = [state]
         for t in range(x.shape[1]):
@@ -105,6 +132,9 @@ class DKTNetwork(Network):
     ) -> Logits:
         row = torch.arange(len(memory), device=memory.device).unsqueeze(1)
         weight, bias = outputs(self.read_out, skills)
+        if self.n_items and items is not None:
+            own = self.read_item(items)
+            weight, bias = weight + own[..., :-1], bias + own[..., -1]
         return (memory[row, seen] * weight).sum(-1) + bias
 
 
@@ -130,6 +160,12 @@ class Past:
             return torch.arange(places, device=seen.device) < seen
         step = torch.arange(places // 2, device=seen.device)
         return torch.cat([step < seen - 1, step == seen - 1], dim=-1)
+
+    def since(self, seen: Seen) -> Int[Tensor, "#B #Q S"]:
+        """Steps from each place to each question."""
+        places = self.layers[0][0].shape[1]
+        step = torch.arange(places, device=seen.device)
+        return seen.unsqueeze(-1) - (step % (places // 2) if self.flipped else step)
 
 
 class Block(nn.Module):
@@ -173,21 +209,23 @@ class AttentionNetwork(Network):
     """Attention blocks whose keys and values do not look ahead. In a flipped memory, each flipped
     answer is an additional place, visible only to questions asked right after its step.
 
-    Positions are learned. Steps from `steps` on share the last position, because the embedding of a
-    position that did not occur in training would be noise.
+    Positions are sines and cosines (Vaswani et al. 2017), which also say how far apart two steps
+    are, and exist for steps later than any in training.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, steps: int):
+    def __init__(self, shape: Shape, n_skills: int):
         super().__init__()
         self.n_skills = n_skills
         self.embed_skill = nn.Embedding(n_skills, shape.width)
-        self.positions = nn.Embedding(steps, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
         self.dropout = SequenceDropout(shape.dropout)
 
     def position(self, step: Int[Tensor, "*S"]) -> Float[Tensor, "*S D"]:
-        """Embedding of the position of each step."""
-        return self.positions(step.clamp(max=self.positions.num_embeddings - 1))
+        """Code of the position of each step."""
+        D = self.embed_skill.embedding_dim
+        rates = torch.exp(torch.arange(0, D, 2, device=step.device) * (-math.log(LONGEST) / D))
+        angle = step.unsqueeze(-1) * rates
+        return POSITION * torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :D]
 
     def attend(
         self, question: Float[Tensor, "#B Q D"], past: Past, seen: Seen
@@ -202,8 +240,8 @@ class AttentionNetwork(Network):
 class SAKTNetwork(AttentionNetwork):
     """One block. Questions are skills; keys and values are interactions with their positions."""
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
-        super().__init__(replace(shape, blocks=1), n_skills, steps)
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
+        super().__init__(replace(shape, blocks=1), n_skills)
         self.embed = nn.Embedding(2 * n_skills, shape.width)
         self.predict = nn.Linear(shape.width, 1)
 
@@ -229,8 +267,8 @@ class SimpleKTNetwork(AttentionNetwork):
     block on, keys are the states of the earlier questions, which contain the answers before them.
     """
 
-    def __init__(self, shape: Shape, n_skills: int, n_items: int, steps: int):
-        super().__init__(shape, n_skills, steps)
+    def __init__(self, shape: Shape, n_skills: int, n_items: int):
+        super().__init__(shape, n_skills)
         D = shape.width
         self.embed_response = nn.Embedding(2, D)
         self.vary = nn.Embedding(n_skills, D) if n_items else None

@@ -40,7 +40,7 @@ from kt_core.report.examine import examine
 from kt_core.runs.provenance import git_commit
 from kt_core.runs.resume import discard_unstarted
 from kt_core.runs.run import unfinished
-from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell
+from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell, searched
 
 OURS = tuple(HEADS)
 MODELS = (*OURS, *BASELINES)
@@ -100,7 +100,7 @@ class Cell:
         targets = settings["targets"].items()
         settings["targets"] = {_older(name): value for name, value in targets}
         if self.model not in OURS:
-            settings = {key: settings[key] for key in ("data", "report")}
+            settings = {key: settings[key] for key in ("data", "report")} | searched(self.model)
         elif self.model != "retrospective":
             for part, names in PATH_ONLY.items():
                 settings[part] = {k: v for k, v in settings[part].items() if k not in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.ladder import Ladder, mastery_after
 from kt_core.baselines.logistic import PFA, BestLR
-from kt_core.baselines.neural import DKT, SAKT, SimpleKT
+from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Splits
@@ -35,6 +36,7 @@ BASELINES: dict[str, Callable[[], object]] = {
     "DKT": DKT,
     "SAKT": SAKT,
     "simpleKT": SimpleKT,
+    "AKT": AKT,
     "BKT": BKT,
     "BKT-correct": partial(BKT, read="correct"),
     "PFA": PFA,
@@ -51,6 +53,12 @@ COLUMNS = {
     *("dataset", "model", "seed", "fold", "table", "measure", "variant", "predictor", "sees"),
     *("value", "low", "high", "draws", "fit_seconds", "fingerprint"),
 }
+
+
+def searched(model: str) -> dict[str, Any]:
+    """What a neural baseline's search may choose from, as plain values; nothing for the others."""
+    grid = getattr(BASELINES[model], "grid", ())
+    return {"grid": [asdict(candidate) for candidate in grid]} if grid else {}
 
 
 def read_cell(file: Path) -> pd.DataFrame:
@@ -133,7 +141,8 @@ def _cold_auc(examined: Examined) -> np.ndarray:
 
 
 def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
-    """Fit a baseline; return the table of its measures."""
+    """Fit a baseline; return the table of its measures. Its column `search` holds what a neural
+    baseline tried on validation learners, as JSON (`NeuralTracer.tried`); else it is empty."""
     splits, tracer = read_splits(config), BASELINES[model]()
     started = time.perf_counter()
     tracer.fit(splits, seed)
@@ -161,7 +170,9 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     table = with_draws(measured["test"], auc["value"], auc["draws"])
     turned = _turned(beliefs, splits, "test", believe, config)
     table = pd.concat([table, turned], ignore_index=True)
-    return table.assign(fit_seconds=seconds, parameters=-1)
+    tried = getattr(tracer, "tried", None)
+    search = "" if tried is None else tried.to_json(orient="records")
+    return table.assign(fit_seconds=seconds, parameters=-1, search=search)
 
 
 def long_table(tables: dict[str, pd.DataFrame], valid_auc: dict[str, Any]) -> pd.DataFrame:

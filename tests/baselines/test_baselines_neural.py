@@ -1,4 +1,4 @@
-"""DKT, SAKT and simpleKT are causal and agree with predictions from truncated histories."""
+"""DKT, SAKT, simpleKT and AKT are causal and agree with predictions from truncated histories."""
 
 from dataclasses import replace
 
@@ -10,27 +10,29 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from kt_core.base.errors import KTError
-from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
-from kt_core.baselines.neural import DKT, SAKT, TRAINING, SimpleKT
+from kt_core.baselines.akt import AKTNetwork
+from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.baselines.neural import AKT, DKT, SAKT, TRAINING, SimpleKT
 from kt_core.config import DataConfig
 from kt_core.data import load_dataset, make_splits
 from kt_core.data.sequences import Sequences
 
-C, ITEMS, STEPS = 7, 9, 30
-NETWORKS = (DKTNetwork, SAKTNetwork, SimpleKTNetwork)
-TRACERS = (DKT, SAKT, SimpleKT)
+C, ITEMS = 7, 9
+NETWORKS = (DKTNetwork, SAKTNetwork, SimpleKTNetwork, AKTNetwork)
+TRACERS = (DKT, SAKT, SimpleKT, AKT)
 SHAPE = Shape(width=16, heads=2, dropout=0.2)
 QUICK = replace(TRAINING, epochs=3, learning_rate=0.02, tokens_per_batch=512, average=0.9)
 
 
-def make(kind, items=ITEMS, steps=STEPS, seed=0):
+def make(kind, items=ITEMS, seed=0):
     torch.manual_seed(seed)
-    network = kind(SHAPE, C, items, steps).eval()
+    network = kind(SHAPE, C, items).eval()
     with torch.no_grad():
         for weight in network.parameters():  # as after training: no weight is small or zero
             weight.add_(0.3 * torch.randn_like(weight))
-    if items and kind is SimpleKTNetwork:
-        nn.init.zeros_(network.difficulty.weight[0])
+        for module in network.modules():  # an unknown item says nothing
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0
     return network
 
 
@@ -115,9 +117,8 @@ def test_flips_in_one_pass_are_flips_one_by_one(cls):
 
 
 @pytest.mark.parametrize("cls", TRACERS)
-@pytest.mark.parametrize("steps", [STEPS, 5])  # 5: later steps share the last position
-def test_states_are_those_of_histories_that_end_there(cls, steps):
-    tracer, data = tracer_of(cls, steps=steps), sequences_of([8, 13, 2, 5])
+def test_states_are_those_of_histories_that_end_there(cls):
+    tracer, data = tracer_of(cls), sequences_of([8, 13, 2, 5])
     trace = tracer.trace(data)
     half = tracer.trace(picked(data, range(4), data.lengths // 2))
     close(half.final, trace.middle)
@@ -140,6 +141,15 @@ def test_predicted_is_what_the_network_was_trained_to_say(cls):
     with torch.no_grad():
         logits = tracer.network(*steps)
     close(tracer.trace(data).predicted[1:], logits[0].sigmoid().numpy())
+
+
+@pytest.mark.parametrize("kind", [SimpleKTNetwork, AKTNetwork])
+def test_the_steps_own_questions_are_questions(kind):
+    """Computing them together with the memory changes nothing."""
+    network = make(kind)
+    q, r, _ = random_batch(T=12, pad=False)
+    items = torch.randint(0, ITEMS + 1, q.shape)
+    torch.testing.assert_close(network(q, r, items), Network.forward(network, q, r, items))
 
 
 def test_nothing_seen_is_a_state_too():
@@ -173,21 +183,51 @@ def test_attention_is_the_written_out_sum():
     torch.testing.assert_close(network.attend(question, past, seen), want)
 
 
-def test_items_enter_simplekt_only_where_known():
+def test_positions_say_how_far_apart_two_steps_are():
+    code = make(SAKTNetwork).position(torch.arange(500))
+    assert code.shape == (500, SHAPE.width) and len(code.unique(dim=0)) == 500
+    products = code @ code.T
+    for lag in (0, 1, 40):
+        on_diagonal = products.diagonal(lag)
+        torch.testing.assert_close(on_diagonal, on_diagonal[:1].expand_as(on_diagonal))
+    assert products[0, 0] > products[0, 1] > products[0, 3]
+
+
+@pytest.mark.parametrize("cls", [DKT, SimpleKT, AKT])
+def test_items_enter_only_where_known(cls):
     data = sequences_of([9, 12])
-    trace = tracer_of(SimpleKT).trace(data)
+    trace = tracer_of(cls).trace(data)
     known = (data.item > 0) & ~np.isnan(trace.predicted)
     assert (trace.predicted[known] != trace.mastery_pre[known]).all()
     unknown = (data.item == 0) & ~np.isnan(trace.predicted)
     close(trace.predicted[unknown], trace.mastery_pre[unknown])
     nobody = replace(data, item=0 * data.item)
-    with_items, without = tracer_of(SimpleKT), tracer_of(SimpleKT, items=0)
+    with_items, without = tracer_of(cls), tracer_of(cls, items=0)
     without.network.load_state_dict(with_items.network.state_dict(), strict=False)
     for name, column in with_items.trace(nobody).columns().items():
         close(getattr(without.trace(data), name), column)
-    for cls in (DKT, SAKT):
-        a, b = (tracer_of(cls).trace(x) for x in (data, nobody))
-        np.testing.assert_array_equal(a.predicted, b.predicted)
+
+
+def test_sakt_has_no_items():
+    data = sequences_of([9, 12])
+    a, b = (tracer_of(SAKT).trace(x) for x in (data, replace(data, item=0 * data.item)))
+    np.testing.assert_array_equal(a.predicted, b.predicted)
+
+
+def test_an_items_answer_says_something_to_dkt_about_later_answers():
+    network = make(DKTNetwork)
+    q, r, _ = random_batch(T=6, pad=False)
+    items = torch.ones_like(q)
+    other = items.clone()
+    other[:, 2] = 2
+    before, after = network(q, r, items), network(q, r, other)
+    assert torch.equal(before[:, 0], after[:, 0])
+    assert (before[:, 1:] != after[:, 1:]).all()  # the item asked, then the item answered
+    own = network.read_item.weight[items[:, 1:]]
+    state = network.remember(q, r, items)[:, 1:-1]
+    skill = network.read_out.weight[q[:, 1:]], network.read_out.bias[q[:, 1:]]
+    want = (state * (skill[0] + own[..., :-1])).sum(-1) + skill[1] + own[..., -1]
+    torch.testing.assert_close(before, want)
 
 
 @pytest.fixture(scope="module")

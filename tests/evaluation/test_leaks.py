@@ -22,7 +22,7 @@ from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.logistic import PFA, BestLR, Weights
 from kt_core.baselines.networks import Shape
-from kt_core.baselines.neural import DKT, SAKT, SimpleKT
+from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.config import DataConfig, ModelConfig
 from kt_core.data import Sequences, Vocabulary, make_splits
 from kt_core.data.simulate import Simulation, simulate
@@ -79,7 +79,7 @@ def ours(items=True, **kwargs):
 def neural(cls):
     torch.manual_seed(1)
     tracer = cls()
-    tracer.skills, tracer.network = C, cls.kind(Shape(16, 2), C, len(ITEM_SKILL), CHUNK)
+    tracer.skills, tracer.network = C, cls.kind(Shape(16, 2), C, len(ITEM_SKILL))
     stir(tracer.network)
     return tracer
 
@@ -122,6 +122,7 @@ MODELS = {
     "DKT": lambda: neural(DKT),
     "SAKT": lambda: neural(SAKT),
     "simpleKT": lambda: neural(SimpleKT),
+    "AKT": lambda: neural(AKT),
     "PFA": lambda: logistic(PFA),
     "Best-LR": lambda: logistic(BestLR),
     "BKT": bkt,
@@ -141,7 +142,7 @@ WHOLE = ("retrospective", "cumulative", "Rasch", "AFM")  # carry a belief into t
 
 
 def is_exact(tracer):
-    return not isinstance(tracer, (Ours, DKT, SAKT, SimpleKT))
+    return not isinstance(tracer, (Ours, AKT, DKT, SAKT, SimpleKT))
 
 
 @pytest.fixture(scope="module", params=MODELS)

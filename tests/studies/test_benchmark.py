@@ -1,5 +1,6 @@
 """The benchmark: cells are kept, never trained twice, and compared in pairs."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 import pytest
 
 from kt_core.base.errors import KTError
+from kt_core.baselines.networks import Shape
+from kt_core.baselines.search import Candidate
 from kt_core.cli.commands import main
 from kt_core.data.registry import read_splits
 from kt_core.studies import benchmark, cells
@@ -53,6 +56,23 @@ def test_what_a_model_does_not_read_does_not_make_it_out_of_date():
     ):
         plain = Cell("simulated", model)
         assert (plain.fingerprint == replace(plain, overrides=((name, value),)).fingerprint) == same
+
+
+def test_what_a_search_tried_is_kept_and_another_grid_makes_its_cells_out_of_date(
+    tmp_path, monkeypatch
+):
+    cell = tiny("SAKT")
+    before, other = cell.fingerprint, tiny("PFA").fingerprint
+    grid = tuple(Candidate(Shape(8, 2, 1, dropout), 0.01) for dropout in (0.1, 0.2))
+    monkeypatch.setattr("kt_core.baselines.neural.NeuralTracer.grid", grid)
+    monkeypatch.setattr("kt_core.baselines.neural.SHORT_STEPS", 1)
+    assert cell.fingerprint != before and tiny("PFA").fingerprint == other
+    cells.run_cell(cell, tmp_path / "runs", 1, tmp_path)
+    table = cells.read_cell(cells.stored(cell, tmp_path))
+    tried = pd.read_json(io.StringIO(table["search"].iloc[0]))
+    assert tried["dropout"].tolist() == [0.1, 0.2] * 2 and tried["chosen"].sum() == 1
+    valid = table.loc[table["measure"] == "AUC, validation", "value"].item()
+    assert tried.loc[tried["chosen"], "valid_auc"].item() == pytest.approx(valid, abs=1e-4)
 
 
 def test_settings_that_came_later_leave_finished_cells_valid(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kt_core import plots
+from kt_core.baselines.akt import AKTNetwork
 from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
 from kt_core.config import ModelConfig, with_overrides
 from kt_core.data.registry import read_splits
@@ -119,7 +120,7 @@ def measured(run):
 
 
 def baseline(kind):
-    return kind(Shape(width=64, dropout=0.0), SKILLS, ITEMS, 100)
+    return kind(Shape(width=64, dropout=0.0), SKILLS, ITEMS)
 
 
 def ours(mode, **more):
@@ -136,6 +137,7 @@ MODELS = {
     "DKT": lambda: baseline(DKTNetwork),
     "SAKT": lambda: baseline(SAKTNetwork),
     "simpleKT": lambda: baseline(SimpleKTNetwork),
+    "AKT": lambda: baseline(AKTNetwork),
 }
 
 
