@@ -18,12 +18,13 @@ def cell(dataset: str, model: str, seed: int = 0, fold: int = 0) -> Cell:
 def plan() -> list[Cell]:
     """All cells of docs/results.md, the most important first."""
     main, others = "assist2015", ("simulated", "assist2009", "statics2011")
+    more = ("algebra2005", "memphis", "assist2017")
     every, (ours, *side) = (main, *others), OURS
     cells = [cell(main, m, seed) for seed in range(3) for m in (ours, "DKT")]
-    cells += [cell(d, m) for d in every for m in ("BKT", "PFA", "Best-LR")]
-    cells += [cell(d, m) for d in every for m in ("Rasch", "AFM", "BKT-correct")]
-    cells += [cell(d, "skill base rate") for d in every]
-    cells += [cell(d, m) for d in others for m in (ours, "DKT", "cumulative")]
+    ladder = ("Rasch", "AFM", "BKT-correct", "PFA", "Best-LR", "BKT", "skill base rate")
+    cells += [cell(d, m) for d in (*every, *more) for m in ladder]
+    cells += [cell(d, m) for d in (*others, *more) for m in (ours, "DKT")]
+    cells += [cell(d, "cumulative") for d in others]
     controls = ("no-learning", "slow", "fast", "forgetting")
     cells += [cell(f"simulated-{control}", ours) for control in controls]
     cells += [cell(main, m, seed) for seed in range(3) for m in side]
