@@ -17,12 +17,13 @@ from kt_core.report.examine import Examined, paired_aucs
 from kt_core.report.text import best_rung, difference, interval, number, percent, with_interval
 from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
 
-EXAM_KEYS = ["measure", "variant", "sees"]
+EXAM_KEYS = ASSOCIATED = ["measure", "variant", "sees"]
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
 
 
 KINDS = {  # of verdicts
-    "guarantee": "Guarantees: true for any weights, and no evidence that mastery is right.",
+    "guarantee": "Guarantees: true for any weights, and no evidence that mastery is right. "
+    "Filtered mastery has none, as it is revised.",
     "constraint": "Constraints, which this mode does not guarantee.",
     "evidence": "Evidence.",
     "description": "Described, and not judged.",
@@ -41,19 +42,24 @@ def verdict_tables(examined: Examined) -> dict[str, pd.DataFrame]:
 
 
 def association_text(m: Measures) -> pd.DataFrame:
-    """The associations: model, nulls and references side by side."""
+    """The associations: the model, the best of its nulls and the lead over it, and its reference.
+    All nulls are in metrics.json."""
+    rows = []
     if m.associations.empty:
         return m.associations
-    table = m.associations.copy()
-    table["variant"] = table["variant"].map(VARIANTS)
-    table["text"] = [
-        with_interval(row) if row["kind"] == "model" else number(row["value"])
-        for row in table.to_dict("records")
-    ]
-    keys = ["measure", "variant", "sees"]
-    wide = table.pivot_table("text", keys, "predictor", aggfunc="first", sort=False)
-    wide["entries"] = table[table.kind == "model"].set_index(keys)["entries"].map("{:,}".format)
-    return wide.fillna("").reset_index().rename_axis(columns=None)
+    for (measure, variant, sees), part in m.associations.groupby(ASSOCIATED, sort=False):
+        own, best = part[part["kind"] == "model"].iloc[0], m.best_null(measure, variant)
+        row = {"measure": measure, "variant": VARIANTS[variant], "sees": sees}
+        row |= {"model": with_interval(own), "best null": "", "minus the best null": ""}
+        if best is not None:
+            row["best null"] = f"{number(best['value'])} ({best['predictor']})"
+            row["minus the best null"] = difference(best)
+        known = part[part["kind"] == "reference"]
+        row["reference"] = "; ".join(
+            f"{number(r.value)} ({r.predictor})" for r in known.itertuples()
+        )
+        rows.append(row | {"entries": f"{own['entries']:,}"})
+    return pd.DataFrame(rows)
 
 
 def exam_text(m: Measures) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def verdicts(examined: Examined) -> pd.DataFrame:
     gain = (targets.gain_performance, targets.gain_performance_minimum)
     rows = [
         *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
-        *(_described(m, name) for name in FILTERED),
+        *(_described(m, name, guaranteed) for name in FILTERED),
         _auc(examined, targets),
         _correlation(m, "mastery-response", "pooled", wanted),
         _correlation(m, PROSPECTIVE, "pooled", wanted),
@@ -198,7 +198,7 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
     }
 
 
-def _described(m: Measures, name: str) -> dict[str, Any]:
+def _described(m: Measures, name: str, guaranteed: bool) -> dict[str, Any]:
     """What a live user sees, next to what is guaranteed of the trajectory."""
     table = m.violations.set_index("constraint")
     if name not in table.index:
@@ -211,8 +211,8 @@ def _described(m: Measures, name: str) -> dict[str, Any]:
         "interval": interval(v["low"], v["high"], 2, percent=True),
         "target": "none",
         "best null": "0.00% (constant mastery)",
-        "verdict": "not guaranteed: beliefs are revised" if v["broken"] else "none",
-        "kind": "description",
+        "verdict": "not guaranteed, and not judged",
+        "kind": "guarantee" if guaranteed else "constraint",
     }
 
 
@@ -256,6 +256,8 @@ def _correlation(
         word += "; " + _against(null)
         warns |= judged and not null["gap_low"] > 0
     wanted = "none" if target is None else f"> {target:g}"
+    if measure == GAIN_PERFORMANCE:
+        wanted += f"; at most {number(_possible(m))} with so few answers"
     return {
         "measure": f"{measure} r, {VARIANTS[variant]}",
         "sees": row["sees"],
@@ -267,6 +269,13 @@ def _correlation(
         "kind": "evidence" if judged else "description",
         "warns": warns,
     }
+
+
+def _possible(m: Measures) -> float:
+    """What gain-performance would be if the model's probabilities were true."""
+    a = m.associations
+    rows = a[(a["measure"] == GAIN_PERFORMANCE) & (a["kind"] == "reference")]
+    return float(rows.loc[rows["variant"] == "pooled", "value"].iloc[0])
 
 
 def _word(value: float, low: float, target: float, minimum: float | None = None) -> str:
