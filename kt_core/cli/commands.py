@@ -196,8 +196,10 @@ def convert(args: argparse.Namespace) -> None:
 
 def datasets(args: argparse.Namespace) -> None:
     """List the data sets and where each would be read from."""
+    where = {name: found(name) for name in DATASETS}
+    wide = max(map(len, where.values()))
     for name, spec in DATASETS.items():
-        print(f"{name:24s}{found(name):24s}{getattr(spec, 'about', 'simulated learners')}")
+        print(f"{name:24s}{where[name]:{wide}s}  {spec.about}")
 
 
 def presets(args: argparse.Namespace) -> None:

@@ -65,6 +65,12 @@ def test_growth_that_is_missing_is_measured_with_and_without_a_stopping_rule(rng
             assert table.loc[BELIEVED_GROWTH, "value"] == pytest.approx(told)
 
 
+def test_without_the_order_of_practice_a_stopping_rule_passes_for_growth(rng, monkeypatch):
+    frame = practice(rng, True)  # nobody learns
+    monkeypatch.setattr("kt_core.evaluation.shape.schedule_evidence", lambda frame: 0.0)
+    assert growth_calibration(frame, Bootstrap(600, 100))["low"][0] > 0.1
+
+
 def test_the_coefficient_is_that_of_a_logistic_regression(rng, monkeypatch):
     monkeypatch.setattr("kt_core.evaluation.shape.schedule_evidence", lambda frame: 0.0)
     frame = practice(rng, False, learners=80).assign(believed=0.0, gains_before=0.0)

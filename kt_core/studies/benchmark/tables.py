@@ -19,7 +19,7 @@ from kt_core.evaluation.exam import ON_ASKED
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.benchmark.plan import STORE
-from kt_core.studies.cells import MODELS
+from kt_core.studies.cells import MODELS, OURS
 from kt_core.studies.results import OWN, read_cell
 
 MASTERY = {  # column -> measure, variant
@@ -37,9 +37,11 @@ MASTERY = {  # column -> measure, variant
     "filtered falls": ("filtered_monotonicity", ""),
     "flat trajectory costs": ("flat at the same level, minus as they are", ""),
 }
+SMOOTHED = (*OURS, "AFM", "Rasch", "BKT", "BKT-correct")
 RECOVERED = {
     "mastery, filtered (rank r)": ("mastery, rank correlation", "post"),
     "mastery, trajectory (rank r)": ("mastery, rank correlation", "retrospective"),
+    "filter RMSE": ("mastery, RMSE", "post"),
     "trajectory RMSE": ("mastery, RMSE", "retrospective"),
     "growth (rank r)": ("growth, rank correlation", "retrospective"),
     "growth, mean": ("growth, mean", "retrospective"),
@@ -183,7 +185,8 @@ def plane(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Recovery on simulated learners, with the share of the ceiling."""
+    """Recovery on simulated learners, with the share of the ceiling. Models without a smoothed
+    trajectory are marked as filters: hindsight is not theirs."""
     table = []
     for dataset in [d for d in results["dataset"].unique() if d.startswith("simulated")]:
         rows = results[results["dataset"] == dataset]
@@ -197,6 +200,8 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
                     continue
                 value = own.iloc[0]
                 line[name] = _with_interval(value["mean"], value["low"], value["high"], 3)
+                if sees == "retrospective" and model not in SMOOTHED:
+                    line[name] += " (filter)"
                 if "rank" in name and len(best) and best["mean"].iloc[0] > 0:
                     line[name] += f", {value['mean'] / best['mean'].iloc[0]:.1%}"
             if len(line) > 2:
