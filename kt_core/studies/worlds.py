@@ -19,7 +19,7 @@ from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.recovery import BINS, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
-from kt_core.report.text import interval, number
+from kt_core.report.text import interval, number, percent
 from kt_core.studies.benchmark.tables import load, markdown, of_draws, rows_of_measure, summary
 from kt_core.studies.cells import MODELS, Cell
 
@@ -40,6 +40,7 @@ WARNINGS = {  # verdicts about mastery and growth, and what they are called here
     "No forgetting, all skills, by steps": "no forgetting, by steps",
 }
 COVERED = "mastery, share of 95 % intervals that hold the truth"
+BIAS = "mastery, mean error"
 FLIPS = "a right answer would lower mastery (share)"
 SAME = "growth, rank correlation, same skill and practices"
 OFF = "growth, share off by more than 0.1, 8 or more practices"
@@ -105,6 +106,26 @@ def mastery_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
                 line[f"{name}, RMSE minus the rung's"] = _signed(gap, 4)
         lines.append(line)
     return pd.DataFrame(lines).fillna("")
+
+
+def conduct_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
+    """Calibration, coverage of intervals, and what an answer does, in every world."""
+    lines = []
+    for world, rows in found.groupby("dataset", sort=False):
+        if not len(rows[rows["model"] == model]):
+            continue
+        errors = (_estimate(rows, BIAS, model, sees) for sees in ("retrospective", "post"))
+        lines.append(
+            {
+                "world": world,
+                "mean error, trajectory": _with(next(errors), 3),
+                "mean error, filter": _with(next(errors), 3),
+                "95 % intervals that hold the truth": percent(_value(rows, COVERED, model), 1),
+                "a right answer lowers mastery": percent(_value(rows, FLIPS, model), 1),
+                "AUC": number(_value(rows, "AUC", model)),
+            }
+        )
+    return pd.DataFrame(lines)
 
 
 def growth_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
@@ -214,6 +235,7 @@ def write_page(found: pd.DataFrame, folder: str | Path, model: str = "retrospect
     tables = {
         "The worlds": about(found),
         "Mastery": mastery_table(found, model),
+        "Calibration and conduct": conduct_table(found, model),
         "Growth": growth_table(found, model),
         "Gates passed": gate_table(found),
         "Warnings": warning_table(found, model),
