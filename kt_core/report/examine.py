@@ -12,7 +12,8 @@ import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.baselines.ladder import Ladder
-from kt_core.data import Splits
+from kt_core.config import DataConfig
+from kt_core.data import Simulation, Splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.evaluation.exam import hold_exam, mastery_after
@@ -24,6 +25,7 @@ from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
 from kt_core.report.own import own_learners
 from kt_core.runs.find import open_run
+from kt_core.runs.provenance import data_checksums, table_sha256
 from kt_core.runs.run import Run
 
 
@@ -63,9 +65,7 @@ def add_ceiling(beliefs: Beliefs, splits: Splits, split: str, chunk: int) -> Bel
         return beliefs
     table = splits.dataset.table
     table = table[table["user"].isin(sequences.learners)].reset_index(drop=True)
-    best = posterior_mastery(table, spec).assign(
-        user=table["user"], place=table.groupby("user").cumcount()
-    )
+    best = _ceiling(table, spec).assign(user=table["user"], place=table.groupby("user").cumcount())
     frame = beliefs.frame
     # Short last chunks may have been dropped from the sequences, so rows are found by place.
     kept = pd.MultiIndex.from_arrays(
@@ -125,7 +125,7 @@ def examine(
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
     tests = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
     tests |= {"uncertainty": run.uncertainty, "exam": exam_of(run, splits, split)}
-    tests["ladder"] = ladder_of(run, splits).middles(getattr(splits, split))
+    tests["ladder"] = ladder_of(run.config.data, splits).middles(getattr(splits, split))
     measures = measure(beliefs, rates, names, *resampling, **tests)
     valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
     bootstrap = Bootstrap(len(valid.learners), *resampling)
@@ -143,19 +143,31 @@ def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:
         return pd.DataFrame()
     mastery = mastery_after(run.model, exam.chunks, run.config.data.chunk)
     bootstrap = Bootstrap(len(sequences.learners), report.bootstrap, report.seed)
-    return ladder_of(run, splits).judge(exam, mastery, bootstrap)
+    return ladder_of(run.config.data, splits).judge(exam, mastery, bootstrap)
 
 
-LADDERS: dict[str, Ladder] = {}  # the latest one: runs that are compared have the same data
+LADDERS: dict[str, Ladder] = {}  # the latest one: models that are compared have the same data
+CEILINGS: dict[str, pd.DataFrame] = {}  # the latest ones, for the same reason
+KEPT = 4
 
 
-def ladder_of(run: Run, splits: Splits) -> Ladder:
-    """The ladder of a run's training data, fitted once for runs one after the other."""
-    data = f"{run.config.data} {run.provenance.get('data_sha256')}"
+def ladder_of(config: DataConfig, splits: Splits) -> Ladder:
+    """The ladder of training data, fitted once for models one after the other."""
+    data = f"{config} {data_checksums(splits.dataset)}"
     if data not in LADDERS:
         LADDERS.clear()
         LADDERS[data] = Ladder.fit(splits)
     return LADDERS[data]
+
+
+def _ceiling(table: pd.DataFrame, spec: Simulation) -> pd.DataFrame:
+    """`posterior_mastery`, computed once for models one after the other."""
+    answers = f"{spec} {table_sha256(table)}"
+    if answers not in CEILINGS:
+        for old in list(CEILINGS)[: 1 - KEPT]:
+            del CEILINGS[old]
+        CEILINGS[answers] = posterior_mastery(table, spec)
+    return CEILINGS[answers]
 
 
 def paired_aucs(examined: list[Examined]) -> list[Estimate]:

@@ -17,7 +17,7 @@ from kt_core.base.errors import KTError, reason
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
-from kt_core.baselines.ladder import Ladder, mastery_after
+from kt_core.baselines.ladder import mastery_after
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
@@ -29,7 +29,13 @@ from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.evaluation.recovery import PRACTICES
 from kt_core.evaluation.turned import RAISED, growth_raised, turn_splits
 from kt_core.metrics.bootstrap import Bootstrap
-from kt_core.report.examine import Examined, add_ceiling, training_rates
+from kt_core.report.examine import (
+    Examined,
+    add_ceiling,
+    auc_of,
+    ladder_of,
+    training_rates,
+)
 from kt_core.report.verdicts import verdicts
 
 BASELINES: dict[str, Callable[[], object]] = {
@@ -147,29 +153,23 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     started = time.perf_counter()
     tracer.fit(splits, seed)
     seconds = time.perf_counter() - started
-    measured = {}
 
     def believe(sequences: Sequences) -> Beliefs:
         return Beliefs.of(sequences, tracer.trace(sequences))
 
-    ladder, report = Ladder.fit(splits), config.report
+    report, sequences = config.report, splits.test
     resampling = report.bootstrap, report.seed
-    for split in ("valid", "test"):
-        sequences, tests = getattr(splits, split), {}
-        beliefs = believe(sequences)
-        beliefs = add_ceiling(beliefs, splits, split, config.data.chunk)
-        if split == "test":
-            quarter = hold_exam(sequences)
-            mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
-            bootstrap = Bootstrap(len(sequences.learners), *resampling)
-            exam = ladder.judge(quarter, mastery, bootstrap)
-            tests = {"exam": exam, "ladder": ladder.middles(sequences)}
-        names, rates = splits.vocabulary.skills, training_rates(splits)
-        measured[split] = measure(beliefs, rates, names, *resampling, **tests)
-    auc = measured["valid"].quality("AUC")
-    table = with_draws(measured["test"], auc["value"], auc["draws"])
+    valid = believe(splits.valid)
+    auc = auc_of(prediction_of(valid, Bootstrap(len(valid.learners), *resampling)))
+    beliefs = add_ceiling(believe(sequences), splits, "test", config.data.chunk)
+    ladder, quarter = ladder_of(config.data, splits), hold_exam(sequences)
+    mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
+    exam = ladder.judge(quarter, mastery, Bootstrap(len(sequences.learners), *resampling))
+    tests = {"exam": exam, "ladder": ladder.middles(sequences)}
+    names, rates = splits.vocabulary.skills, training_rates(splits)
+    measured = measure(beliefs, rates, names, *resampling, **tests)
     turned = _turned(beliefs, splits, "test", believe, config)
-    table = pd.concat([table, turned], ignore_index=True)
+    table = pd.concat([with_draws(measured, auc.value, auc.draws), turned], ignore_index=True)
     tried = getattr(tracer, "tried", None)
     search = "" if tried is None else tried.to_json(orient="records")
     return table.assign(fit_seconds=seconds, parameters=-1, search=search)

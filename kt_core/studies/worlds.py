@@ -65,8 +65,8 @@ def plan(
     return [
         Cell(world, model, draw, 0, preset, (("data.draw", draw), ("report.bootstrap", 200)))
         for draw in range(draws)
+        for world in worlds  # models of one world after the other share its ceiling and ladder
         for model in models
-        for world in worlds
     ]
 
 
