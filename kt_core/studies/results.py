@@ -23,6 +23,7 @@ from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Splits
+from kt_core.evaluation.associations import GAIN_PERFORMANCE
 from kt_core.evaluation.evaluate import Beliefs, believed_last, evaluate
 from kt_core.evaluation.exam import ON_ASKED, hold_exam
 from kt_core.evaluation.measures import Measures, measure, prediction_of
@@ -36,7 +37,7 @@ from kt_core.report.examine import (
     ladder_of,
     training_rates,
 )
-from kt_core.report.verdicts import verdicts
+from kt_core.report.verdicts import PROSPECTIVE, verdicts
 
 BASELINES: dict[str, Callable[[], object]] = {
     "DKT": DKT,
@@ -54,6 +55,14 @@ BASELINES: dict[str, Callable[[], object]] = {
 TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "growth", "recovery")
 TABLES += ("exam",)
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
+PAIRED = (  # associations that are compared between models, with their nulls
+    *((PROSPECTIVE, variant) for variant in ("pooled", "within_skill")),
+    ("prospective validity, learner", "pooled"),
+    ("mastery-response", "pooled"),
+    ("degree of agreement", "same opportunity"),
+    (GAIN_PERFORMANCE, "pooled"),
+    (ON_ASKED, "pooled"),
+)
 OWN = ("", "model")  # predictors of a row that is about the model itself
 COLUMNS = {
     *("dataset", "model", "seed", "fold", "table", "measure", "variant", "predictor", "sees"),
@@ -210,8 +219,9 @@ def with_draws(m: Measures, valid_auc: float, valid_draws: np.ndarray) -> pd.Dat
     table = long_table(vars(m), {"value": valid_auc, "draws": valid_draws})
     # Other cells cannot use the draws of a null, except the counter's; they would fill the store.
     kept = table["predictor"].isin((*OWN, "ceiling", "success counter", PRACTICES))
-    kept |= (table["measure"] == ON_ASKED) & (table["variant"] == "pooled")
-    kept &= table["measure"] != "mastery-prediction"
+    kept &= ~table["table"].isin(("associations", "exam"))
+    for name, variant in PAIRED:
+        kept |= (table["measure"] == name) & (table["variant"] == variant)
     nothing = np.zeros(0, np.float32)
     table["draws"] = [
         np.asarray(draws, np.float32) if keep and draws is not None else nothing
