@@ -313,14 +313,23 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
     return Dataset(name, _table(np.concatenate(rows), spec), note, simulation=spec)
 
 
+def names_of(skill: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns `skill` and `item` of the table, from numbers [N]; items count within a skill."""
+    return {
+        "skill": np.char.add("skill ", np.char.zfill(skill.astype(str), 2)).astype(object),
+        "item": (skill * ITEMS_PER_SKILL + item).astype(str).astype(object),
+    }
+
+
 def _table(rows: np.ndarray, spec: Simulation) -> pd.DataFrame:
     rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
     learner, time, skill, correct, item = rows[:, :5].astype(int).T
+    names = names_of(skill, item)
     columns = {
         "user": np.char.add("L", np.char.zfill(learner.astype(str), 5)).astype(object),
-        "skill": np.char.add("skill ", np.char.zfill(skill.astype(str), 2)).astype(object),
+        "skill": names["skill"],
         "correct": correct,
-        "item": (skill * ITEMS_PER_SKILL + item).astype(str).astype(object),
+        "item": names["item"],
         "timestamp": time,
         "true_before": rows[:, 5],
         "true_mastery": rows[:, 6],
