@@ -228,6 +228,13 @@ def experiment(args: argparse.Namespace) -> None:
     judge(args)
 
 
+def decisions(args: argparse.Namespace) -> None:
+    """Let a simulated class practise under a run's decisions: tasks wasted, skills passed early."""
+    from kt_core.cli.decisions import judge  # it loads every baseline
+
+    judge(args)
+
+
 def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
     from kt_core.studies import benchmark as bench  # it loads every model
@@ -374,5 +381,5 @@ def _finished(folders: list[Path]) -> None:
 
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert, audit)
-STUDIES = (criterion, experiment, benchmark, sweep)
+STUDIES = (criterion, experiment, decisions, benchmark, sweep)
 ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, datasets, presets, doctor)}

@@ -27,7 +27,9 @@ class Oracle:
 
     def __init__(self, spec: Simulation, learners: int, grid: tuple[int, int, int] = GRID):
         truth = true_parameters(spec)
-        self.state = _Known(truth, learners) if spec.hidden else _Levels(spec, truth, learners, grid)
+        self.state = (
+            _Known(truth, learners) if spec.hidden else _Levels(spec, truth, learners, grid)
+        )
 
     def wait(self, who: np.ndarray, days: np.ndarray) -> None:
         """Days [R] pass for learners `who` [R]."""

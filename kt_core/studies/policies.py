@@ -8,9 +8,8 @@ passed there. P(known) is held against 0.9.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+import pandas as pd
 
 from kt_core.data.sequences import Vocabulary
 from kt_core.data.simulate import ITEMS_PER_SKILL, names_of
@@ -18,16 +17,12 @@ from kt_core.evaluation.ceiling_live import Oracle
 from kt_core.evaluation.exam import last_state, mastery_after
 from kt_core.evaluation.tracer import Tracer
 from kt_core.runs.run import Run
-from kt_core.studies.practising import Log, Policy, SimulatedClass
-
-import pandas as pd
+from kt_core.studies.practising import Log, SimulatedClass
 
 ORACLE = "oracle"
 LOWER = ", lower end"  # after the name of a model
 TEN, STREAK = "9 of the last 10 right", "3 right in a row"
-SURE = 0.975  # P(mastered) from which the lower end of a 95 % interval is above the line
-
-Maker = Callable[[SimulatedClass], Policy]
+CERTAIN = 0.975  # P(mastered) from which the lower end of a 95 % interval is above the line
 
 
 class _Reader:
@@ -101,10 +96,11 @@ class RulePolicy:
 
     def believe(self, log: Log, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Policy`."""
-        ten, right_of_ten = _recent(log, who, self.skills, 10)
-        three, right_of_three = _recent(log, who, self.skills, 3)
-        passed = (ten == 10) & (right_of_ten >= 9) if self.name == TEN else right_of_three == 3
-        return (right_of_ten + 1) / (ten + 2), passed
+        ten, right = _recent(log, who, self.skills, 10)
+        passed = (ten == 10) & (right >= 9)
+        if self.name == STREAK:
+            passed = _recent(log, who, self.skills, 3)[1] == 3
+        return (right + 1) / (ten + 2), passed
 
 
 def _recent(log: Log, who: np.ndarray, skills: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -122,13 +118,16 @@ def _recent(log: Log, who: np.ndarray, skills: int, last: int) -> tuple[np.ndarr
 class OraclePolicy:
     """A tutor that knows the true parameters of the world, and no learner.
 
-    It passes a skill when the posterior mean of mastery is at the line, or with `lower` when the
-    lower end of the posterior's 95 % interval is.
+    Parameters
+    ----------
+    sure : posterior probability that a skill is mastered from which it is passed; 0.975 is the
+        lower end of the 95 % interval. If None, the posterior mean of mastery is held against the
+        line.
     """
 
-    def __init__(self, room: SimulatedClass, lower: bool = False):
-        self.name, self.lower = ORACLE + (LOWER if lower else ""), lower
-        self.room, self.skills = room, np.arange(room.rules.skills)
+    def __init__(self, name: str, room: SimulatedClass, sure: float | None = None):
+        self.name, self.room, self.sure = name, room, sure
+        self.skills = np.arange(room.rules.skills)
         self.oracle = Oracle(room.spec, room.rules.learners)
 
     def believe(self, log: Log, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,6 +138,6 @@ class OraclePolicy:
         self.oracle.wait(who, days)
         self.oracle.answer(who, skill, item, right)
         mastery = self.oracle.mastery(who, self.skills)
-        if not self.lower:
+        if self.sure is None:
             return mastery, mastery >= self.room.line
-        return mastery, self.oracle.sure(who, self.skills, self.room.line) >= SURE
+        return mastery, self.oracle.sure(who, self.skills, self.room.line) >= self.sure

@@ -54,6 +54,11 @@ class Rules:
         for name in ("learners", "skills", "most", "block", "session"):
             if getattr(self, name) < 1:
                 raise KTError(f"{name} {getattr(self, name)}: a class needs at least 1")
+        if self.seed < 0:
+            raise KTError(f"seed {self.seed}: must be at least 0")
+
+
+USUAL = Rules()
 
 
 class Log:
@@ -146,7 +151,7 @@ class SimulatedClass:
         If the world has fewer skills than the class.
     """
 
-    def __init__(self, spec: Simulation, rules: Rules = Rules()):
+    def __init__(self, spec: Simulation, rules: Rules = USUAL):
         if rules.skills > spec.skills:
             raise KTError(f"{rules.skills} skills of a class: the world has {spec.skills}")
         self.spec, self.rules = dataclasses.replace(spec, learners=rules.learners), rules

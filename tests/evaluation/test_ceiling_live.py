@@ -20,7 +20,7 @@ def test_answer_by_answer_as_in_whole_histories(name):
     expected = posterior_mastery(table, spec)
     users = table["user"].unique()
     oracle, everything = Oracle(spec, len(users)), np.arange(spec.skills)
-    histories = {user: rows for user, rows in table.groupby("user")}
+    histories = dict(list(table.groupby("user")))
     for step in range(max(map(len, histories.values()))):
         who = np.array([i for i, user in enumerate(users) if len(histories[user]) > step])
         rows = [histories[users[i]].iloc[step] for i in who]
