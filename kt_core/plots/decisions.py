@@ -68,7 +68,7 @@ def _look(policy: str) -> dict[str, object]:
     name, hollow = policy.removesuffix(LOWER), policy.endswith(LOWER)
     color = MODELS.get(name, GREY if name in RULES else "black" if name == "oracle" else SKY)
     marker = RULES.get(name, "*" if name == "oracle" else MARKERS.get(name, "d"))
-    size = 9 if name == "oracle" else 5.5
+    size = 11 if name == "oracle" else 5.5
     return {
         "linestyle": "none",
         "color": color,
