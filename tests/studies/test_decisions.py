@@ -15,6 +15,7 @@ from kt_core.baselines.bkt import BKT
 from kt_core.cli.commands import main
 from kt_core.data.sequences import Sequences, Vocabulary
 from kt_core.data.simulate import Hidden, Simulation, names_of
+from kt_core.learners import predict
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.studies import decisions
 from kt_core.studies.policies import (
@@ -147,6 +148,27 @@ def test_a_trained_model_sees_only_what_was_answered(trained, smoke):
     room = SimulatedClass(spec, dataclasses.replace(SMALL, learners=2, most=5))
     for lower in (False, True):
         assert not peeks(room, lambda r, lower=lower: RunPolicy("m", r, trained, lower), 1, 2, 1)
+
+
+def test_a_trained_model_is_read_as_by_predict(trained, smoke):
+    room = SimulatedClass(smoke[1].dataset.simulation, Rules(learners=3, skills=4))
+    rng, log, rows, who = np.random.default_rng(1), Log(3, 60), [], np.arange(3)
+    for _ in range(12):
+        skill, item, right = (rng.integers(n, size=3) for n in (4, 10, 2))
+        log.add(who, skill, item, right, np.zeros(3))
+        rows.append(pd.DataFrame({"user": who.astype(str), **names_of(skill, item)}))
+        rows[-1]["correct"] = right
+    table = pd.concat(rows).sort_values("user", kind="stable", ignore_index=True)
+    told = predict(trained, table, every_skill=True)
+    told = told[told["skill"].isin([f"skill {k:02d}" for k in range(4)])]
+    mastery, low = (told[name].to_numpy().reshape(3, 4) for name in ("mastery", "low"))
+    for lower, line in ((False, mastery), (True, low)):
+        policy = RunPolicy("m", room, trained, lower)
+        policy.line = np.median(line, axis=0)
+        strength, passed = policy.believe(log, who)
+        np.testing.assert_allclose(strength, mastery, atol=1e-6)
+        sure = np.abs(line - policy.line) > 1e-6
+        np.testing.assert_array_equal(passed[sure], (line > policy.line)[sure])
 
 
 def test_all_policies_meet_the_same_luck():
