@@ -44,8 +44,11 @@ def draw_decisions(points: pd.DataFrame) -> Figure:
 
 
 def plot_decisions(points: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the policies of one world with their intervals, over the curve of oracles that are more
-    or less sure: no policy can be far below it."""
+    """Draw the policies of one world with their intervals.
+
+    The line joins oracles that pass a skill when they are more or less sure that it is mastered. It
+    shows what a world allows; it is not a bound, as other rules may do better when little is asked.
+    """
     oracles = points[points["kind"].str.startswith("oracle")].sort_values("tasks")
     ax.plot(oracles["tasks"], oracles["unmastered"], color="black", linewidth=0.8, label=CURVE)
     for row in points[points["kind"] != "oracle's curve"].to_dict("records"):
@@ -57,7 +60,7 @@ def plot_decisions(points: pd.DataFrame, ax: Axes) -> Axes:
         place = row["tasks"], row["unmastered"]
         ax.errorbar(*place, **arms, elinewidth=0.6, zorder=4, **_look(row["policy"]))
     ax.set_xlim(left=0)
-    ax.set_ylim(bottom=-0.02)
+    ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.grid(linewidth=0.3, alpha=0.5)
     return ax

@@ -47,7 +47,7 @@ from kt_core.studies.practising import (
     practise,
 )
 
-CURVE = (0.5, 0.75, 0.9)  # how sure other oracles are, for the figure
+CURVE = (0.1, 0.25, 0.5, 0.75, 0.9)  # P(mastered) from which other oracles pass, for the figure
 TASKS, OVER = "tasks per learner", "over-practice, tasks per learner"
 EARLY, NEVER = "passed unmastered, share of skills", "never passed, share of skills"
 REACHED = "truly mastered at some time, share of skills"
@@ -200,7 +200,8 @@ def notes(rules: Rules) -> list[str]:
         "paired, the same learners, items and luck.",
         "The oracle passes a skill when the posterior mean of its mastery under the true "
         "parameters is at the line. That leaves it unsure: in worlds of levels, many of the skills "
-        "that it passes are still a little below. Its lower end is that of the 95 % interval.",
+        "that it passes are still a little below. Its lower end is that of the 95 % interval. The "
+        "line in the figure joins oracles that are 10 to 98 % sure; it is not a bound.",
     ]
 
 
