@@ -49,7 +49,8 @@ def plot_decisions(points: pd.DataFrame, ax: Axes) -> Axes:
     The line joins oracles that pass a skill when they are more or less sure that it is mastered. It
     shows what a world allows; it is not a bound, as other rules may do better when little is asked.
     """
-    oracles = points[points["kind"].str.startswith("oracle")].sort_values("tasks")
+    sure = points["kind"].str.startswith("oracle") & (points["policy"] != "oracle")
+    oracles = points[sure].sort_values("tasks")
     ax.plot(oracles["tasks"], oracles["unmastered"], color="black", linewidth=0.8, label=CURVE)
     for row in points[points["kind"] != "oracle's curve"].to_dict("records"):
         arms = {
