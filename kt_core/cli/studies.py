@@ -73,6 +73,13 @@ def benchmark(args: argparse.Namespace) -> int:
     return _told(failed)
 
 
+def decisions(args: argparse.Namespace) -> None:
+    """Let a simulated class practise under a run's decisions: tasks wasted, skills passed early."""
+    from kt_core.cli.decisions import judge  # it loads every baseline
+
+    judge(args)
+
+
 def worlds(args: argparse.Namespace) -> int:
     """Judge models in simulated worlds, next to the best that anyone could do."""
     from kt_core.studies import worlds as judged  # it loads every model
@@ -114,4 +121,4 @@ def _told(failed: dict[str, str]) -> int:
     return 1 if failed else 0
 
 
-STUDIES = (audit, criterion, experiment, worlds, benchmark, sweep)
+STUDIES = (audit, criterion, experiment, decisions, worlds, benchmark, sweep)

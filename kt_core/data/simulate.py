@@ -222,44 +222,64 @@ class _Continuous:
     def __init__(self, rng: np.random.Generator, spec: Simulation, truth: Truth):
         L, C = spec.learners, spec.skills
         ability = rng.normal(0.0, 1.0, L)
-        self.truth, self.everyone = truth, np.arange(L)
+        self.truth = truth
         speed = rng.lognormal(SPEED_LOG_MEAN, SPEED_LOG_SD, L)
         self.steps = _steps(rng, spec)
         noise = rng.normal(0.0, 1.0, (L, C)) * truth.start_sd
         start = ability[:, None] * truth.loading + truth.easiness + noise
         self.levels = Levels(spec, truth, start, speed)
 
-    def wait(self, days: np.ndarray) -> None:
-        self.levels.wait(self.everyone, days)
+    def wait(self, who: np.ndarray, days: np.ndarray) -> None:
+        self.levels.wait(who, days)
 
-    def chance(self, skill: np.ndarray, difficulty: np.ndarray | float = 0.0) -> np.ndarray:
-        level = self.levels.level[self.everyone, skill]
+    def chance(
+        self, who: np.ndarray, skill: np.ndarray, difficulty: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        level = self.levels.level[who, skill]
         return chance(level - difficulty, self.truth.guess[skill], self.truth.slip[skill])
 
-    def practise(self, skill: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return self.levels.practise(self.everyone, skill, right)
+    def practise(
+        self, who: np.ndarray, skill: np.ndarray, right: np.ndarray, luck: np.ndarray | None = None
+    ) -> np.ndarray:
+        return self.levels.practise(who, skill, right)
 
 
 class _Hidden:
     """Learners who know a skill or do not."""
 
     def __init__(self, rng: np.random.Generator, spec: Simulation, truth: Truth):
-        self.rng, self.truth, self.everyone = rng, truth, np.arange(spec.learners)
+        self.rng, self.truth = rng, truth
         self.steps = _steps(rng, spec)
         self.known = rng.random((spec.learners, spec.skills)) < truth.prior
 
-    def wait(self, days: np.ndarray) -> None:
+    def wait(self, who: np.ndarray, days: np.ndarray) -> None:
         pass
 
-    def chance(self, skill: np.ndarray, difficulty: np.ndarray | float = 0.0) -> np.ndarray:
-        known = self.known[self.everyone, skill]
+    def chance(
+        self, who: np.ndarray, skill: np.ndarray, difficulty: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        known = self.known[who, skill]
         return np.where(known, 1 - self.truth.slip[skill], self.truth.guess[skill])
 
-    def practise(self, skill: np.ndarray, right: np.ndarray) -> np.ndarray:
-        before = self.chance(skill)
-        learnt = self.rng.random(len(skill)) < self.truth.learn[skill]
-        self.known[self.everyone, skill] |= learnt
-        return logit(self.chance(skill)) - logit(before)
+    def practise(
+        self, who: np.ndarray, skill: np.ndarray, right: np.ndarray, luck: np.ndarray | None = None
+    ) -> np.ndarray:
+        before = self.chance(who, skill)
+        luck = self.rng.random(len(skill)) if luck is None else luck
+        self.known[who, skill] |= luck < self.truth.learn[skill]
+        return logit(self.chance(who, skill)) - logit(before)
+
+
+def draw_learners(
+    rng: np.random.Generator, spec: Simulation, truth: Truth
+) -> _Continuous | _Hidden:
+    """Learners of a world before all practice; all of their methods are about learners `who` [R].
+
+    `wait(who, days)` lets days pass; `chance(who, skill, difficulty)` is P(correct), true mastery
+    at difficulty 0; `practise(who, skill, right, luck)` moves them and returns the added log-odds.
+    In a hidden world, `luck` [R], uniform in [0, 1), decides who learns; it is drawn if not given.
+    """
+    return (_Hidden if spec.hidden else _Continuous)(rng, spec, truth)
 
 
 def _steps(rng: np.random.Generator, spec: Simulation) -> np.ndarray:
@@ -278,7 +298,7 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
     """
     rng = np.random.default_rng(spec.seed)
     truth = _draw_truth(rng, spec)
-    people = (_Hidden if spec.hidden else _Continuous)(rng, spec, truth)
+    people, everyone = draw_learners(rng, spec, truth), np.arange(spec.learners)
     walk = ORDERS[spec.order](rng, spec.learners, spec.skills, spec.dropout)
     clock = Clock(rng, spec.learners, spec.breaks)
     rows = []
@@ -286,28 +306,37 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
         skill = walk.skill
         item = rng.integers(ITEMS_PER_SKILL, size=spec.learners)
         if t:
-            people.wait(clock.tick() / DAY)
-        before = people.chance(skill)
+            people.wait(everyone, clock.tick() / DAY)
+        before = people.chance(everyone, skill)
         draw = rng.random(spec.learners)
-        correct = draw < people.chance(skill, truth.difficulty[skill, item])
-        added = people.practise(skill, correct)
+        correct = draw < people.chance(everyone, skill, truth.difficulty[skill, item])
+        added = people.practise(everyone, skill, correct)
         here = np.flatnonzero((people.steps > t) & ~walk.gone)
         values = (clock.time if spec.breaks else np.full(spec.learners, t), skill, correct, item)
-        values += (before, people.chance(skill), added)
+        values += (before, people.chance(everyone, skill), added)
         rows.append(np.column_stack([here, *(v[here] for v in values)]))
         walk.advance(correct)
     note = ReadingNote(name, "simulated learners", day=DAY if spec.breaks else 0.0)
     return Dataset(name, _table(np.concatenate(rows), spec), note, simulation=spec)
 
 
+def names_of(skill: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns `skill` and `item` of the table, from numbers [N]; items count within a skill."""
+    return {
+        "skill": np.char.add("skill ", np.char.zfill(skill.astype(str), 2)).astype(object),
+        "item": (skill * ITEMS_PER_SKILL + item).astype(str).astype(object),
+    }
+
+
 def _table(rows: np.ndarray, spec: Simulation) -> pd.DataFrame:
     rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
     learner, time, skill, correct, item = rows[:, :5].astype(int).T
+    names = names_of(skill, item)
     columns = {
         "user": np.char.add("L", np.char.zfill(learner.astype(str), 5)).astype(object),
-        "skill": np.char.add("skill ", np.char.zfill(skill.astype(str), 2)).astype(object),
+        "skill": names["skill"],
         "correct": correct,
-        "item": (skill * ITEMS_PER_SKILL + item).astype(str).astype(object),
+        "item": names["item"],
         "timestamp": time,
         "true_before": rows[:, 5],
         "true_mastery": rows[:, 6],

@@ -79,11 +79,10 @@ def posterior_mastery(
     if spec.hidden:
         return pd.DataFrame(forward_backward(table, truth), table.index, list(COLUMNS))
     rows = _rows(table, spec, truth)
-    nodes = _Nodes.of(truth, grid)
     out = np.empty((len(table), len(COLUMNS)))
     for first in range(0, int(rows.learner.max(initial=-1)) + 1, BATCH):
         here = np.flatnonzero((rows.learner >= first) & (rows.learner < first + BATCH))
-        out[here] = _batch(rows.take(here, first), nodes, truth)
+        out[here] = _batch(rows.take(here, first), truth, grid)
     return pd.DataFrame(out, table.index, list(COLUMNS))
 
 
@@ -184,42 +183,74 @@ class _Nodes:
         return weight / weight.sum(axis=(-2, -1), keepdims=True)
 
 
-def _batch(rows: _Rows, nodes: _Nodes, truth: Truth) -> np.ndarray:
+class Filter:
+    """What the answers of L learners of a world of levels say so far, moved answer by answer.
+
+    Parameters
+    ----------
+    grid : numbers of nodes of ability, speed and start.
+    """
+
+    def __init__(self, truth: Truth, learners: int, grid: tuple[int, int, int] = GRID):
+        self.truth, self.nodes = truth, _Nodes.of(truth, grid)
+        (A, S), C = self.nodes.log_prior.shape, len(truth.gain)
+        self.beliefs = np.zeros((learners, C, len(self.nodes.start), S))
+        self.factors, self.total = np.zeros((learners, C, A, S)), np.zeros((learners, A, S))
+
+    def weight(self, who: np.ndarray, skill: np.ndarray) -> np.ndarray:
+        """Posterior probabilities, [R, U, S], of the start of `skill` [R] and of the speed."""
+        others = self.total[who] - self.factors[who, skill]
+        return self.nodes.posterior(self.beliefs[who, skill], others, skill)
+
+    def level(self, skill: np.ndarray, gained: np.ndarray) -> np.ndarray:
+        """Levels at all nodes, [R, U, S]; `gained` [R] is what speed 1 has added."""
+        start = self.truth.easiness[skill][:, None, None] + self.nodes.start[:, None]
+        return start + gained[:, None, None] * self.nodes.speed
+
+    def mastery(self, skill: np.ndarray, gained: np.ndarray) -> np.ndarray:
+        """True mastery at all nodes, [R, U, S]."""
+        return chance(self.level(skill, gained), *self._chances(skill))
+
+    def predicted(
+        self, skill: np.ndarray, gained: np.ndarray, difficulty: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """P(right) and P(wrong) at all nodes, each [R, U, S]."""
+        logit = self.level(skill, gained) - difficulty[:, None, None]
+        guess, slip = self._chances(skill)
+        return chance(logit, guess, slip), chance(-logit, slip, guess)
+
+    def answer(self, who: np.ndarray, skill: np.ndarray, likelihood: np.ndarray) -> None:
+        """Take in an answer of each learner, of which `likelihood` [R, U, S] is the probability."""
+        others = self.total[who] - self.factors[who, skill]
+        self.beliefs[who, skill] += np.log(likelihood)
+        self.factors[who, skill] = self.nodes.factor(self.beliefs[who, skill], skill)
+        self.total[who] = others + self.factors[who, skill]
+
+    def _chances(self, skill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.truth.guess[skill][:, None, None], self.truth.slip[skill][:, None, None]
+
+
+def _batch(rows: _Rows, truth: Truth, grid: tuple[int, int, int]) -> np.ndarray:
     """The columns [R, 5] of some learners: a pass of filtering, then one look back."""
-    L, (A, S) = rows.learner.max() + 1, nodes.log_prior.shape
-    beliefs = np.zeros((L, len(truth.gain), len(nodes.start), S))
-    factors, total = np.zeros((L, len(truth.gain), A, S)), np.zeros((L, A, S))
+    known = Filter(truth, rows.learner.max() + 1, grid)
     out = np.empty((len(rows.step), len(COLUMNS)))
     for at in rows.steps():
         who, k = rows.learner[at], rows.skill[at]
-        others = total[who] - factors[who, k]
-        before, after, level = _chances(rows, at, nodes, truth)
-        logit = level - rows.difficulty[at, None, None]
-        guess, slip = truth.guess[k, None, None], truth.slip[k, None, None]
-        right, wrong = chance(logit, guess, slip), chance(-logit, slip, guess)
-        weight = nodes.posterior(beliefs[who, k], others, k)
-        out[at, 0], out[at, 4] = _mean(weight, before), _mean(weight, right)
-        beliefs[who, k] += np.log(np.where(rows.correct[at, None, None], right, wrong))
-        out[at, 1] = _mean(nodes.posterior(beliefs[who, k], others, k), after)
-        factors[who, k] = nodes.factor(beliefs[who, k], k)
-        total[who] = others + factors[who, k]
-    weight = nodes.posterior(beliefs, total[:, None] - factors, slice(None))
+        right, wrong = known.predicted(k, rows.before[at], rows.difficulty[at])
+        weight = known.weight(who, k)
+        out[at, 0] = node_mean(weight, known.mastery(k, rows.before[at]))
+        out[at, 4] = node_mean(weight, right)
+        known.answer(who, k, np.where(rows.correct[at, None, None], right, wrong))
+        out[at, 1] = node_mean(known.weight(who, k), known.mastery(k, rows.after[at]))
+    everything = slice(None)
+    weight = known.nodes.posterior(known.beliefs, known.total[:, None] - known.factors, everything)
     for at in rows.steps():
-        own = weight[rows.learner[at], rows.skill[at]]
-        before, after, _ = _chances(rows, at, nodes, truth)
-        out[at, 2], out[at, 3] = _mean(own, before), _mean(own, after)
+        own, k = weight[rows.learner[at], rows.skill[at]], rows.skill[at]
+        out[at, 2] = node_mean(own, known.mastery(k, rows.before[at]))
+        out[at, 3] = node_mean(own, known.mastery(k, rows.after[at]))
     return out
 
 
-def _chances(rows: _Rows, at: np.ndarray, nodes: _Nodes, truth: Truth) -> tuple:
-    """Mastery of the asked skill before and after the step, and its level before: [R, U, S]."""
-    k = rows.skill[at, None, None]
-    start = truth.easiness[k] + nodes.start[:, None]
-    before = start + rows.before[at, None, None] * nodes.speed
-    after = start + rows.after[at, None, None] * nodes.speed
-    both = (chance(level, truth.guess[k], truth.slip[k]) for level in (before, after))
-    return *both, before
-
-
-def _mean(weight: np.ndarray, value: np.ndarray) -> np.ndarray:
+def node_mean(weight: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Means over the nodes, [R]."""
     return np.einsum("rus,rus->r", weight, value)
