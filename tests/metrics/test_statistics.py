@@ -48,7 +48,8 @@ def test_what_is_simulated_is_measured_as_in_the_report():
     frame = pd.DataFrame(vars(s)).rename(columns={"mastery": "true_mastery"})
     frame = frame.assign(mastery_post=s.predicted, step=0, sequence=s.learner, revision=0.1)
     beliefs = Beliefs(frame, np.arange(40))
-    recovery = recovery_table(beliefs, bootstrap).set_index(["sees", "quantity"])["draws"]
+    recovery = recovery_table(beliefs, bootstrap)
+    recovery = recovery[recovery["predictor"] == "model"].set_index(["sees", "quantity"])["draws"]
     error = got["root of a mean square"].draws
     np.testing.assert_allclose(error, recovery["post", "mastery, RMSE"])
     conduct = conduct_table(beliefs, bootstrap).set_index("quantity")["draws"]
