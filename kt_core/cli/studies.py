@@ -90,7 +90,10 @@ def worlds(args: argparse.Namespace) -> int:
     names = tuple(args.world) or judged.SHOWN
     models = tuple(args.models) or judged.MODELS_SHOWN
     plan = judged.plan(names, models, args.draws, args.preset or USUAL)
-    failed = {} if args.print else run_cells(plan, out, args.jobs, store=make_folder(store))
+    failed = {}
+    if not args.print:
+        failed = run_cells(plan, out, args.jobs, store=make_folder(store))
+        judged.thin(store)
     make_folder(out)
     with executed(WORLDS, {"store": str(store), "out": str(out)}) as notebook:
         report = export_html(notebook, out / "worlds.html", "Worlds")

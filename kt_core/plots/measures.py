@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from kt_core.metrics.association import VARIANTS
 from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORANGE, as_text
 
+HINDSIGHT = ("retrospective, answer hidden", "hidden")  # too long for a label
+
 
 def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw each correlation with its interval, and its nulls as grey marks on the same line.
@@ -27,12 +29,13 @@ def plot_associations(table: pd.DataFrame, ax: Axes) -> Axes:
             ax.plot(values, np.full(len(values), i), marker, color=color, markersize=7, zorder=2)
         ax.plot([row.low, row.high], [i, i], color=BLUE, linewidth=1.6, zorder=3)
         ax.plot(row.value, i, "o", color=BLUE, markersize=4.5, zorder=4)
-        labels.append(f"{row.measure}, {VARIANTS[row.variant]} ({row.sees})")
+        name = row.measure.replace("prospective validity", "prospective")
+        labels.append(f"{name}, {VARIANTS[row.variant]} ({row.sees.replace(*HINDSIGHT)})")
     ax.set_yticks(range(len(labels)), labels)
     ax.invert_yaxis()
     ax.axvline(0, color="black", linewidth=0.6)
     ax.plot([], [], "o-", color=BLUE, label="model, 95 % over learners")
-    ax.plot([], [], "|", color=GREY, markersize=7, label="free nulls")
+    ax.plot([], [], "|", color=GREY, markersize=7, label="nulls")
     if (table.kind == "reference").any():
         ax.plot([], [], "D", color=ORANGE, label="reference")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

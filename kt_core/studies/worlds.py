@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.base.files import make_folder, write_text
+from kt_core.base.files import make_folder, whole, write_text
 from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.recovery import BINS, PRACTICES
 from kt_core.evaluation.turned import RAISED
@@ -22,6 +22,7 @@ from kt_core.metrics.bootstrap import Estimate
 from kt_core.report.text import interval, number, percent
 from kt_core.studies.benchmark.tables import load, markdown, of_draws, rows_of_measure, summary
 from kt_core.studies.cells import MODELS, Cell
+from kt_core.studies.results import read_cell
 
 STORE = Path(__file__).resolve().parents[2] / "benchmarks" / "worlds"
 FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
@@ -68,6 +69,19 @@ def plan(
         for world in worlds  # models of one world after the other share its ceiling and ladder
         for model in models
     ]
+
+
+def thin(store: Path) -> None:
+    """Drop from every cell the draws that the page does not use, so that the store stays small."""
+    for file in store.glob("*.parquet"):
+        cell = read_cell(file)
+        used = cell["table"].isin(("recovery", "turned")) | cell["measure"].isin((FLIPS, "AUC"))
+        large = ~used & (cell["draws"].map(len) > 0)
+        if large.any():
+            nothing = [np.zeros(0, np.float32)] * len(cell)
+            draws = np.where(used, cell["draws"], pd.Series(nothing, cell.index))
+            with whole(file) as temporary:
+                cell.assign(draws=draws).to_parquet(temporary, compression="zstd")
 
 
 def results(store: str | Path = STORE) -> pd.DataFrame:
