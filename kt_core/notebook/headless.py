@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -91,6 +92,10 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], sockets: Pa
             extra_arguments=_no_configuration(target.parent),
             kernel_manager_class=_own_kernel(said),
         )
+    except KeyboardInterrupt:
+        # What waits for the kernel fails when it is stopped, and asyncio would print that at exit.
+        logging.getLogger("asyncio").disabled = True
+        raise
     except RuntimeError as error:  # nbclient's and jupyter_client's, for a kernel that dies
         lines = said.read_text(errors="replace").splitlines() if said.exists() else []
         why = "; ".join(reason(line) for line in (error, *lines[-1:]))
