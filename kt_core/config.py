@@ -190,6 +190,12 @@ class TrainConfig(Section):
 Target = Annotated[float, Range(-1, 1)]
 
 
+FORMER = {  # targets -> their names in older runs and cells
+    "gain_performance": "gain_correctness",
+    "gain_performance_minimum": "gain_correctness_minimum",
+}
+
+
 @dataclass(frozen=True)
 class TargetConfig(Section):
     """Targets of the verdicts: shares in [0, 1] and correlations in [-1, 1]."""

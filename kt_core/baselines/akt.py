@@ -12,7 +12,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kt_core.baselines.networks import Asked, Logits, Network, Past, Seen, Shape, Steps
+from kt_core.baselines.networks import (
+    Asked,
+    AttentionBlock,
+    Logits,
+    Network,
+    Past,
+    Seen,
+    Shape,
+    Steps,
+)
 from kt_core.layers import SequenceDropout
 
 PENALTY = 1e-5  # on squared difficulties
@@ -69,23 +78,13 @@ class MonotonicAttention(torch.autograd.Function):
         return of_scores, None, None, of_rate / rate.clamp(min=torch.finfo(rate.dtype).tiny)
 
 
-class MonotonicBlock(nn.Module):
-    """Attention that decays with distance, then a feed-forward layer, each followed by dropout,
-    residual connection and layer norm. Queries and keys share one projection, since both are of the
-    same kind.
-    """
+class MonotonicBlock(AttentionBlock):
+    """Attention that decays with distance. Queries and keys share one projection, since both are of
+    the same kind."""
 
     def __init__(self, shape: Shape):
-        super().__init__()
-        D = shape.width
-        self.heads = shape.heads
-        self.key, self.value, self.out = (nn.Linear(D, D) for _ in range(3))
+        super().__init__(shape, ("key", "value", "out"))
         self.rate = nn.Parameter(torch.zeros(shape.heads))  # before the softplus
-        self.feed_forward = nn.Sequential(
-            nn.Linear(D, D), nn.ReLU(), SequenceDropout(shape.dropout), nn.Linear(D, D)
-        )
-        self.norm, self.norm_out = nn.LayerNorm(D), nn.LayerNorm(D)
-        self.dropout = SequenceDropout(shape.dropout)
 
     def forward(
         self,
@@ -113,12 +112,7 @@ class MonotonicBlock(nn.Module):
         mixed = weight[..., : v.shape[-2]] @ v
         if itself:
             mixed = mixed + weight[..., -1:] * self._split(self.value(question))
-        mixed = self.out(mixed.transpose(1, 2).flatten(2)).masked_fill(nothing, 0.0)
-        x = self.norm(question + self.dropout(mixed))
-        return self.norm_out(x + self.dropout(self.feed_forward(x)))
-
-    def _split(self, x: Float[Tensor, "B S D"]) -> Float[Tensor, "B H S W"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return self._leave(question, mixed, nothing)
 
 
 class AKTNetwork(Network):
@@ -178,8 +172,8 @@ class AKTNetwork(Network):
     def flipped(self, skills: Steps, responses: Steps, items: Steps | None = None) -> Past:
         true, y = self._encode(skills, responses, items)
         other = self.interaction(skills, 1 - responses, items)
-        since, step = _since(skills), _since(skills) > 0
-        other = self.knowledge(other, y, y, step, since, itself=True)
+        since = _since(skills)
+        other = self.knowledge(other, y, y, since > 0, since, itself=True)
         (x, _), (encoded, _) = true.layers
         return true.joined(Past([(x, x), (encoded, other)]))
 

@@ -168,20 +168,47 @@ class Past:
         return seen.unsqueeze(-1) - (step % (places // 2) if self.flipped else step)
 
 
-class Block(nn.Module):
-    """Multi-head attention from questions to the past, then a feed-forward layer, each followed by
-    dropout, residual connection and layer norm."""
+class AttentionBlock(nn.Module):
+    """What attention blocks share: projections into heads, then a feed-forward layer, each followed
+    by dropout, residual connection and layer norm.
 
-    def __init__(self, shape: Shape):
+    Parameters
+    ----------
+    projections : names of the linear layers, in the order in which they are drawn.
+    """
+
+    def __init__(self, shape: Shape, projections: tuple[str, ...]):
         super().__init__()
         D = shape.width
         self.heads = shape.heads
-        self.query, self.key, self.value, self.out = (nn.Linear(D, D) for _ in range(4))
+        for name in projections:
+            setattr(self, name, nn.Linear(D, D))
         self.feed_forward = nn.Sequential(
             nn.Linear(D, D), nn.ReLU(), SequenceDropout(shape.dropout), nn.Linear(D, D)
         )
         self.norm, self.norm_out = nn.LayerNorm(D), nn.LayerNorm(D)
         self.dropout = SequenceDropout(shape.dropout)
+
+    def _split(self, x: Float[Tensor, "B S D"]) -> Float[Tensor, "B H S W"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _leave(
+        self,
+        question: Float[Tensor, "B Q D"],
+        mixed: Float[Tensor, "B H Q W"],
+        nothing: Bool[Tensor, "#B #Q 1"],
+    ) -> Float[Tensor, "B Q D"]:
+        """The state after what was attended to; it was `nothing` where a question has no past."""
+        mixed = self.out(mixed.transpose(1, 2).flatten(2)).masked_fill(nothing, 0.0)
+        x = self.norm(question + self.dropout(mixed))
+        return self.norm_out(x + self.dropout(self.feed_forward(x)))
+
+
+class Block(AttentionBlock):
+    """Multi-head attention from questions to the past."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape, ("query", "key", "value", "out"))
 
     def forward(
         self,
@@ -197,12 +224,7 @@ class Block(nn.Module):
             self._split(self.value(values)),
             attn_mask=(visible | nothing).unsqueeze(1),
         )
-        mixed = self.out(mixed.transpose(1, 2).flatten(2)).masked_fill(nothing, 0.0)
-        x = self.norm(question + self.dropout(mixed))
-        return self.norm_out(x + self.dropout(self.feed_forward(x)))
-
-    def _split(self, x: Float[Tensor, "B S D"]) -> Float[Tensor, "B H S W"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return self._leave(question, mixed, nothing)
 
 
 class AttentionNetwork(Network):

@@ -57,8 +57,7 @@ def benchmark(args: argparse.Namespace) -> int:
     from kt_core.studies import benchmark as bench  # it loads every model
     from kt_core.studies.cells import run_cells
 
-    store = Path(args.store).absolute() if args.store else bench.STORE
-    out = Path(args.out).absolute() if args.out else default_out() / "benchmark"
+    store, out = _folders(args, bench.STORE, "benchmark")
     plan = bench.plan()
     chosen = [cell for cell in plan if args.only in cell.name]
     if not chosen:
@@ -66,11 +65,7 @@ def benchmark(args: argparse.Namespace) -> int:
     failed = {}
     if not args.print:
         failed = run_cells(chosen, out, args.jobs, store=make_folder(store))
-    make_folder(out)
-    with executed(BENCHMARK, {"store": str(store), "out": str(out)}) as notebook:
-        report = export_html(notebook, out / "benchmark.html", "Benchmark")
-    print(f"report: {report}")
-    return _told(failed)
+    return _shown(BENCHMARK, store, out, failed)
 
 
 def decisions(args: argparse.Namespace) -> None:
@@ -85,8 +80,7 @@ def worlds(args: argparse.Namespace) -> int:
     from kt_core.studies import worlds as judged  # it loads every model
     from kt_core.studies.cells import run_cells
 
-    store = Path(args.store).absolute() if args.store else judged.STORE
-    out = Path(args.out).absolute() if args.out else default_out() / "worlds"
+    store, out = _folders(args, judged.STORE, "worlds")
     names = tuple(args.world) or judged.SHOWN
     models = tuple(args.models) or judged.MODELS_SHOWN
     plan = judged.plan(names, models, args.draws, args.preset or USUAL)
@@ -94,11 +88,7 @@ def worlds(args: argparse.Namespace) -> int:
     if not args.print:
         failed = run_cells(plan, out, args.jobs, store=make_folder(store))
         judged.thin(store)
-    make_folder(out)
-    with executed(WORLDS, {"store": str(store), "out": str(out)}) as notebook:
-        report = export_html(notebook, out / "worlds.html", "Worlds")
-    print(f"report: {report}")
-    return _told(failed)
+    return _shown(WORLDS, store, out, failed)
 
 
 def sweep(args: argparse.Namespace) -> int:
@@ -114,6 +104,22 @@ def sweep(args: argparse.Namespace) -> int:
     with executed(SWEEP, {"folder": str(out)}) as notebook:
         report = export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
     print(f"results: {out / 'results.parquet'}\nreport:  {report}")
+    return _told(failed)
+
+
+def _folders(args: argparse.Namespace, usual: Path, name: str) -> tuple[Path, Path]:
+    """The store of a study, and the folder of its report."""
+    store = Path(args.store).absolute() if args.store else usual
+    return store, Path(args.out).absolute() if args.out else default_out() / name
+
+
+def _shown(notebook: str, store: Path, out: Path, failed: dict[str, str]) -> int:
+    """Make the report of a store; return the exit code."""
+    make_folder(out)
+    name = notebook.partition("_")[2]
+    with executed(notebook, {"store": str(store), "out": str(out)}) as done:
+        report = export_html(done, out / f"{name}.html", name.capitalize())
+    print(f"report: {report}")
     return _told(failed)
 
 

@@ -16,6 +16,7 @@ JUMP = 0.25  # chance that the next skill is any skill, not the following one
 LIKING = 6.0  # how strongly learners prefer skills that went well, per share of right answers
 SESSION = (10, 21)  # answers in a session, drawn from [low, high)
 PAUSE = 60.0  # seconds between two answers of a session
+DAY = 86_400.0  # seconds
 
 
 class Order:
@@ -115,7 +116,7 @@ class Clock:
     """Seconds, [L]: a minute between two answers, days between two sessions."""
 
     def __init__(self, rng: np.random.Generator, learners: int, breaks: tuple[float, ...]):
-        self.rng, self.breaks = rng, np.asarray(breaks, float) * 86_400.0
+        self.rng, self.breaks = rng, np.asarray(breaks, float) * DAY
         self.time = np.zeros(learners)
         self.left = rng.integers(*SESSION, size=learners) if breaks else np.zeros(learners, int)
 

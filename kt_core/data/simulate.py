@@ -26,7 +26,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from kt_core.base.errors import KTError
-from kt_core.data.practice import ORDERS, Clock
+from kt_core.data.practice import DAY, ORDERS, Clock
 from kt_core.data.reading.note import ReadingNote
 from kt_core.data.table import Dataset
 
@@ -35,7 +35,6 @@ EASINESS_SD, DIFFICULTY_SD = 0.6, 0.7  # normal, mean 0
 GAIN_SHAPE, GAIN_SCALE = 4.0, 0.06  # gamma: 0.24 log-odds per practice on average
 SPEED_LOG_MEAN, SPEED_LOG_SD = -0.1, 0.5  # lognormal
 STEPS_LOG_SHIFT, STEPS_LOG_SD = -0.3, 0.75  # lognormal, clipped
-DAY = 86_400.0  # seconds
 
 Range = tuple[float, float]
 # What a practice adds at speed 1, from the skill's gain, the number of earlier practices of the

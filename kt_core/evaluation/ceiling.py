@@ -26,8 +26,8 @@ import pandas as pd
 from scipy.stats import norm
 
 from kt_core.base.errors import KTError
+from kt_core.data.practice import DAY
 from kt_core.data.simulate import (
-    DAY,
     SPEED_LOG_MEAN,
     SPEED_LOG_SD,
     Levels,

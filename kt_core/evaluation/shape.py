@@ -27,11 +27,11 @@ from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 
 APART = {"practice": 1.0, "away": 0.1, "days": 0.1}  # prior sd of skills' slopes around the common
 BY_TIME, BY_STEPS = "all skills, by time", "all skills, by steps"
-COLUMNS = ["skill", "name", "learners", "effect", "saved", "p", "q", "judged", "contradicted"]
+COLUMNS = ["skill", "name", "learners", "effect", "saved", "p", "q", "contradicted"]
 MINIMUM = 20  # learners who returned to a skill, before it is judged
 MISSING_GROWTH = "growth still missing, per unit of log(1 + opportunity)"
 BELIEVED_GROWTH = "growth as believed, per unit of log(1 + opportunity)"
-STRICT = 0.001  # level of the test by time, of which there is one
+STRICT = 0.001  # level of the tests of all skills together
 
 
 def forgetting(
@@ -78,10 +78,10 @@ def forgetting(
             part = part.assign(**found)
         parts.append(part)
     every = pd.concat(parts)
-    returns = every[[*tests[max(tests, key=lambda t: len(tests[t]))]]].max(axis=1)
+    whole = "both" if timed else "steps"
+    returns = every[tests[whole]].max(axis=1)
     came_back = returns.groupby([every["learner"], every["skill"]]).transform("max") > 0
     every = every.assign(returned=returns > 0)[came_back]
-    whole = "both" if timed else "steps"
     table = [
         {"skill": skill, "name": names[skill]} | _judge(part, whole)
         for skill, part in every.groupby("skill")
@@ -91,11 +91,11 @@ def forgetting(
     if single.empty:
         return pd.DataFrame(columns=COLUMNS).astype({"contradicted": bool, "skill": int})
     single["q"] = false_discovery_control(single["p"])
-    single = single.assign(judged=True, contradicted=single["q"] < level)
+    single = single.assign(contradicted=single["q"] < level)
     together = {BY_TIME: "time", BY_STEPS: "steps"} if timed else {BY_STEPS: "steps"}
     first = [{"skill": -1, "name": name} | _judge(every, t) for name, t in together.items()]
     first = pd.DataFrame(first)
-    first = first.assign(q=first["p"], judged=True, contradicted=first["p"] < STRICT)
+    first = first.assign(q=first["p"], contradicted=first["p"] < STRICT)
     return pd.concat([first, single.sort_values("p")], ignore_index=True)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from kt_core.plots.style import GREY, MARKERS, MODELS, PAGE, SKY, as_text, shared_legend
+from kt_core.plots.style import GREY, MARKERS, MODELS, PAGE, SKY, arms, as_text, shared_legend
 
 ACROSS = 3  # panels in a row
 LOWER = ", lower end"  # of a policy that waits until the interval is above the line
@@ -53,13 +52,9 @@ def plot_decisions(points: pd.DataFrame, ax: Axes) -> Axes:
     oracles = points[sure].sort_values("tasks")
     ax.plot(oracles["tasks"], oracles["unmastered"], color="black", linewidth=0.8, label=CURVE)
     for row in points[points["kind"] != "oracle's curve"].to_dict("records"):
-        arms = {
-            f"{axis}err": np.array([[row[n] - row[f"{n}_low"]], [row[f"{n}_high"] - row[n]]])
-            for axis, n in (("x", "tasks"), ("y", "unmastered"))
-        }
-        arms = {axis: np.nan_to_num(ends).clip(min=0) for axis, ends in arms.items()}
+        bars = {"xerr": arms(row, "tasks"), "yerr": arms(row, "unmastered")}
         place = row["tasks"], row["unmastered"]
-        ax.errorbar(*place, **arms, elinewidth=0.6, zorder=4, **_look(row["policy"]))
+        ax.errorbar(*place, **bars, elinewidth=0.6, zorder=4, **_look(row["policy"]))
     ax.set_xlim(left=0)
     ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

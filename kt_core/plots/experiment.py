@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from kt_core.plots.style import GREY, MARKERS, MODELS, PAGE, as_text, shared_legend
+from kt_core.plots.style import GREY, MARKERS, MODELS, PAGE, arms, as_text, shared_legend
 
 OBSERVED = {"color": "black", "fmt": "o", "markersize": 4.5, "elinewidth": 1.2, "zorder": 4}
 KEYS = ["condition", "level", "against", "on"]  # of an effect
@@ -59,9 +59,9 @@ def plot_shares(cells: pd.DataFrame, levels: tuple[str, ...], ax: Axes) -> Axes:
     for number, (model, part) in enumerate(cells.groupby("model", sort=False)):
         x = part["level"].map(place).to_numpy(float)
         if not number:
-            arms = _arms(part, "observed")
             label = "observed, 95 % over learners"
-            ax.errorbar(x, part["observed"], yerr=arms, label=label, **OBSERVED)
+            ends = arms(part, "observed")
+            ax.errorbar(x, part["observed"], yerr=ends, label=label, **OBSERVED)
         ax.plot(x, part["predicted"], **_look(model, line=True))
     ax.set_xticks(range(len(levels)), [as_text(level, 16) for level in levels])
     ax.set_xlim(-0.4, len(levels) - 0.6)
@@ -76,12 +76,12 @@ def plot_effects(effects: pd.DataFrame, ax: Axes) -> Axes:
     for number, (model, part) in enumerate(effects.groupby("model", sort=False)):
         y = np.array([place[name] for name in part[KEYS].itertuples(index=False, name=None)])
         if not number:
-            ax.errorbar(part["observed"], y - SHIFT / 2, xerr=_arms(part, "observed"), **OBSERVED)
+            ax.errorbar(part["observed"], y - SHIFT / 2, xerr=arms(part, "observed"), **OBSERVED)
             ends = part["observed_low"], part["observed_high"]
             ax.barh(y, ends[1] - ends[0], 0.8, ends[0], color=GREY, alpha=0.15, zorder=0)
         shift = SHIFT * ((number + 1) / len(models) - 0.4)
-        arms = _arms(part, "predicted")
-        ax.errorbar(part["predicted"], y + shift, xerr=arms, elinewidth=0.8, **_look(model))
+        told = arms(part, "predicted")
+        ax.errorbar(part["predicted"], y + shift, xerr=told, elinewidth=0.8, **_look(model))
     ax.use_sticky_edges = False
     ax.axvline(0, color="black", linewidth=0.6)
     ax.set_yticks(range(len(names)), [_named(*name) for name in names])
@@ -99,8 +99,3 @@ def _look(model: str, line: bool = False) -> dict[str, object]:
     look = {"color": MODELS.get(model, GREY), "marker": MARKERS.get(model, "s"), "markersize": 4}
     more = {"linewidth": 0.9, "alpha": 0.9} if line else {"linestyle": "none"}
     return look | more | {"label": as_text(model)}
-
-
-def _arms(part: pd.DataFrame, name: str) -> np.ndarray:
-    ends = part[name] - part[f"{name}_low"], part[f"{name}_high"] - part[name]
-    return np.nan_to_num(np.stack(ends)).clip(min=0)

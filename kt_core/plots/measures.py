@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from kt_core.metrics.association import VARIANTS
-from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORANGE, as_text
+from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORANGE, arms, as_text
 
 HINDSIGHT = ("retrospective, answer hidden", "hidden")  # too long for a label
 
@@ -141,8 +141,8 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.errorbar(
             row["validity"],
             row["auc"],
-            xerr=_arms(row, "validity"),
-            yerr=_arms(row, "auc"),
+            xerr=arms(row, "validity"),
+            yerr=arms(row, "auc"),
             fmt=MARKERS.get(row["model"], "s"),
             color=MODELS.get(row["model"], GREY),
             markersize=6 if ours else 4.5,
@@ -152,7 +152,3 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     ax.set(xlabel="prospective validity of mastery (r, pre)", ylabel="AUC (pre)")
     return ax
-
-
-def _arms(row: dict[str, float], name: str) -> np.ndarray:
-    return np.array([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]])

@@ -6,8 +6,10 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,6 +106,13 @@ def as_text(name: object, most: int = 48) -> str:
 def whole_numbers(ax: Axes) -> None:
     """Put the ticks of a count (steps, epochs, opportunities) at whole numbers."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def arms(rows: Any, name: str) -> np.ndarray:
+    """Lengths of error bars, [2, n], of `name` in a row or table with `name`_low and `name`_high; 0
+    where there is no interval."""
+    value, low, high = (np.atleast_1d(rows[n]) for n in (name, f"{name}_low", f"{name}_high"))
+    return np.nan_to_num(np.stack([value - low, high - value])).clip(min=0)
 
 
 def shared_legend(fig: Figure, columns: int = 5) -> None:

@@ -24,6 +24,16 @@ def interval(low: float | None, high: float | None, digits: int = 3, percent: bo
     return f"[{low:{kind}}, {high:{kind}}]"
 
 
+def estimate(value: float, low: float, high: float, digits: int = 3, sign: str = "") -> str:
+    """A value with its interval, where it has one; `sign` is + to show it always."""
+    if not np.isfinite(value):
+        return number(value)
+    text = f"{value:{sign}.{digits}f}"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return text
+    return f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A value as text, or "not defined"."""
     return "not defined" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
@@ -44,10 +54,7 @@ def with_interval(row: Any, digits: int = 3) -> str:
 
 def difference(row: Any, digits: int = 3) -> str:
     """A row's `gap` and its interval as text, with signs."""
-    if not np.isfinite(row["gap"]):
-        return number(None)
-    ends = f" [{row['gap_low']:+.{digits}f}, {row['gap_high']:+.{digits}f}]"
-    return f"{row['gap']:+.{digits}f}{ends if np.isfinite(row['gap_low']) else ''}"
+    return estimate(row["gap"], row["gap_low"], row["gap_high"], digits, "+")
 
 
 def best_rung(table: pd.DataFrame) -> pd.Series | None:

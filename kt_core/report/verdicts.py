@@ -67,7 +67,7 @@ def verdicts(examined: Examined) -> pd.DataFrame:
     ]
     table = pd.DataFrame([row for row in rows if row])
     table.insert(0, "kind", table.pop("kind"))
-    return table.assign(warns=table["warns"].fillna(False).astype(bool))
+    return table.astype({"warns": bool})
 
 
 def _exam(m: Measures) -> list[dict[str, Any]]:
@@ -184,18 +184,9 @@ def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[s
     limit = 0.0 if guaranteed else limit
     ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
     word = "reached" if ok else f"misses the target by {v['share'] - limit:.2%}"
-    word = word if v["places"] else UNDEFINED
-    return {
-        "measure": NAMES[name],
-        "sees": v["sees"],
-        "value": f"{percent(v['share'])} ({v['broken']:,} of {v['places']:,})",
-        "interval": interval(v["low"], v["high"], 2, percent=True),
-        "target": "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}"),
-        "best null": "0.00% (constant mastery)",
-        "verdict": word,
-        "kind": "guarantee" if guaranteed else "constraint",
-        "warns": v["places"] > 0 and not ok,
-    }
+    target = "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}")
+    row = _counted(v, name, target, word if v["places"] else UNDEFINED, guaranteed)
+    return row | {"warns": v["places"] > 0 and not ok}
 
 
 def _described(m: Measures, name: str, guaranteed: bool) -> dict[str, Any]:
@@ -203,15 +194,22 @@ def _described(m: Measures, name: str, guaranteed: bool) -> dict[str, Any]:
     table = m.violations.set_index("constraint")
     if name not in table.index:
         return {}
-    v = table.loc[name]
+    row = _counted(table.loc[name], name, "none", "not guaranteed, and not judged", guaranteed)
+    return row | {"warns": False}
+
+
+def _counted(
+    v: pd.Series, name: str, target: str, verdict: str, guaranteed: bool
+) -> dict[str, Any]:
+    """A row about the places where something is broken."""
     return {
         "measure": NAMES[name],
         "sees": v["sees"],
         "value": f"{percent(v['share'])} ({v['broken']:,} of {v['places']:,})",
         "interval": interval(v["low"], v["high"], 2, percent=True),
-        "target": "none",
+        "target": target,
         "best null": "0.00% (constant mastery)",
-        "verdict": "not guaranteed, and not judged",
+        "verdict": verdict,
         "kind": "guarantee" if guaranteed else "constraint",
     }
 
@@ -279,7 +277,7 @@ def _possible(m: Measures) -> float:
 
 
 def _word(value: float, low: float, target: float, minimum: float | None = None) -> str:
-    """*Reached* where the interval clears the target, or where there is no interval, the value."""
+    """*Reached* if the whole interval clears the target; without an interval, if the value does."""
     if not np.isfinite(value):
         return UNDEFINED
     if value >= target:

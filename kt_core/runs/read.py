@@ -23,7 +23,7 @@ from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.files import is_there
 from kt_core.base.values import is_text
-from kt_core.config import ModelConfig, RunConfig, from_dict
+from kt_core.config import FORMER, ModelConfig, RunConfig, from_dict
 from kt_core.data.sequences import Vocabulary
 from kt_core.model import GainAKT2
 from kt_core.runs.shapes import shapes
@@ -196,8 +196,9 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 def _without_retired(raw: dict[str, Any]) -> dict[str, Any]:
     """The configuration of an older run in today's settings."""
     targets = raw["targets"] if isinstance(raw.get("targets"), dict) else {}
-    for name in [n for n in targets if n.startswith("gain_correctness")]:
-        targets[name.replace("correctness", "performance")] = targets.pop(name)
+    for name, former in FORMER.items():
+        if former in targets:
+            targets[name] = targets.pop(former)
     for name, neutral in RETIRED.items():
         section, key = name.split(".")
         value = raw[section].pop(key, neutral)

@@ -15,7 +15,6 @@ are the state in the middle of the history; otherwise a skill's latest value is 
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError, brief, reason
-from kt_core.base.files import make_folder, write_text
+from kt_core.base.files import make_folder, write_json
 from kt_core.base.files import plain as plain_json
 from kt_core.base.values import path_of, whole_number
 from kt_core.baselines.ladder import Halves
@@ -332,5 +331,5 @@ def write_audit(audited: Audited, folder: str | Path) -> Path:
     content = {"sees": audited.sees, "covered": audited.covered, "steps": audited.steps}
     content["reading"] = audited.note.to_dict()
     content |= {name: getattr(audited.measures, name).to_dict("records") for name in TABLES}
-    write_text(folder / "metrics.json", json.dumps(plain_json(content), indent=2) + "\n")
+    write_json(folder / "metrics.json", plain_json(content))
     return folder

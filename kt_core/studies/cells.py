@@ -32,7 +32,7 @@ from kt_core.base import signals
 from kt_core.base.errors import KTError
 from kt_core.base.files import copy, make_folder, whole, write_text
 from kt_core.base.locks import locked, wait_for
-from kt_core.config import RunConfig
+from kt_core.config import FORMER, RunConfig
 from kt_core.model import HEADS
 from kt_core.notebook.headless import KEEP_FAILED
 from kt_core.presets import configure
@@ -53,7 +53,6 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("data", "missing_as_text"): False,
     ("data", "draw"): 0,
 }
-RENAMED = {"gain_performance": "gain_correctness"}  # targets, as they are in older fingerprints
 PATIENCE = "20s"  # with a scheduler that does not answer
 
 
@@ -98,7 +97,7 @@ class Cell:
             if settings[part][name] == default:
                 del settings[part][name]
         targets = settings["targets"].items()
-        settings["targets"] = {_older(name): value for name, value in targets}
+        settings["targets"] = {FORMER.get(name, name): value for name, value in targets}
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")} | searched(self.model)
         elif self.model != "retrospective":
@@ -129,12 +128,6 @@ class Cell:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             words += ["--set", f"{key}={text}"]
         return words
-
-
-def _older(name: str) -> str:
-    for now, before in RENAMED.items():
-        name = name.replace(now, before)
-    return name
 
 
 def stored(cell: Cell, store: Path) -> Path:

@@ -6,7 +6,6 @@ psychometric ladder, over learners, pooled and within groups (docs/method.md, "T
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pandas as pd
 
 from kt_core import plots
 from kt_core.base.errors import KTError, brief
-from kt_core.base.files import make_folder, plain, write_table, write_text
+from kt_core.base.files import make_folder, plain, write_json, write_table
 from kt_core.base.values import path_of, whole_number
 from kt_core.baselines.ladder import Halves, Ladder
 from kt_core.config import RunConfig, with_overrides
@@ -335,7 +334,7 @@ def write(criterion: Criterion, folder: str | Path) -> Path:
     content = {"verdict": criterion.verdict, "notes": criterion.notes}
     content["learners"] = len(criterion.learners)
     content["measures"] = rows.to_dict("records")
-    write_text(folder / "criterion.json", json.dumps(plain(content), indent=2) + "\n")
+    write_json(folder / "criterion.json", plain(content))
     write_table(rows, folder / "criterion.csv")
     plots.use_style()
     rows, learners = criterion.headline, criterion.learners

@@ -30,6 +30,7 @@ from kt_core.evaluation.evaluate import evaluate
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.metrics.contrast import Terms, contrast
 from kt_core.plots import draw_experiment, save, use_style
+from kt_core.report.text import estimate
 from kt_core.runs.provenance import provenance
 from kt_core.runs.run import Run
 from kt_core.studies.cells import MODELS, OURS
@@ -84,11 +85,9 @@ def cross_fitted(
         here = group[experiment.outcome["learner"]].to_numpy() == fold
         for model in models:
             told(f"fold {fold + 1} of {folds}: {model}")
-            predict = _fitted(model, splits, config)
-            table = experiment.practice.table
-            predicted[model][here] = answers(
-                predict, table, experiment.outcome[here], splits.vocabulary, _reach(model, config)
-            )
+            predict, reach = _fitted(model, splits, config)
+            asked = experiment.practice.table, experiment.outcome[here], splits.vocabulary
+            predicted[model][here] = answers(predict, *asked, reach)
     return predicted
 
 
@@ -106,24 +105,25 @@ class _Silent(L.Callback):
     shows_training = True  # in place of a line per epoch
 
 
-def _fitted(model: str, splits: Splits, config: RunConfig) -> Callable[[Sequences], np.ndarray]:
-    """A function from sequences to the predicted P(right) of each step."""
+def _fitted(
+    model: str, splits: Splits, config: RunConfig
+) -> tuple[Callable[[Sequences], np.ndarray], int]:
+    """A function from sequences to the predicted P(right) of each step, and the most steps of a
+    history that the model reads as one."""
+    everything, chunk = np.iinfo(np.int64).max, config.data.chunk
     if model not in OURS:
         tracer = BASELINES[model]()
         tracer.fit(splits, config.train.seed)
-        return lambda sequences: tracer.trace(sequences).predicted
+        whole = getattr(tracer, "whole", False)
+        return lambda sequences: tracer.trace(sequences).predicted, everything if whole else chunk
     config = with_overrides(config, {"model.mode": model})  # with the weights of its own losses
     with tempfile.TemporaryDirectory() as folder:
         run: Run = train(config, splits, Path(folder) / "run", [_Silent()])
-    return lambda sequences: (
-        evaluate(run.model, sequences, flips=False).frame["predicted"].to_numpy()
-    )
 
+    def predict(sequences: Sequences) -> np.ndarray:
+        return evaluate(run.model, sequences, flips=False).frame["predicted"].to_numpy()
 
-def _reach(model: str, config: RunConfig) -> int:
-    """The most steps of a history that a model reads as one."""
-    whole = model == "retrospective" or getattr(BASELINES.get(model, lambda: 0)(), "whole", False)
-    return np.iinfo(np.int64).max if whole else config.data.chunk
+    return predict, everything if run.model.whole_histories else chunk
 
 
 def answers(
@@ -311,12 +311,8 @@ def notes(experiment: Experiment, models: list[str]) -> list[str]:
 
 
 def _numbers(part: pd.DataFrame, name: str) -> list[str]:
-    return [
-        f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-        for value, low, high in zip(
-            part[name], part[f"{name}_low"], part[f"{name}_high"], strict=True
-        )
-    ]
+    columns = (part[n] for n in (name, f"{name}_low", f"{name}_high"))
+    return [estimate(*ends, sign="+") for ends in zip(*columns, strict=True)]
 
 
 def write_experiment(

@@ -43,7 +43,7 @@ class Experiment:
     practice : the answers that a model may see.
     outcome : one row per answer of the post-test: `learner`, `correct` (0 or 1, or a share right),
         `skill` and `item` where known, each condition, and `practised`: whether the learner had
-        practised the skill (absent where there is no skill).
+        practised the skill. Without a column of skills, this one is absent too.
     conditions : name -> its levels; the first is what the others are compared with.
     remarks : what was read and what was left out.
     """

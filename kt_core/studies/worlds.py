@@ -8,6 +8,7 @@ Differences are paired on the same learners; means over draws have the interval 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.recovery import BINS, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
-from kt_core.report.text import interval, number, percent
+from kt_core.report.text import estimate, number, percent
 from kt_core.studies.benchmark.tables import load, markdown, of_draws, rows_of_measure, summary
 from kt_core.studies.cells import MODELS, Cell
 from kt_core.studies.results import read_cell
@@ -104,10 +105,7 @@ def mastery_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
     """Trajectory and filter in every world: model, ceiling and best rung, and the paired difference
     in RMSE to that rung."""
     lines = []
-    for world in found["dataset"].unique():
-        rows = found[found["dataset"] == world]
-        if not len(rows[rows["model"] == model]):
-            continue
+    for world, rows in _worlds(found, model):
         line = {"world": world, "draws": rows.loc[rows["model"] == model, "seed"].nunique()}
         for name, sees in (("trajectory", "retrospective"), ("filter", "post")):
             line[f"{name}, rank r: model / ceiling / best rung"] = _three(
@@ -117,7 +115,7 @@ def mastery_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
             rung = best_rung(rows, RMSE, sees, min)
             if rung:
                 gap = difference(rows, RMSE, sees, model, rung)
-                line[f"{name}, RMSE minus the rung's"] = _signed(gap, 4)
+                line[f"{name}, RMSE minus the rung's"] = _told(gap, 4, "+")
         lines.append(line)
     return pd.DataFrame(lines).fillna("")
 
@@ -125,15 +123,13 @@ def mastery_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
 def conduct_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
     """Calibration, coverage of intervals, and what an answer does, in every world."""
     lines = []
-    for world, rows in found.groupby("dataset", sort=False):
-        if not len(rows[rows["model"] == model]):
-            continue
+    for world, rows in _worlds(found, model):
         errors = (_estimate(rows, BIAS, model, sees) for sees in ("retrospective", "post"))
         lines.append(
             {
                 "world": world,
-                "mean error, trajectory": _with(next(errors), 3),
-                "mean error, filter": _with(next(errors), 3),
+                "mean error, trajectory": _told(next(errors)),
+                "mean error, filter": _told(next(errors)),
                 "95 % intervals that hold the truth": percent(_value(rows, COVERED, model), 1),
                 "a right answer lowers mastery": percent(_value(rows, FLIPS, model), 1),
                 "AUC": number(_value(rows, "AUC", model)),
@@ -145,18 +141,14 @@ def conduct_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
 def growth_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
     """Growth in every world: ranks, size by the number of practices, and large errors."""
     lines = []
-    for world in found["dataset"].unique():
-        rows = found[found["dataset"] == world]
-        if not len(rows[rows["model"] == model]):
-            continue
+    for world, rows in _worlds(found, model):
         line = {"world": world}
         line["rank r: model / ceiling / best rung"] = _three(
             rows, GROWTH, "retrospective", model, best=max
         )
         line["rank r of practices"] = number(_value(rows, GROWTH, model, predictor=PRACTICES))
         line["same skill and practices"] = _three(rows, SAME, "retrospective", model, best=max)
-        own = _estimate(rows, SIZE, model)
-        line["by the truth's"] = _with(own, 2)
+        line["by the truth's"] = _told(_estimate(rows, SIZE, model), 2)
         for name in BINS:
             line[name] = number(_value(rows, f"{SIZE}, {name}", model), 2)
         line["off by more than 10 points"] = _shares(rows, OFF, model)
@@ -244,9 +236,9 @@ def points(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def write_page(found: pd.DataFrame, folder: str | Path, model: str = "retrospective") -> Path:
-    """Write all tables to `worlds.md` in `folder`, for docs/evidence.md."""
-    tables = {
+def tables(found: pd.DataFrame, model: str = "retrospective") -> dict[str, pd.DataFrame]:
+    """All tables of the page, by title."""
+    return {
         "The worlds": about(found),
         "Mastery": mastery_table(found, model),
         "Calibration and conduct": conduct_table(found, model),
@@ -254,10 +246,21 @@ def write_page(found: pd.DataFrame, folder: str | Path, model: str = "retrospect
         "Gates passed": gate_table(found),
         "Warnings": warning_table(found, model),
     }
-    parts = [f"### {title}\n\n{markdown(table)}" for title, table in tables.items()]
+
+
+def write_page(shown: dict[str, pd.DataFrame], folder: str | Path) -> Path:
+    """Write the tables to `worlds.md` in `folder`, for docs/evidence.md."""
+    parts = [f"### {title}\n\n{markdown(table)}" for title, table in shown.items()]
     path = make_folder(folder) / "worlds.md"
     write_text(path, "\n\n".join(parts) + "\n")
     return path
+
+
+def _worlds(found: pd.DataFrame, model: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each world in which a model has a cell."""
+    for world, rows in found.groupby("dataset", sort=False):
+        if (rows["model"] == model).any():
+            yield world, rows
 
 
 def best_rung(rows: pd.DataFrame, measure: str, sees: str, best) -> str:
@@ -314,9 +317,5 @@ def _shares(rows: pd.DataFrame, measure: str, model: str) -> str:
     return f"{own:.0%} / {ceiling:.0%}" if np.isfinite(own) else ""
 
 
-def _with(e: Estimate, digits: int) -> str:
-    return f"{number(e.value, digits)} {interval(e.low, e.high, digits)}".strip()
-
-
-def _signed(e: Estimate, digits: int) -> str:
-    return f"{e.value:+.{digits}f} [{e.low:+.{digits}f}, {e.high:+.{digits}f}]"
+def _told(e: Estimate, digits: int = 3, sign: str = "") -> str:
+    return estimate(e.value, e.low, e.high, digits, sign)

@@ -19,7 +19,7 @@ def names_in(path: Path, encoding: str = "utf-8") -> list[str]:
     Raises
     ------
     KTError
-        When there is no such file, or it cannot be read.
+        When the file does not exist or cannot be read.
     """
     if not path.is_file():
         raise KTError(f"{path}: no such file")

@@ -17,6 +17,7 @@ from kt_core.base.files import write_text
 from kt_core.base.values import path_of
 from kt_core.evaluation.exam import ON_ASKED
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
+from kt_core.report.text import estimate
 from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.benchmark.plan import STORE
 from kt_core.studies.cells import MODELS, OURS
@@ -136,14 +137,14 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
             "model": model,
             "seeds": row["seeds"],
             "validation": f"{valid.loc[model, 'mean']:.4f}",
-            "test": _with_interval(row["mean"], row["low"], row["high"], 4),
+            "test": estimate(row["mean"], row["low"], row["high"], 4),
             "spread over seeds": "" if np.isnan(row["spread"]) else f"{row['spread']:.4f}",
         }
         if len(cold) and model in cold.index:
             line["test, chunks cold"] = f"{cold.loc[model, 'mean']:.4f}"
         if reference in test.index and model != reference:
             gap = paired(rows, dataset, "AUC", model, reference)
-            line[f"minus {reference}"] = _with_interval(gap.value, gap.low, gap.high, 4, sign="+")
+            line[f"minus {reference}"] = estimate(gap.value, gap.low, gap.high, 4, sign="+")
         own = rows[(rows["model"] == model) & (rows["fold"] == 0)]
         line["minutes"] = f"{own.groupby('seed')['fit_seconds'].first().mean() / 60:.1f}"
         table.append(line)
@@ -165,7 +166,7 @@ def mastery_table(results: pd.DataFrame, dataset: str, reference: str = "retrosp
         gaps = {}
         for model in table["prospective validity"].dropna().index.drop(reference):
             e = paired(rows, dataset, PROSPECTIVE, model, reference, "pooled")
-            gaps[model] = _with_interval(e.value, e.low, e.high, 3, sign="+")
+            gaps[model] = estimate(e.value, e.low, e.high, 3, sign="+")
         table.insert(1, f"minus {reference}", pd.Series(gaps))
     return table.loc[_ordered(table.index)].fillna("").rename_axis("model").reset_index()
 
@@ -199,7 +200,7 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
                 if own.empty or np.isnan(own["mean"].iloc[0]):
                     continue
                 value = own.iloc[0]
-                line[name] = _with_interval(value["mean"], value["low"], value["high"], 3)
+                line[name] = estimate(value["mean"], value["low"], value["high"], 3)
                 if sees == "retrospective" and model not in SMOOTHED:
                     line[name] += " (filter)"
                 if "rank" in name and len(best) and best["mean"].iloc[0] > 0:
@@ -233,14 +234,7 @@ def _ordered(models) -> list[str]:
 def _cell(row: dict[str, float], share: bool) -> str:
     if share:
         return f"{row['mean']:.2%}"
-    return _with_interval(row["mean"], row["low"], row["high"], 3)
-
-
-def _with_interval(value: float, low: float, high: float, digits: int, sign: str = "") -> str:
-    text = f"{value:{sign}.{digits}f}"
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return text
-    return f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return estimate(row["mean"], row["low"], row["high"], 3)
 
 
 def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retrospective") -> Path:
