@@ -132,6 +132,7 @@ def _checked(path: Path, name: str, column: pa.Array) -> pa.Array:
     """The column, with bytes as text, after a check of the total length of its text."""
     if not pa.types.is_dictionary(column.type):
         return column
+    column.validate(full=True)  # a damaged file may point beyond its dictionary
     words = column.dictionary
     if pa.types.is_binary(words.type):
         words = words.cast(pa.string())  # older writers store text as bytes
