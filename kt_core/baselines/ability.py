@@ -275,3 +275,8 @@ def _normal(logs: np.ndarray) -> np.ndarray:
 def mean(weight: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Weighted sum over nodes, [...], summed in the same order in every row."""
     return (weight * value).sum(axis=-1)
+
+
+def chance(weight: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """`mean` of probabilities, which is one: rounding would pass 1 by a unit."""
+    return np.minimum(mean(weight, right), 1.0)

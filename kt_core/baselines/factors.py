@@ -19,6 +19,7 @@ from kt_core.baselines.ability import (
     Marginal,
     Prior,
     beliefs,
+    chance,
     chances,
     grid,
     mean,
@@ -87,7 +88,7 @@ class AbilityTracer:
         _, level = levels(histories, effects)
         p = np.empty(sequences.interactions)
         for b in beliefs(histories, effects, level - effects.difficulty(sequences)):
-            p[b.row] = mean(b.before, b.right)
+            p[b.row] = chance(b.before, b.right)
         scored = np.setdiff1d(np.arange(len(p)), sequences.starts)
         return float(log_loss(sequences.response[scored], p[scored], labels=[0, 1]))
 
@@ -153,7 +154,7 @@ class _States:
         here = np.flatnonzero(np.isin(self.whose, b.sequence))
         for target, after, level in self.parts:
             weight = b.states[self.place[self.whose[here]], after[here]]
-            target[here] = mean(weight[:, None], chances(level[here], nodes)[0])
+            target[here] = chance(weight[:, None], chances(level[here], nodes)[0])
 
 
 FIELDS = ("predicted", "mastery_pre", "mastery_post", "mastery_last", "flip", "revision")
@@ -163,17 +164,17 @@ def _around(
     b: Beliefs, right: np.ndarray, level: np.ndarray, after: np.ndarray, nodes: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The fields of a trace for a block, [M] each; `level` before and `after` the practice."""
-    predicted, failed = mean(b.before, b.right), mean(b.before, b.wrong)
+    predicted, failed = chance(b.before, b.right), chance(b.before, b.wrong)
     later = chances(after, nodes)[0]
-    if_right = mean(b.before * b.right, later) / predicted
-    if_wrong = mean(b.before * b.wrong, later) / failed
+    if_right = np.minimum(mean(b.before * b.right, later) / predicted, 1.0)
+    if_wrong = np.minimum(mean(b.before * b.wrong, later) / failed, 1.0)
     said = np.where(right[:, None], b.right, b.wrong)
     now = mean(b.before * said, nodes) / np.where(right, predicted, failed)
     return {
         "predicted": predicted,
-        "mastery_pre": mean(b.before, chances(level, nodes)[0]),
+        "mastery_pre": chance(b.before, chances(level, nodes)[0]),
         "mastery_post": np.where(right, if_right, if_wrong),
-        "mastery_last": mean(b.last, later),
+        "mastery_last": chance(b.last, later),
         "flip": if_right - if_wrong,
         "revision": now - mean(b.before, nodes),
     }

@@ -295,6 +295,15 @@ def test_chunks_are_one_history_unless_told_otherwise(tracers):
         np.testing.assert_array_equal(column, getattr(want, field), err_msg=field)
 
 
+def test_chances_of_one_stay_at_most_one(tracers, splits):
+    """On a skill so easy that rounding makes its chance 1, the weights' sum could pass it."""
+    tracer = type(tracers["Rasch"])()
+    tracer.effects = replace(tracers["Rasch"].effects, skill=np.array([45.0, 45.0, 45.0]))
+    trace = tracer.trace(splits.valid)
+    for field in ("predicted", "mastery_pre", "mastery_post", "mastery_last", "middle", "final"):
+        assert np.nanmax(getattr(trace, field)) == 1.0, field
+
+
 def test_unknown_items_and_skills_and_misuse(tracers, splits):
     for tracer in tracers.values():
         s = splits.valid
