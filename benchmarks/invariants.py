@@ -23,7 +23,8 @@ from torch import Tensor
 
 from kt_core.config import ModelConfig
 from kt_core.metrics.invariants import violations
-from kt_core.model import HIDDEN, GainAKT2
+from kt_core.model import GainAKT2
+from kt_core.skeleton import HIDDEN
 
 MODES, ITEMS = ("retrospective", "cumulative"), 3
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
@@ -123,7 +124,7 @@ def checked(case: Case) -> dict[str, tuple[int, int]]:
         count("trajectory", ("monotonicity", "negative_gains", "bounds"), s.trajectory, *rest)
         count("live", ("bounds",), s.filtered, *rest)
         horizon = torch.randint(0, case.steps, (len(q),), generator=g).to(case.device)
-        at = model.heads.trajectory_at(s, q, horizon)
+        at = model.heads.trajectory_at(s, horizon)
         count("random horizon", ("monotonicity", "bounds"), at, *rest)
         if case.mode == "cumulative":
             end = s.filtered[:, -1]
@@ -142,7 +143,6 @@ def extreme_model(case: Case, g: torch.Generator) -> GainAKT2:
         blocks=2,
         d_ff=8,
         dropout=0.0,
-        evidence=odd[0] or odd[1],
         transfer=odd[2] and case.mode == "retrospective",
     )
     items = torch.randint(case.skills, (ITEMS,), generator=g).tolist() if odd[3] else ()

@@ -34,13 +34,11 @@ EPOCHS = 12
 BASE = {"data.dataset": "assist2015", "train.epochs": EPOCHS, "train.progress": False}
 VARIANTS = {
     "as shipped": {},
-    "retrospective term on answers seen": {"train.hide": 0},
-    "no evidence kept by skill": {"model.evidence": False},
     "no forecast term": {"loss.forecast": 0},
-    "forecast term 0.5": {"loss.forecast": 0.5},
-    "no retrospective term, nothing hidden": {"train.hide": 0, "loss.retrospective": 0},
+    "forecast term 1": {"loss.forecast": 1},
+    "nothing hidden": {"train.hide": 0},
     "hidden in half of the sequences": {"train.hide_in": 0.5},
-    "transfer between skills": {"model.transfer": True, "loss.transfer": 0.1},
+    "no transfer between skills": {"model.transfer": False},
     "no fading sums": {"model.fading": 0},
 }
 

@@ -119,8 +119,7 @@ class ModelConfig(Section):
     fading: Annotated[int, Range(0, 2**14)] = 8  # groups of features with a fading sum of the past
     start_token: bool = True  # a learnable step before the first, so that attention can count
     max_steps: Annotated[int, Range(1, 10**6)] = 512  # only for absolute positions
-    evidence: bool = True  # retrospective: the belief also recalls the answers on the skill
-    transfer: bool = False  # retrospective: gains may also reach other skills
+    transfer: bool = True  # retrospective: gains reach other skills where validation says so
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,10 +138,8 @@ class LossConfig(Section):
     gain_performance: Annotated[float, WEIGHT] = 0.0
     sparsity: Annotated[float, WEIGHT] = 0.0
     consistency: Annotated[float, WEIGHT] = 0.0
-    retrospective: Annotated[float, WEIGHT] = 0.0
     forecast: Annotated[float, WEIGHT] = 0.0
     difficulty: Annotated[float, WEIGHT] = 0.0
-    transfer: Annotated[float, WEIGHT] = 0.0
 
     @property
     def active(self) -> dict[str, float]:
@@ -155,8 +152,8 @@ MONITORED = LossConfig(non_negative=0.1, consistency=0.05)
 ENHANCED = LossConfig(
     monotonicity=0.1, mastery_performance=0.8, gain_performance=0.8, sparsity=0.2, consistency=0.3
 )
-MASTERY_PATH = LossConfig(retrospective=0.3, forecast=0.15, difficulty=1.0)
-PATH_TERMS = ("retrospective", "forecast", "difficulty", "transfer")
+MASTERY_PATH = LossConfig(forecast=0.3, difficulty=1.0)
+PATH_TERMS = ("forecast", "difficulty")
 
 
 @dataclass(frozen=True)
@@ -177,6 +174,7 @@ class TrainConfig(Section):
     average: Annotated[float, SHARE] = 0.999  # decay of the moving average of the weights; 0: none
     hide: Annotated[float, SHARE] = 0.2  # retrospective: share of answers the encoder may not see
     hide_in: Annotated[float, SHARE] = 0.25  # ... in this share of the sequences
+    skeleton_steps: Annotated[int, Range(1, 10**6)] = 400  # retrospective: its fit, at least
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     monitor: bool = True
     monitor_every: Annotated[int, Range(1, 10**9)] = 25  # training steps

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from kt_core.config import ModelConfig
 from kt_core.layers import Ids, Recent, SequenceDropout, Steps, Vectors
 
+Features = Float[Tensor, "B T N"]  # N numbers known of each step besides the answer
+
 
 @dataclass
 class View:
@@ -137,14 +139,15 @@ class Stream(nn.Module):
     The start token takes the attention that finds nothing else. Softmax weights sum to 1, so its
     share tells how much evidence there was; without it attention cannot count. With items, an
     interaction is e(x_t) + d_t f(x_t): a right answer to a harder item says more (the Rasch
-    embedding of Ghosh, Heffernan and Lan 2020).
+    embedding of Ghosh, Heffernan and Lan 2020). Features of a step enter by a linear map.
     """
 
-    def __init__(self, config: ModelConfig, tokens: int, items: bool):
+    def __init__(self, config: ModelConfig, tokens: int, items: bool, features: int = 0):
         super().__init__()
         D = config.d_model
         self.embed = nn.Embedding(tokens, D)
         self.vary = nn.Embedding(tokens, D) if items else None
+        self.known = nn.Linear(features, D, bias=False) if features else None
         self.recent = Recent(D, config.recent, config.fading)
         absolute = config.position == "absolute"
         self.positions = nn.Embedding(config.max_steps, D) if absolute else None
@@ -152,22 +155,32 @@ class Stream(nn.Module):
         self.dropout = SequenceDropout(config.dropout)
 
     def forward(
-        self, token: Ids, difficulty: Steps | None, other: Ids | None = None
+        self,
+        token: Ids,
+        difficulty: Steps | None,
+        features: Features | None = None,
+        other: Ids | None = None,
+        other_features: Features | None = None,
     ) -> Float[Tensor, "B S D"]:
         """The embedded steps and, where `other` tokens are given, the same steps with those."""
-        own = self._interaction(token, difficulty)
+        own = self._interaction(token, difficulty, features)
         x = self.recent(own)
         if self.positions is not None:
             x = x + self.positions.weight[: token.shape[1]]
-        parts = [x] if other is None else [x, x - own + self._interaction(other, difficulty)]
+        parts = [x]
+        if other is not None:
+            parts.append(x - own + self._interaction(other, difficulty, other_features))
         if self.start is not None:
             parts.insert(0, self.start.expand(len(x), 1, -1))
         return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else x)
 
-    def _interaction(self, token: Ids, difficulty: Steps | None) -> Vectors:
-        if self.vary is None or difficulty is None:
-            return self.embed(token)
-        return self.embed(token) + difficulty.unsqueeze(-1) * self.vary(token)
+    def _interaction(
+        self, token: Ids, difficulty: Steps | None, features: Features | None
+    ) -> Vectors:
+        x = self.embed(token)
+        if self.vary is not None and difficulty is not None:
+            x = x + difficulty.unsqueeze(-1) * self.vary(token)
+        return x if features is None else x + self.known(features.to(x.dtype))
 
 
 class Encoder(nn.Module):
@@ -178,34 +191,56 @@ class Encoder(nn.Module):
     n_skills : C.
     answers : 2 for wrong and right; 3 where answers may also be hidden.
     items : whether item difficulties enter.
+    features : how many numbers are known of each step besides.
     """
 
-    def __init__(self, config: ModelConfig, n_skills: int, answers: int = 2, items: bool = False):
+    def __init__(
+        self,
+        config: ModelConfig,
+        n_skills: int,
+        answers: int = 2,
+        items: bool = False,
+        features: int = 0,
+    ):
         super().__init__()
         self.n_skills, self.start = n_skills, int(config.start_token)
         tokens = answers * n_skills
-        self.context, self.value = (Stream(config, tokens, items) for _ in range(2))
+        self.context, self.value = (Stream(config, tokens, items, features) for _ in range(2))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
 
     def forward(
-        self, skills: Ids, responses: Ids, difficulty: Steps | None = None
+        self,
+        skills: Ids,
+        responses: Ids,
+        difficulty: Steps | None = None,
+        features: Features | None = None,
     ) -> tuple[Vectors, Vectors]:
         token = skills + self.n_skills * responses
-        context, value = self.context(token, difficulty), self.value(token, difficulty)
+        context, value = (stream(token, difficulty, features) for stream in self.streams)
         for block in self.blocks:
             context, value = block(context, value)
         return context[:, self.start :], value[:, self.start :]
 
+    @property
+    def streams(self) -> tuple[Stream, Stream]:
+        """Context and value."""
+        return self.context, self.value
+
     def flipped(
-        self, skills: Ids, responses: Ids, difficulty: Steps | None = None
+        self,
+        skills: Ids,
+        responses: Ids,
+        difficulty: Steps | None = None,
+        features: tuple[Features, Features] | None = None,
     ) -> tuple[Vectors, Vectors]:
         """The states at each step if its own answer had been the other one, after the true
-        history: all T counterfactuals in one pass."""
+        history: all T counterfactuals in one pass. `features` are those of the true answers and of
+        the others."""
         T = skills.shape[1]
         token = skills + self.n_skills * responses
         other = skills + self.n_skills * (1 - responses)
-        context = self.context(token, difficulty, other)
-        value = self.value(token, difficulty, other)
+        true, others = (None, None) if features is None else features
+        context, value = (stream(token, difficulty, true, other, others) for stream in self.streams)
         view = View.counterfactual(T, self.start, skills.device)
         for block in self.blocks:
             context, value = block(context, value, view)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
-from kt_core.layers import Horizon, Ids, Next, Scalar, Skills, Steps, Valid
+from kt_core.layers import Ids, Next, Scalar, Skills, Valid
 from kt_core.mastery import PathTerms, States, at_skill
 from kt_core.model import GainAKT2
 from kt_core.side_heads import GAIN_STEP
@@ -76,20 +76,6 @@ def consistency(mastery: Skills, gains: Skills, valid: Valid) -> Scalar:
     return masked_mean((moved - GAIN_STEP * gains[:, 1:]).abs(), _pairs(valid).unsqueeze(-1))
 
 
-def retrospective(believed: Steps, responses: Ids, scored: Valid) -> Scalar:
-    """Binary cross-entropy of answers, given the trajectory as believed at a later horizon.
-
-    Parameters
-    ----------
-    believed : logits of every answer of steps 0..T-1 as believed at the horizon.
-    scored : which answers count: those up to the horizon and, where some are hidden from the
-        belief, only the hidden ones.
-    """
-    target = responses.to(believed.dtype)
-    terms = F.binary_cross_entropy_with_logits(believed, target, reduction="none")
-    return masked_mean(terms, scored)
-
-
 def forecast(logits: Float[Tensor, "B T T"], responses: Ids, valid: Valid) -> Scalar:
     """Binary cross-entropy of every later answer, given the belief at each step.
 
@@ -108,27 +94,14 @@ def forecast(logits: Float[Tensor, "B T T"], responses: Ids, valid: Valid) -> Sc
 
 
 def path_terms(
-    weights: LossConfig,
-    model: GainAKT2,
-    path: PathTerms,
-    batch: Batch,
-    hidden: Valid,
-    horizon: Horizon,
+    weights: LossConfig, model: GainAKT2, path: PathTerms, batch: Batch
 ) -> dict[str, Scalar]:
     """Each term of mode `retrospective` with a weight above zero, by name and *unweighted*."""
-    q, valid = batch.skills, batch.valid
     terms = {}
-    if weights.retrospective:
-        scored = valid & (torch.arange(q.shape[1], device=q.device) <= horizon.unsqueeze(1))
-        scored = scored & (hidden | ~hidden.any())
-        terms["retrospective"] = retrospective(path.at(horizon), batch.responses, scored)
     if weights.forecast:
-        terms["forecast"] = forecast(path.forecasts(), batch.responses, valid)
+        terms["forecast"] = forecast(path.forecasts(), batch.responses, batch.valid)
     if weights.difficulty and model.difficulty is not None:
-        terms["difficulty"] = masked_mean(model.difficulty.prior(batch.items), valid)
-    if weights.transfer and model.heads.transfer is not None:
-        shares = model.heads.shares()
-        terms["transfer"] = (shares.sum() - shares.diagonal().sum()) / len(shares)
+        terms["difficulty"] = masked_mean(model.difficulty.prior(batch.items), batch.valid)
     return terms
 
 

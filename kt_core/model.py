@@ -18,11 +18,11 @@ from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
-from kt_core.layers import Ids, Next, Start, Steps, Valid, Vectors
-from kt_core.mastery import MasteryPath, States, at_skill
+from kt_core.layers import Ids, Next, Start, Steps, Valid
+from kt_core.mastery import Encoded, MasteryPath, States, at_skill
 from kt_core.side_heads import SideHeads
+from kt_core.skeleton import FEATURES
 
-HIDDEN = 2  # the response of an answer that the encoder may not see (`retrospective`)
 HEADS = {"retrospective": MasteryPath, "cumulative": SideHeads, "projection": SideHeads}
 
 
@@ -55,7 +55,8 @@ class GainAKT2(nn.Module):
         self.config, self.n_skills = config, n_skills
         kind = HEADS[config.mode]
         with_items = kind.on_path and len(item_skill) > 0
-        self.encoder = Encoder(config, n_skills, kind.answers, with_items)
+        known = FEATURES if kind.on_path else 0
+        self.encoder = Encoder(config, n_skills, kind.answers, with_items, known)
         self.difficulty = Difficulty(item_skill, n_skills) if with_items else None
         self.heads = kind(config, n_skills)
         self.apply(_initialise)
@@ -83,8 +84,7 @@ class GainAKT2(nn.Module):
         KTError
             For ids outside 0..C-1, responses other than 0 and 1, or too many steps.
         """
-        context, value, d = self.encode(skills, responses, items)
-        return self.heads.next_logits(context, value, skills, d)
+        return self.heads.next_logits(self.encode(skills, responses, items))
 
     def forward_with_states(
         self,
@@ -102,23 +102,21 @@ class GainAKT2(nn.Module):
         start : mastery at the end of each learner's previous chunk; None for a first chunk. Only
             `cumulative` accumulates from one chunk to the next.
         """
-        context, value, d = self.encode(skills, responses, items)
-        return self.read(context, value, skills, d, valid, start)
+        return self.read(self.encode(skills, responses, items), valid, start)
 
-    def encode(
-        self, skills: Ids, responses: Ids, items: Ids | None = None
-    ) -> tuple[Vectors, Vectors, Steps | None]:
-        """Context and value states, and the difficulties of the items; None without items."""
+    def encode(self, skills: Ids, responses: Ids, items: Ids | None = None) -> Encoded:
+        """Context and value states, the difficulties of the items where they are known and, in mode
+        `retrospective`, what the skeleton says."""
         self.check(skills, responses)
         d = None if self.difficulty is None or items is None else self.difficulty(items)
-        return *self.encoder(skills, responses, d), d
+        reading = self.heads.prepare(skills, responses, d)
+        known = None if reading is None else reading.features(responses)
+        context, value = self.encoder(skills, responses, d, known)
+        return Encoded(skills, responses, context, value, d, reading)
 
     def read(
         self,
-        context: Vectors,
-        value: Vectors,
-        skills: Ids,
-        difficulty: Steps | None = None,
+        encoded: Encoded,
         valid: Valid | None = None,
         start: Start | None = None,
         logits: Next | None = None,
@@ -129,26 +127,22 @@ class GainAKT2(nn.Module):
         ----------
         logits : of the next responses, if they are known already.
         """
+        skills = encoded.skills
         whole = torch.full((len(skills),), skills.shape[1], device=skills.device)
         last = (whole if valid is None else valid.sum(1)) - 1
-        return self.heads.states(context, value, skills, difficulty, last, start, logits)
+        return self.heads.states(encoded, last, start, logits)
 
     @torch.no_grad()
-    def flips(
-        self,
-        states: States,
-        skills: Ids,
-        responses: Ids,
-        items: Ids | None = None,
-        start: Start | None = None,
-    ) -> Steps:
+    def flips(self, states: States, start: Start | None = None) -> Steps:
         """Mastery of the asked skill after a right answer minus that after a wrong one, at each
         step on its true history (docs/method.md, "The measures": flips)."""
-        d = None if self.difficulty is None or items is None else self.difficulty(items)
-        context, value = self.encoder.flipped(skills, responses, d)
-        true = at_skill(states.filtered, skills)
-        other = self.heads.own_mastery(context, value, skills, states, start)
-        return torch.where(responses == 1, true - other, other - true)
+        e = states.encoded
+        q, r, reading = e.skills, e.responses, e.reading
+        known = None if reading is None else (reading.features(r), reading.features(1 - r))
+        context, value = self.encoder.flipped(q, r, e.difficulty, known)
+        true = at_skill(states.filtered, q)
+        other = self.heads.own_mastery(states, context, value, start)
+        return torch.where(r == 1, true - other, other - true)
 
     def check(self, skills: Ids, responses: Ids) -> None:
         """Raise a KTError for ids, responses or shapes that the model cannot read."""

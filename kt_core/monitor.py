@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kt_core.base.processes import gathered
-from kt_core.layers import Ids, Next, Scalar, Skills, Valid
+from kt_core.layers import Ids, Next, Scalar, Skills, Steps, Valid
 from kt_core.metrics.invariants import saturation, shares, violations
 
 
@@ -63,11 +63,9 @@ class Monitor(L.Callback):
         if step % self.every:
             return
         last, states = module.last_step, module.last_step.states
-        if states is None:  # no loss needed the [B, T, C] states: read them from c and v
-            read = module.model.read(
-                last.context, last.value, batch.skills, valid=batch.valid, logits=last.logits
-            )
-            states = (read.filtered, read.trajectory, read.gains)
+        if states is None:  # no loss needed the [B, T, C] states: read them from what was encoded
+            read = module.model.read(last.encoded, batch.valid, logits=last.logits)
+            states = (read.filtered, read.trajectory, read.gains, read.own_gains)
         seen = batch_sums(*states, last.logits, batch.skills, batch.responses, batch.valid)
         values = batch_metrics(BatchSums.together(gathered(seen)), states[0].shape[-1])
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
@@ -144,6 +142,7 @@ def batch_sums(
     mastery: Skills,
     trajectory: Skills,
     gains: Skills,
+    own_gains: Steps,
     logits: Next,
     skills: Ids,
     responses: Ids,
@@ -168,7 +167,7 @@ def batch_sums(
         predicted=logits.sigmoid()[target],
         correct=responses[:, 1:][target].float(),
         skill=skills[:, 1:][target],
-        own_gain=gains.gather(-1, skills.unsqueeze(-1)).squeeze(-1)[valid],
+        own_gain=own_gains[valid],
         own_correct=responses[valid].float(),
     )
 

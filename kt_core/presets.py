@@ -27,7 +27,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
         RunConfig(
             data=DataConfig(learners=60),
             model=ModelConfig(d_model=16, heads=2, blocks=1, d_ff=32, dropout=0.1),
-            train=TrainConfig(epochs=2, tokens_per_batch=1024, monitor_every=5),
+            train=TrainConfig(epochs=2, tokens_per_batch=1024, monitor_every=5, skeleton_steps=30),
             report=ReportConfig(bootstrap=50),
         ),
     ),

@@ -12,7 +12,7 @@ from torch import nn
 
 from kt_core.config import ModelConfig
 from kt_core.layers import Horizon, Ids, Next, SequenceDropout, Skills, Start, Steps, Vectors
-from kt_core.mastery import States, at_skill
+from kt_core.mastery import Encoded, States, at_skill
 
 GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative`
 
@@ -68,19 +68,18 @@ class SideHeads(nn.Module):
         self.mastery = nn.Linear(D, n_skills)
         self.gain = nn.Linear(D, n_skills)
 
-    def next_logits(
-        self, context: Vectors, value: Vectors, skills: Ids, difficulty: Steps | None = None
-    ) -> Next:
+    def prepare(self, skills: Ids, responses: Ids, difficulty: Steps | None) -> None:
+        """Nothing is known before the encoder has read."""
+
+    def next_logits(self, encoded: Encoded) -> Next:
         """Logits of the next responses: a head on [c_t, v_t, e(q_{t+1})]."""
-        asked = self.embed_skill(skills[:, 1:])
-        return self.predict(torch.cat([context[:, :-1], value[:, :-1], asked], -1)).squeeze(-1)
+        asked = self.embed_skill(encoded.skills[:, 1:])
+        states = encoded.context[:, :-1], encoded.value[:, :-1]
+        return self.predict(torch.cat([*states, asked], -1)).squeeze(-1)
 
     def states(
         self,
-        context: Vectors,
-        value: Vectors,
-        skills: Ids,
-        difficulty: Steps | None,
+        encoded: Encoded,
         last: Horizon,
         start: Start | None = None,
         logits: Next | None = None,
@@ -89,37 +88,36 @@ class SideHeads(nn.Module):
 
         Parameters
         ----------
-        difficulty, last : not used.
+        last : not used.
         start : mastery at the end of the learner's previous chunk; only `cumulative` uses it.
         logits : those of `next_logits`, if they are known already.
         """
-        logits = self.next_logits(context, value, skills) if logits is None else logits
+        context, value = encoded.context, encoded.value
+        logits = self.next_logits(encoded) if logits is None else logits
         if not self.cumulative:
             mastery, gains = self.mastery(context), self.gain(value)
-            return States(logits, context, value, mastery, mastery, gains)
+            own = at_skill(gains, encoded.skills)
+            return States(logits, encoded, mastery, mastery, gains, own)
         gains = self.gain(value).relu().nan_to_num(nan=0.0)
         carried = start is not None
         if start is None:
             start = self.mastery(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
         mastery = cumulative_mastery(start.to(gains.dtype), gains, carried)
-        return States(logits, context, value, mastery, mastery, gains)
+        own = at_skill(gains, encoded.skills)
+        return States(logits, encoded, mastery, mastery, gains, own)
 
-    def trajectory_at(self, states: States, skills: Ids, horizon: Horizon) -> Skills:
+    def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step up to `horizon`; after it, as it stood there."""
-        step = torch.arange(skills.shape[1], device=skills.device)
+        step = torch.arange(states.filtered.shape[1], device=horizon.device)
         at = torch.minimum(step, horizon.unsqueeze(1)).unsqueeze(-1)
         return states.filtered.gather(1, at.expand_as(states.filtered))
 
     def own_mastery(
-        self,
-        context: Vectors,
-        value: Vectors,
-        skills: Ids,
-        states: States,
-        start: Start | None = None,
+        self, states: States, context: Vectors, value: Vectors, start: Start | None = None
     ) -> Steps:
         """Mastery of the asked skill after each step: `context` and `value` are the states at the
         step itself, and `states` holds the history before it."""
+        skills = states.encoded.skills
         if not self.cumulative:
             return at_skill(self.mastery(context), skills)
         gain = at_skill(self.gain(value).relu(), skills)

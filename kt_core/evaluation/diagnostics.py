@@ -78,8 +78,8 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
 
     - AUC of predictions from mastery (and item difficulty) alone, and the cost in AUC;
     - share of steps at which a right answer would have left mastery lower than a wrong one;
-    - share of the variance of the predicted logit that past gains account for, net of what the
-      belief about the start subtracts for them (the rest is the belief and the item);
+    - shares of the variance of the predicted logit that past gains account for, what only the
+      network knows, and form (the rest is skill, ability, start and item);
     - mean size of the revision of the belief about the start by an answer on the skill.
     """
     rows, frame = beliefs.predicted, beliefs.frame
@@ -103,22 +103,28 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
         effect = bootstrap.row_mean(flip, learner, (-1, 1))
         add("mean effect of right against wrong", "intervention", effect)
     if beliefs.has("gains_before"):
-        moment = share_of_variance(rows, bootstrap)
-        add("gains' share of the logit's variance", "pre", moment)
+        for column, whose in (
+            ("gains_before", "gains'"),
+            ("network", "network's"),
+            ("form", "form's"),
+        ):
+            if beliefs.has(column):
+                share = share_of_variance(rows, column, bootstrap)
+                add(f"{whose} share of the logit's variance", "pre", share)
         seen = frame[frame["revision"].notna()]
         size = bootstrap.row_mean(seen["revision"].abs(), seen["learner"], (0, np.inf))
         add("mean revision of the belief about the start (logits)", "post", size)
     return pd.DataFrame(table)
 
 
-def share_of_variance(rows: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
-    """Which share of the variance of the predicted logit `gains_before` accounts for."""
-    gains_before = rows["gains_before"].to_numpy(float)
+def share_of_variance(rows: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:
+    """Which share of the variance of the predicted logit one of its parts accounts for."""
+    part = rows[column].to_numpy(float)
     level = np.clip(logit(rows["predicted"].to_numpy(float)), -30, 30)
     if len(rows):
         level = level - level.mean()  # so that sums of squares stay accurate
     learner, n = rows["learner"].to_numpy(), bootstrap.n
-    terms = (np.ones_like(level), gains_before, level, gains_before * level, level * level)
+    terms = (np.ones_like(level), part, level, part * level, level * level)
     parts = np.stack([np.bincount(learner, t, n) for t in terms])
     with np.errstate(invalid="ignore", divide="ignore"):
         count, g, v, gv, vv = parts @ bootstrap.weights.T

@@ -20,7 +20,7 @@ from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.evaluation.tracer import Trace, from_mastery
-from kt_core.mastery import States, at_skill
+from kt_core.mastery import PathTerms, States, at_skill
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
@@ -123,8 +123,7 @@ def evaluate(
             ended_in[who] = states.filtered[torch.arange(len(last), device=device), last]
             values = _values(model, batch, states)
             if flips:
-                q, r = batch.skills, batch.responses
-                values["flip"] = model.flips(states, q, r, batch.items, start)
+                values["flip"] = model.flips(states, start)
             collected.add(steps.starts[index], batch, states.filtered, values)
             counts.append(_count(batch, states, start).assign(learner=steps.learner[index]))
     return Beliefs.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
@@ -133,7 +132,7 @@ def evaluate(
 def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
     logits = [states.logits]
     if model.on_path:  # its states are always finite; the plain predictions are not
-        logits.append(model.heads.next_logits(states.context, states.value, batch.skills))
+        logits.append(model.heads.next_logits(states.encoded))
     if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
         raise KTError(NOT_FINITE)
 
@@ -171,8 +170,10 @@ class _Collected:
         """The finished trace; the first step of a sequence has no pre-response fields."""
         columns = self.columns
         if model.on_path:  # a sigmoid may differ by one bit from place to place
-            columns["predicted"] = from_mastery(columns["mastery_pre"], columns.get("difficulty"))
-        for name in ("predicted", "mastery_pre"):
+            columns["predicted"] = from_mastery(
+                columns["mastery_pre"], columns.get("difficulty", 0.0), columns["form"]
+            )
+        for name in {"predicted", "mastery_pre", "network", "form"} & set(columns):
             columns[name][self.sequences.starts] = np.nan
         return Trace(**columns, middle=self.middle, final=self.final)
 
@@ -196,18 +197,22 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
         "predicted": torch.cat([unknown, states.logits.sigmoid()], dim=1),
         "mastery_pre": torch.cat([unknown, before], dim=1),
         "mastery_post": at_skill(states.filtered, q),
-        "gain": at_skill(states.gains, q),
+        "gain": states.own_gains,
     }
     if states.belief is None:
         return values
     moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
+    reading = states.encoded.reading
+    level = reading.before()
     values |= {
         "mastery_last": at_skill(states.trajectory, q),
-        "gains_before": model.heads.net_growth(values["gain"], q),
+        "gains_before": level.factor * reading.practice,
         "revision": torch.cat([unknown, moved], dim=1),
+        "network": torch.cat([unknown, model.heads.corrections_before(states.encoded)], dim=1),
+        "form": torch.cat([unknown, PathTerms(model.heads, states.encoded).form()], dim=1),
     }
     if model.difficulty is not None:
-        values["difficulty"] = model.difficulty(batch.items)
+        values["difficulty"] = level.shrink * reading.difficulty
     return values
 
 

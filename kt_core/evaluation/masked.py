@@ -21,9 +21,10 @@ from kt_core.base.devices import for_reading
 from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
-from kt_core.mastery import same_skill
+from kt_core.mastery import PathTerms
 from kt_core.metrics.bootstrap import Bootstrap, tidy
-from kt_core.model import HIDDEN, GainAKT2
+from kt_core.model import GainAKT2
+from kt_core.skeleton import HIDDEN, same_skill
 
 FOLDS = 5  # K: each pass hides one answer in five
 
@@ -129,14 +130,17 @@ def _places(whole: Sequences, batch: Batch) -> np.ndarray:
 
 def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
-    context, value, d = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
-    path = model.heads.terms(context, value, q, d, every_pair=False)
-    mixed = path.gains.gather(1, key.argsort(1))
+    encoded = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
+    last, reading = valid.sum(1) - 1, encoded.reading
+    factor = reading.at(last).factor
+    gains_before = factor * reading.practice
+    mixed = reading.gains.gather(1, key.argsort(1)).unsqueeze(-1)
+    reach = reading.skeleton.reach(q).tril(-1)
     return {
-        "believed": path.at(valid.sum(1) - 1),
-        "gains_before": path.gains_before,
-        "flat": _mean_on_skill(path.gains_before, q, valid),
-        "shuffled": model.heads.contributions(mixed, q).sum(-1),
+        "believed": PathTerms(model.heads, encoded).at(last),
+        "gains_before": gains_before,
+        "flat": _mean_on_skill(gains_before, q, valid),
+        "shuffled": factor * (reach @ mixed).squeeze(-1),
     }
 
 

@@ -29,8 +29,11 @@ class Trace:
     gain : [N], the gain credited at the step on its skill.
     gains_before : [N], gains on the asked skill before the step, on the scale of the logit, less
         what the belief about the start leaves out for them: all that gains do to the prediction.
-    difficulty : [N], of the item on the logit scale; predictions are then
-        sigmoid(logit(mastery_pre) - difficulty), nearly so where they average over an ability.
+    difficulty : [N], of the item on the logit scale, as it enters the prediction.
+    network : [N], the part of the predicted logit that comes from a network alone.
+    form : [N], what the prediction of the next answer adds to mastery and difficulty, a logit.
+        Predictions are sigmoid(logit(mastery_pre) - difficulty + form), nearly so where they
+        average over an ability.
     revision : [N], by how many logits the answer moved the belief about the start of its skill.
     flip : [N], `mastery_post` had the answer been right minus had it been wrong, all else equal.
     middle, final : [S, C], filtered mastery of every skill after half of the steps (rounded down)
@@ -44,6 +47,8 @@ class Trace:
     gain: np.ndarray | None = None
     gains_before: np.ndarray | None = None
     difficulty: np.ndarray | None = None
+    network: np.ndarray | None = None
+    form: np.ndarray | None = None
     revision: np.ndarray | None = None
     flip: np.ndarray | None = None
     middle: np.ndarray | None = None
@@ -55,11 +60,15 @@ class Trace:
         return {k: v for k, v in vars(self).items() if v is not None and k not in states}
 
 
-def from_mastery(mastery: np.ndarray, difficulty: np.ndarray | None = None) -> np.ndarray:
-    """[N], predictions from pre-response mastery and item difficulty (where known) alone."""
+def from_mastery(
+    mastery: np.ndarray,
+    difficulty: np.ndarray | float | None = None,
+    form: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """[N], predictions from pre-response mastery, item difficulty (where known) and form."""
     if difficulty is None:
         return mastery
-    return expit(logit(mastery) - np.asarray(difficulty))
+    return expit(logit(mastery) - np.asarray(difficulty) + form)
 
 
 class Tracer(Protocol):

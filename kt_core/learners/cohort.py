@@ -147,7 +147,7 @@ def learner_frame(
     )
     with torch.no_grad():
         states = model.forward_with_states(asked_ids, *inputs)
-        believed = model.heads.trajectory_at(states, asked_ids, torch.tensor([horizon - 1]))
+        believed = model.heads.trajectory_at(states, torch.tensor([horizon - 1]))
     practised = np.unique(skills)
     asked = skills[:, None] == practised
     step = np.arange(1, T + 1)
@@ -264,9 +264,10 @@ def transfer_shares(
 ) -> pd.DataFrame | None:
     """Share of a gain on one skill (row) that reaches another (column), for the `most` practised
     skills; None for a model without transfer."""
-    if getattr(model.heads, "transfer", None) is None:
+    shares = model.heads.skeleton.shares().numpy() if model.on_path else np.eye(model.n_skills)
+    if (shares == np.eye(len(shares))).all():
         return None
     top = beliefs.frame["skill"].value_counts().index[:most]
-    shares = model.heads.shares().detach().numpy()[np.ix_(top, top)]
+    shares = shares[np.ix_(top, top)]
     labels = [names[k] for k in top]
     return pd.DataFrame(shares, index=labels, columns=labels)

@@ -1,11 +1,11 @@
 """Why this prediction? The logit of mode `retrospective`, decomposed.
 
-    logit = belief about the start + gains on the skill so far - item difficulty,
+    logit = skill + ability + start on the skill + gains so far + network + form - item difficulty,
 
-and nothing else, so that the parts sum to the logit (docs/method.md, "The three modes"). The part
-of the belief that comes from earlier answers on the skill is given answer by answer. The rest is
-read from the present state, a black box of all answers so far, and so is the size of each answer's
-part. `Measures.conduct` has the share of the logit's variance that the gains account for.
+and nothing else, so that the parts sum to the logit (docs/method.md, "The three modes"). The first
+four are the psychometric skeleton's; they are given gain by gain. Mastery is all but form and
+difficulty. What the network knows is a black box of all answers so far; `Measures.conduct` has the
+shares of the logit's variance that gains, network and form account for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from kt_core.base.errors import KTError
 from kt_core.base.values import convert
 from kt_core.data import Sequences, Vocabulary
+from kt_core.mastery import PathTerms
 from kt_core.model import GainAKT2
 
 
@@ -33,10 +34,10 @@ def explain(
 
     Returns
     -------
-    One row per part, in order: `part` (starting belief; starting belief, evidence; gain;
-    transferred gain; item difficulty), `step` (0 if it has none), `skill`, `correct`, and `logit`,
-    the part's contribution. The first two kinds together are the belief about the start: what is
-    read from the present state, and the evidence of each answer on the skill. The parts sum to the
+    One row per part, in order: `part` (skill; ability; start on the skill; gain; transferred gain;
+    network; form; item difficulty), `step` (0 if it has none), `skill`, `correct`, and `logit`, the
+    part's contribution. Uncertainty is in all parts of the skeleton: they are shrunk by the factor
+    ``frame.attrs["shrink"]``. Parts sum to the
     predicted logit, which ``frame.attrs`` holds as `logit`, with `probability` and `mastery`.
 
     Raises
@@ -55,23 +56,30 @@ def explain(
     model.eval()
     q, r, i = (x[:step] for x in (q, r, i))  # later answers play no role
     skills, responses, items = (torch.from_numpy(x)[None] for x in (q, r, i))
-    context, value, d = model.encode(skills, responses, items)
-    path = model.heads.terms(context, value, skills, d, every_pair=False)
-    t, asked = step - 1, q[step - 1]
-    added = model.heads.contributions(path.gains, skills)[0, t, :t].numpy()
-    known = (x[:, :t] for x in (context, skills, path.gains_before))
-    evidence = model.heads.evidence_shares(*known, int(asked))[0].numpy()
-    start = model.heads.belief(context[0, t - 1])[asked].item()
-    difficulty = path.difficulty[0, t].item()
-    logit = path.next_step()[0, t - 1].item()
-    name = vocabulary.skills
-    parts = [("starting belief", 0, name[asked], np.nan, start)]
-    for u in np.flatnonzero(evidence):
-        kind = "starting belief, evidence"
-        parts.append((kind, u + 1, name[q[u]], float(r[u]), float(evidence[u])))
+    encoded = model.encode(skills, responses, items)
+    t, asked, name = step - 1, q[step - 1], vocabulary.skills
+    path, reading, level = (
+        PathTerms(model.heads, encoded),
+        encoded.reading,
+        encoded.reading.before(),
+    )
+    reach = reading.skeleton.reach(skills)[0, t, :t]
+    added = (level.factor[0, t] * reach * reading.gains[0, :t]).numpy()
+    logit, form = (x[0, t - 1].item() for x in (path.next_step(), path.form()))
+    network = model.heads.corrections_before(encoded)[0, t - 1].item()
+    difficulty = (level.shrink * reading.difficulty)[0, t].item()
+    parts = [
+        (part, 0, name[asked], np.nan, value[0, t].item())
+        for part, value in (
+            ("skill", level.offset),
+            ("ability", level.ability),
+            ("start on the skill", level.start),
+        )
+    ]
     for u in np.flatnonzero(added):
         kind = "gain" if q[u] == asked else "transferred gain"
         parts.append((kind, u + 1, name[q[u]], float(r[u]), float(added[u])))
+    parts += [("network", 0, name[asked], np.nan, network), ("form", 0, name[asked], np.nan, form)]
     if model.difficulty is not None:
         parts.append(("item difficulty", step, name[asked], np.nan, -difficulty))
     frame = pd.DataFrame(parts, columns=["part", "step", "skill", "correct", "logit"])
@@ -82,7 +90,8 @@ def explain(
         "answer": int(r[t]),
         "logit": logit,
         "probability": _sigmoid(logit),
-        "mastery": _sigmoid(logit + difficulty),
+        "mastery": _sigmoid(logit + difficulty - form),
+        "shrink": level.shrink[0, t].item(),
     }
     return frame
 

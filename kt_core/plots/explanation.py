@@ -14,8 +14,8 @@ from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, 
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
-    """Draw the parts of a predicted logit: the starting belief (from the state and from the
-    answers on the skill), each gain, and the item's difficulty.
+    """Draw the parts of a predicted logit: skill, ability and start on the skill, each gain, what
+    the network adds to mastery and to this answer alone (form), and the item's difficulty.
 
     Parameters
     ----------
@@ -24,9 +24,10 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
     """
     bars = _bars(parts, most)
     ends = bars["logit"].cumsum()
-    colors = {"starting belief": GREY, "starting belief, evidence": PURPLE, "item difficulty": RED}
+    colors = {"gain": GREEN, "transferred gain": GREEN, "item difficulty": RED}
+    colors |= dict.fromkeys(("network", "form"), PURPLE)
     for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
-        color = colors.get(bar["part"], GREEN)
+        color = colors.get(bar["part"], GREY)
         ax.bar(i, bar["logit"], bottom=end - bar["logit"], color=color, width=0.7)
         ax.annotate(
             f"{bar['logit']:+.2f}",
@@ -62,21 +63,22 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
 
 def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     gains = parts[parts["part"].str.contains("gain")]
-    kinds = ("starting belief", "starting belief, evidence", "item difficulty")
-    head, beliefs, tail = (parts[parts["part"] == kind] for kind in kinds)
     early, late = gains.iloc[: max(len(gains) - most, 0)], gains.iloc[max(len(gains) - most, 0) :]
-    rows = [("starting belief", "belief:\nstate", head["logit"].sum())]
-    if len(beliefs):
-        rows.append(("starting belief, evidence", "belief:\nevidence", beliefs["logit"].sum()))
+    labels = {"skill": "skill", "ability": "ability", "start on the skill": "start on\nthe skill"}
+    rows = _rows(parts, labels)
     if len(early):
         label = f"{len(early)} earlier\n{'gains' if len(early) > 1 else 'gain'}"
         rows.append(("gain", label, early["logit"].sum()))
     for gain in late.to_dict("records"):
         mark = "right" if gain["correct"] == 1 else "wrong"
         rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
-    if len(tail):
-        rows.append(("item difficulty", "item", tail["logit"].sum()))
+    rows += _rows(parts, {"network": "network", "form": "form", "item difficulty": "item"})
     return pd.DataFrame(rows, columns=["part", "label", "logit"])
+
+
+def _rows(parts: pd.DataFrame, labels: dict[str, str]) -> list[tuple[str, str, float]]:
+    sums = parts.groupby("part")["logit"].sum()
+    return [(part, label, sums[part]) for part, label in labels.items() if part in sums]
 
 
 def plot_revision(

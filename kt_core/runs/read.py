@@ -31,14 +31,16 @@ from kt_core.uncertainty import Uncertainty
 
 MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
 WRITTEN = ("figures", "notebooks", "checkpoints")  # folders of a run
-RETIRED = {  # settings of version 0.1 that are gone, and the value that did nothing
+RETIRED = {  # settings that are gone, and the value that did nothing
     "loss.revision": 0.0,
     "loss.drift": 0.0,
     "loss.price": 0.0,
     "train.horizon": "last",
     "train.compile": False,
+    "loss.retrospective": 0.0,
+    "loss.transfer": 0.0,
+    "model.evidence": True,
 }
-RENAMED = {"heads.raw_doubt": "heads.raw_prior_strength"}  # weights of version 0.1
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
 
 
@@ -131,11 +133,14 @@ def read_model(
     expected = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
     try:
         with safe_open(path, "pt") as file:
-            slices = {RENAMED.get(n, n): file.get_slice(n) for n in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()}
         if differs := _difference(expected, found):
-            raise KTError(f"{path}: not the weights of the model in config.json ({differs})")
-        weights = {RENAMED.get(name, name): w for name, w in load_file(path).items()}
+            raise KTError(
+                f"{path}: not the weights of the model in config.json ({differs}); a run of an "
+                "earlier version is trained again"
+            )
+        weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise KTError(
             f"{path}: damaged ({reason(error)}); train again, or restore the file"
@@ -204,8 +209,8 @@ def _without_retired(raw: dict[str, Any]) -> dict[str, Any]:
         value = raw[section].pop(key, neutral)
         if value != neutral:
             raise KTError(
-                f"{name} = {brief(value)}: this setting was an experiment of version 0.1 and is "
-                "gone; read the run with that version, or train again without it"
+                f"{name} = {brief(value)}: this setting is gone; "
+                "read the run with the version that wrote it, or train again without it"
             )
     return raw
 

@@ -44,7 +44,11 @@ from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell, s
 
 OURS = tuple(HEADS)
 MODELS = (*OURS, *BASELINES)
-PATH_ONLY = {"model": ("evidence", "transfer"), "train": ("hide", "hide_in")}  # `retrospective`'s
+PATH_ONLY = {
+    "model": ("transfer",),
+    "train": ("hide", "hide_in", "skeleton_steps"),
+}  # `retrospective`'s
+GONE = {"retrospective": 0.0, "transfer": 0.0}  # former terms of the loss, as the store has them
 LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and what they stood for
     ("data", "encoding"): "utf-8",
     ("data", "kc_model"): "",
@@ -52,6 +56,7 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("data", "skill_level"): -1,
     ("data", "missing_as_text"): False,
     ("data", "draw"): 0,
+    ("train", "skeleton_steps"): 400,
 }
 PATIENCE = "20s"  # with a scheduler that does not answer
 
@@ -103,6 +108,7 @@ class Cell:
         elif self.model != "retrospective":
             for part, names in PATH_ONLY.items():
                 settings[part] = {k: v for k, v in settings[part].items() if k not in names}
+            settings["loss"] |= GONE
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -24,14 +24,17 @@ from kt_core.config import ModelConfig, RunConfig
 from kt_core.data import Batch, Splits
 from kt_core.data.sequences import MOST_LEARNERS, tally
 from kt_core.evaluation.evaluate import evaluate
-from kt_core.model import HIDDEN, GainAKT2
+from kt_core.mastery import Encoded, PathTerms
+from kt_core.model import GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs.read import settings_sha256
 from kt_core.runs.resume import RESUME, training_run
 from kt_core.runs.run import Run
 from kt_core.runs.shapes import shapes
+from kt_core.skeleton import HIDDEN
 from kt_core.training.checkpoints import Checkpoints
 from kt_core.training.fit import NextStep, fit
+from kt_core.training.skeleton import fit_skeleton
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
 
@@ -44,13 +47,13 @@ class LastStep:
 
     Attributes
     ----------
-    states : filtered mastery, trajectory and gains, [B, T, C]; None where no loss needed them.
+    states : filtered mastery, trajectory and gains, [B, T, C], and own gains, [B, T]; None where no
+        loss needed them.
     """
 
     logits: Tensor
-    context: Tensor
-    value: Tensor
-    states: tuple[Tensor, Tensor, Tensor] | None = None
+    encoded: Encoded
+    states: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
 
 class KTModule(NextStep):
@@ -75,25 +78,26 @@ class KTModule(NextStep):
         model, t = self.model, self.config.train
         q, r, valid = batch.skills, batch.responses, batch.valid
         hidden = hide(valid, t.hide, t.hide_in)
-        context, value, d = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
-        path = model.heads.terms(context, value, q, d)
+        encoded = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        path = PathTerms(model.heads, encoded)
         logits = path.next_step()
-        self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
+        self.last_step = LastStep(logits.detach(), encoded.detach())
         return {
             "bce": losses.next_step(logits, r, valid),
-            **losses.path_terms(self.config.loss, model, path, batch, hidden, valid.sum(1) - 1),
+            **losses.path_terms(self.config.loss, model, path, batch),
         }
 
     def _side_terms(self, batch: Batch) -> dict[str, Tensor]:
         weights, model = self.config.loss, self.model
         q, r, valid = batch.skills, batch.responses, batch.valid
-        context, value, _ = model.encode(q, r)
-        logits = model.heads.next_logits(context, value, q)
-        self.last_step = LastStep(*(x.detach() for x in (logits, context, value)))
+        encoded = model.encode(q, r)
+        logits = model.heads.next_logits(encoded)
+        self.last_step = LastStep(logits.detach(), encoded.detach())
         terms = {"bce": losses.next_step(logits, r, valid)}
         if weights.active:
-            s = model.read(context, value, q, logits=logits)
-            self.last_step.states = tuple(x.detach() for x in (s.filtered, s.trajectory, s.gains))
+            s = model.read(encoded, logits=logits)
+            states = (s.filtered, s.trajectory, s.gains, s.own_gains)
+            self.last_step.states = tuple(x.detach() for x in states)
             terms |= losses.auxiliary(weights, s, q, r, valid)
         return terms
 
@@ -200,6 +204,9 @@ def train(
     track = tracker(config) if first else False  # a missing extra is an error before training
     L.seed_everything(t.seed, workers=True, verbose=False)
     module = KTModule(new_model(config.model, splits), config)
+    fitted = {}
+    if module.model.on_path and not resume:
+        fitted = fit_skeleton(module.model, splits, t.seed, t.skeleton_steps)
     checkpoint = Path(folder) / "checkpoints" / RESUME
     keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
     early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
@@ -221,6 +228,7 @@ def train(
         module.model.load_state_dict(keep.weights)
         run.provenance["ended"] = _why(end, early, len(history.rows), t.epochs)
         run.provenance["processes"] = processes.world()
+        run.provenance["skeleton"] = fitted
         seconds = sum(row["seconds"] for row in history.rows)
         run.provenance["training_seconds"] = round(seconds, 1)
         if module.model.on_path:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invariants import DTYPES, MODES, WEIGHTS, Case, checked, drawn, extreme_model
 
-from kt_core.mastery import _credible, retrospective_mastery
+from kt_core.mastery import Encoded, credible, retrospective_mastery
 from kt_core.side_heads import cumulative_mastery
 
 
@@ -112,12 +112,12 @@ def test_a_sum_that_steps_down_by_a_rounding_unit_does_not_lower_mastery(monkeyp
 def test_what_is_no_number_says_nothing():
     """States that overflowed count as no gain and no mastery, and infinite ones as the largest."""
     big = torch.finfo(torch.float32).max
-    got = _credible(torch.tensor([torch.nan, torch.inf, -torch.inf, 0.5]))
+    got = credible(torch.tensor([torch.nan, torch.inf, -torch.inf, 0.5]))
     assert got.tolist() == [0.0, big, -big, 0.5]
     case = Case("cumulative", "ordinary", torch.float32, steps=1, skills=5, seed=0)
     heads, lost = extreme_model(case, _seeded(0)).heads, torch.full((1, 3, 8), torch.nan)
     skills = torch.zeros(1, 3, dtype=torch.long)
-    states = heads.states(lost, lost, skills, None, torch.tensor([2]))
+    states = heads.states(Encoded(skills, skills, lost, lost), torch.tensor([2]))
     assert (states.filtered == 0).all() and (states.gains == 0).all()
 
 

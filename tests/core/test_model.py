@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.layers import Lags, Recent
-from kt_core.mastery import at_skill
+from kt_core.mastery import PathTerms, at_skill
 from kt_core.metrics.invariants import shares, violations
-from kt_core.model import HIDDEN, GainAKT2
+from kt_core.model import GainAKT2
 from kt_core.presets import preset
 from kt_core.side_heads import GAIN_STEP, cumulative_mastery
+from kt_core.skeleton import HIDDEN
 
 C = 7
 
@@ -49,16 +50,19 @@ def test_later_answers_never_change_earlier_outputs(mode, position):
         q2[:, t + 1 :] = (q2[:, t + 1 :] + 1) % C
         after = model.forward_with_states(q2, r2)
         assert torch.equal(before.logits[:, :t], after.logits[:, :t])
-        for name in ("context", "value", "filtered", "gains"):
-            a, b = getattr(before, name), getattr(after, name)
+        for name in ("context", "value"):
+            a, b = getattr(before.encoded, name), getattr(after.encoded, name)
             assert torch.equal(a[:, :t], b[:, :t]), name
+        assert not torch.equal(before.encoded.context[:, t], after.encoded.context[:, t])
+        assert torch.equal(before.filtered[:, :t], after.filtered[:, :t])
         if mode == "retrospective":
             a, b = (
-                model.heads.terms(s.context, s.value, x).belief[:, :t, : t + 1]
-                for s, x in ((before, q), (after, q2))
+                PathTerms(model.heads, s.encoded).forecasts()[:, :t, : t + 1]
+                for s in (before, after)
             )
             assert torch.equal(a, b) and torch.equal(before.belief[:, :t], after.belief[:, :t])
-        assert not torch.equal(before.context[:, t], after.context[:, t])
+        else:  # gains are believed at the last step in `retrospective`
+            assert torch.equal(before.gains[:, :t], after.gains[:, :t])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -72,7 +76,8 @@ def test_padding_and_batch_order_change_nothing(mode):
     wide = model.forward_with_states(q2, r2)
     order = torch.tensor([2, 0, 3, 1])
     mixed = model.forward_with_states(q[order], r[order])
-    for name in ("filtered", "gains", "context"):
+    names = ("filtered",) if mode == "retrospective" else ("filtered", "gains")
+    for name in names:
         torch.testing.assert_close(getattr(wide, name)[:, :9], getattr(alone, name))
         torch.testing.assert_close(getattr(mixed, name), getattr(alone, name)[order])
     torch.testing.assert_close(wide.logits[:, :8], alone.logits)
@@ -84,9 +89,10 @@ def test_forward_is_the_logits_of_forward_with_states(mode):
     q, r, _ = random_batch()
     states = model.forward_with_states(q, r)
     torch.testing.assert_close(model(q, r), states.logits)
-    if mode == "retrospective":  # what is predicted is mastery
+    if mode == "retrospective":  # what is predicted is mastery, and form
+        form = PathTerms(model.heads, states.encoded).form()
         mastery = at_skill(states.filtered[:, :-1], q[:, 1:])
-        torch.testing.assert_close(states.logits.sigmoid(), mastery)
+        torch.testing.assert_close((states.logits - form).sigmoid(), mastery)
 
 
 def test_decay_is_the_additive_bias_it_stands_for():

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from kt_core import losses
 from kt_core.config import PATH_TERMS, LossConfig, ModelConfig
 from kt_core.data import Batch
-from kt_core.mastery import at_skill, retrospective_mastery
+from kt_core.mastery import PathTerms, at_skill, level_logits, retrospective_mastery
 from kt_core.metrics.invariants import violations
-from kt_core.model import HIDDEN, GainAKT2
+from kt_core.model import GainAKT2
+from kt_core.skeleton import HIDDEN
 from kt_core.training.train import hide
 
 C, ITEM_SKILL = 7, (0, 0, 0, 2, 2, 5, 6)
@@ -35,52 +36,38 @@ def items_for(skills, seed=0):
     return torch.where(fits, known, 0)
 
 
-def slow_belief(heads, context, q, s, k, gain):
-    """Belief after step s of one learner about the start on skill k: a read-out, and the evidence
-    of the steps on k, one step at a time. `gain` holds each step's gains on all skills."""
-    belief = heads.belief.weight[k] @ context[s] + heads.belief.bias[k]
-    if heads.evidence is None:
-        return belief
-    said = [
-        heads.evidence(context[u])[k] - heads.raw_discount.sigmoid() * sum(g[k] for g in gain[:u])
-        for u in range(s + 1)
-        if q[u] == k
-    ]
-    return belief + sum(said) / (len(said) + torch.nn.functional.softplus(heads.raw_prior_strength))
+def slow_correction(heads, context, q, s, k):
+    """What the network adds after step s of one learner to the belief about skill k: a read-out,
+    and the evidence of the steps on k, one step at a time."""
+    said = [heads.evidence(context[u])[k] for u in range(s + 1) if q[u] == k]
+    strength = torch.nn.functional.softplus(heads.raw_prior_strength)
+    return heads.correction(context[s])[k] + sum(said) / (len(said) + strength)
 
 
 def slow_path(model, q, r, items):
-    """The equations of section 3, mode 3, one learner, step and earlier step at a time."""
-    context, value, d = model.encode(q, r, items)
-    heads, shares = model.heads, model.heads.shares()
-    B, T = q.shape
+    """One learner, step and earlier step at a time, on top of the skeleton's levels."""
+    e = model.encode(q, r, items)
+    heads, level, B, T = model.heads, e.reading.every_skill(), *q.shape
+    unit = e.reading.all_gains()
     logits, trajectory = torch.zeros(B, T - 1), torch.zeros(B, T, C)
     for b in range(B):
-        level, gain = torch.zeros(C), []
-        for u in range(T):
-            own = torch.nn.functional.softplus(
-                heads.gain.weight[q[b, u]] @ value[b, u] + heads.gain.bias[q[b, u]]
-            )
-            gain.append(own * shares[q[b, u]])
-        for t in range(T):
-            level = level + gain[t]
-            if t + 1 < T:
-                k = q[b, t + 1]
-                belief = slow_belief(heads, context[b], q[b], t, k, gain)
-                logits[b, t] = belief + level[k] - (0 if d is None else d[b, t + 1])
-        whole = [slow_belief(heads, context[b], q[b], T - 1, k, gain) for k in range(C)]
-        belief = torch.stack(whole)
-        level = torch.zeros(C)
-        for t in range(T):
-            level = level + gain[t]
-            trajectory[b, t] = (belief + level).sigmoid()
+        for t in range(T - 1):
+            k = q[b, t + 1]
+            known = level.belief[b, t, k] + level.factor[b, t, k] * unit[b, : t + 1, k].sum()
+            known = known + slow_correction(heads, e.context[b], q[b], t, k)
+            d = 0 if e.difficulty is None else e.difficulty[b, t + 1]
+            logits[b, t] = known + heads.form(e.context[b, t])[k] - level.shrink[b, t, k] * d
+        for k in range(C):
+            belief = level.belief[b, -1, k] + slow_correction(heads, e.context[b], q[b], T - 1, k)
+            for t in range(T):
+                grown = level.factor[b, -1, k] * unit[b, : t + 1, k].sum()
+                trajectory[b, t, k] = (belief + grown).sigmoid()
     return logits, trajectory
 
 
-@pytest.mark.parametrize("evidence", [False, True])
 @pytest.mark.parametrize(("items", "transfer"), [(False, False), (True, False), (True, True)])
-def test_predictions_and_trajectory_are_the_equations(items, transfer, evidence):
-    model = make(items=items, transfer=transfer, evidence=evidence)
+def test_predictions_and_trajectory_are_the_equations(items, transfer):
+    model = make(items=items, transfer=transfer)
     q, r, _ = random_batch(B=3, T=9, pad=False)
     asked = items_for(q) if items else None
     with torch.no_grad():
@@ -89,11 +76,18 @@ def test_predictions_and_trajectory_are_the_equations(items, transfer, evidence)
         torch.testing.assert_close(model(q, r, asked), logits)
     torch.testing.assert_close(states.logits, logits)
     torch.testing.assert_close(states.trajectory, trajectory)
-    d = 0 if asked is None else model.difficulty(asked)[:, 1:]
-    from_mastery = at_skill(states.filtered[:, :-1].logit(), q[:, 1:]) - d
-    torch.testing.assert_close(states.logits, from_mastery, rtol=1e-4, atol=1e-4)
     at_end = at_skill(states.filtered, q)[:, -1], at_skill(states.trajectory, q)[:, -1]
     torch.testing.assert_close(*at_end)  # at its own horizon the trajectory is the filtered state
+
+
+def test_a_new_network_adds_nothing_to_the_skeleton():
+    torch.manual_seed(0)
+    model = GainAKT2(ModelConfig(d_model=16, heads=2, blocks=2, d_ff=24), C, ITEM_SKILL).eval()
+    stir(model.heads.skeleton)
+    q, r, _ = random_batch(B=3, T=9, pad=False)
+    items = items_for(q)
+    reading = model.heads.skeleton.read(q, r, model.difficulty(items))
+    torch.testing.assert_close(model(q, r, items), reading.logits[:, 1:])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -102,7 +96,7 @@ def test_trajectory_at_a_horizon_is_that_of_a_history_that_ends_there(mode):
     q, r, _ = random_batch(B=4, T=11, pad=False)
     states = model.forward_with_states(q, r)
     horizon = torch.tensor([0, 3, 7, 10])
-    at = model.heads.trajectory_at(states, q, horizon)
+    at = model.heads.trajectory_at(states, horizon)
     for b, h in enumerate(horizon.tolist()):
         short = model.forward_with_states(q[b : b + 1, : h + 1], r[b : b + 1, : h + 1])
         torch.testing.assert_close(at[b, : h + 1], short.trajectory[0])
@@ -125,7 +119,7 @@ def test_flips_in_one_pass_are_flips_one_by_one(mode, items, position):
     model = make(items=items, mode=mode, position=position)
     q, r, _ = random_batch(B=3, T=8, pad=False)
     asked = items_for(q)
-    flips = model.flips(model.forward_with_states(q, r, asked), q, r, asked)
+    flips = model.flips(model.forward_with_states(q, r, asked))
     for t in range(8):
         after = []
         for answer in (1, 0):
@@ -133,7 +127,7 @@ def test_flips_in_one_pass_are_flips_one_by_one(mode, items, position):
             other[:, t] = answer
             states = model.forward_with_states(q, other, asked)
             after.append(at_skill(states.filtered, q)[:, t])
-        torch.testing.assert_close(flips[:, t], after[0] - after[1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(flips[:, t], after[0] - after[1], rtol=1e-3, atol=1e-4)
 
 
 def test_difficulties_are_centred_within_skills_and_unknown_items_have_none():
@@ -197,24 +191,25 @@ def batch_of(q, r, valid, items=None):
     return Batch(q, items, r, valid, torch.arange(len(q)))
 
 
-def path_of(model, batch, hidden, **kwargs):
+def path_of(model, batch, hidden):
     seen = torch.where(hidden, HIDDEN, batch.responses)
-    context, value, d = model.encode(batch.skills, seen, batch.items)
-    return model.heads.terms(context, value, batch.skills, d, **kwargs)
+    return PathTerms(model.heads, model.encode(batch.skills, seen, batch.items))
 
 
-@given(seed=st.integers(0, 200), evidence=st.booleans())
-def test_single_readings_are_entries_of_all_beliefs(seed, evidence):
-    model = make(seed % 3, items=True, evidence=evidence)
+@given(seed=st.integers(0, 200))
+def test_single_readings_are_entries_of_all_beliefs(seed):
+    model = make(seed % 3, items=True, transfer=True)
     q, r, valid = random_batch(B=4, T=9, seed=seed)
-    batch = batch_of(q, r, valid, items_for(q, seed))
-    nothing = torch.zeros_like(valid)
-    path, single = (path_of(model, batch, nothing, every_pair=every) for every in (True, False))
-    level = path.belief + (path.gains_before - path.difficulty).unsqueeze(1)
+    path = path_of(model, batch_of(q, r, valid, items_for(q, seed)), torch.zeros_like(valid))
+    ahead = path.forecasts()
+    torch.testing.assert_close(path.next_step() - path.form(), ahead.diagonal(1, 1, 2))
     horizon = valid.sum(1) - 1
-    for some in (path, single):
-        torch.testing.assert_close(some.next_step(), level.diagonal(1, 1, 2))
-        torch.testing.assert_close(some.at(horizon), level[torch.arange(4), horizon])
+    level, e = path.encoded.reading.pairs()[0], path.encoded
+    row = torch.arange(4)
+    known = level_logits(e.reading.at(horizon), e.reading.practice, e.difficulty)
+    own = known + model.heads.corrections(e)[row, horizon]
+    torch.testing.assert_close(path.at(horizon), own)
+    torch.testing.assert_close(e.reading.at(horizon).belief, level.belief[row, horizon])
 
 
 def bce(level, response):
@@ -222,53 +217,28 @@ def bce(level, response):
 
 
 @given(seed=st.integers(0, 200), which=st.sampled_from(["none", "some"]))
-def test_path_terms_against_loops(seed, which):
+def test_the_forecast_against_a_loop(seed, which):
     model = make(seed % 3, items=True, transfer=True)
     q, r, valid = random_batch(B=4, T=9, seed=seed)
     batch = batch_of(q, r, valid, items_for(q, seed))
     torch.manual_seed(seed)
     hidden = hide(valid, 0.4, 0.9) if which == "some" else torch.zeros_like(valid)
-    horizon = (torch.rand(4) * valid.sum(1)).long()
-    weights = LossConfig(**dict.fromkeys(PATH_TERMS, 1.0))
     with torch.no_grad():
         path = path_of(model, batch, hidden)
-        terms = losses.path_terms(weights, model, path, batch, hidden, horizon)
-        context, value, _ = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
-        gain = model.heads.all_gains(value, q)
-        belief = [
-            [
-                [slow_belief(model.heads, context[b], q[b], s, k, gain[b]) for k in range(C)]
-                for s in range(9)
-            ]
-            for b in range(4)
-        ]
-        table = model.difficulty.table()
-    scored, ahead = [], []
+        terms = losses.path_terms(LossConfig(forecast=1), model, path, batch)
+    e, ahead = path.encoded.detach(), []
+    (level, practice), d = e.reading.pairs(), e.difficulty
     for b in range(4):
         steps = int(valid[b].sum())
         for s in range(steps - 1):
-            later = [
-                bce(
-                    belief[b][s][q[b, t]] + path.gains_before[b, t] - table[batch.items[b, t]],
-                    r[b, t],
-                )
-                for t in range(s + 1, steps)
-            ]
+            later = []
+            for t in range(s + 1, steps):
+                k = q[b, t]
+                known = level.belief[b, s, t] + level.factor[b, s, t] * practice[b, s, t]
+                known = known + slow_correction(model.heads, e.context[b], q[b], s, k).detach()
+                later.append(bce(known - level.shrink[b, s, t] * d[b, t], r[b, t]))
             ahead.append(np.mean(later))
-        for t in range(steps):
-            k = q[b, t]
-            if t <= horizon[b] and (hidden[b, t] or not hidden.any()):
-                level = (
-                    belief[b][horizon[b]][k] + path.gains_before[b, t] - table[batch.items[b, t]]
-                )
-                scored.append(bce(level, r[b, t]))
-    expected = {
-        "retrospective": np.mean(scored) if scored else 0.0,
-        "forecast": np.mean(ahead) if ahead else 0.0,
-    }
-    for name, value in expected.items():
-        assert float(terms[name]) == pytest.approx(value, rel=1e-3, abs=1e-6), name
-    assert terms["transfer"] >= 0 and set(terms) == set(PATH_TERMS)
+    assert float(terms["forecast"]) == pytest.approx(np.mean(ahead), rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", PATH_TERMS)
@@ -277,37 +247,35 @@ def test_each_path_term_is_there_alone(name):
     q, r, valid = random_batch(B=4, T=9)
     batch, none = batch_of(q, r, valid, items_for(q)), torch.zeros_like(valid)
     path = path_of(model, batch, none)
-    weights = LossConfig(**{name: 1})
-    assert {*losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)} == {name}
+    assert {*losses.path_terms(LossConfig(**{name: 1}), model, path, batch)} == {name}
 
 
 def test_padding_enters_no_path_term():
     model = make(items=True)
     q, r, valid = random_batch(B=4, T=9)
-    none, last = torch.zeros_like(valid), valid.sum(1) - 1
-    weights = LossConfig(retrospective=1, forecast=1, difficulty=1)
+    none, weights = torch.zeros_like(valid), LossConfig(forecast=1, difficulty=1)
     batch = batch_of(q, r, valid, items_for(q))
     noise = torch.where(valid, q, (q + 3) % C), torch.where(valid, r, 1 - r)
     other = batch_of(*noise, valid, torch.where(valid, batch.items, 1))
     results = []
     for b in (batch, other):
         path = path_of(model, b, none)
-        results.append(losses.path_terms(weights, model, path, b, none, last))
+        results.append(losses.path_terms(weights, model, path, b))
     for name, value in results[0].items():
         torch.testing.assert_close(value, results[1][name], msg=name)
 
 
-def test_forecasts_teach_the_belief_and_not_the_gains():
+def test_forecasts_teach_mastery_and_not_form():
     model = make(items=True)
     q, r, valid = random_batch(B=4, T=9)
     batch, none = batch_of(q, r, valid, items_for(q)), torch.zeros_like(valid)
-    path = path_of(model, batch, none)
-    terms = losses.path_terms(LossConfig(forecast=1), model, path, batch, none, valid.sum(1) - 1)
+    terms = losses.path_terms(LossConfig(forecast=1), model, path_of(model, batch, none), batch)
     model.zero_grad()
     terms["forecast"].backward()
-    assert model.heads.belief.weight.grad.abs().sum() > 0
+    assert model.heads.correction.weight.grad.abs().sum() > 0
     assert model.difficulty.raw.grad.abs().sum() > 0
-    assert model.heads.gain.weight.grad is None
+    assert model.heads.form.weight.grad is None
+    assert all(p.grad is None for p in model.heads.skeleton.parameters())
 
 
 def test_hiding_hides_the_share_asked_for_and_no_padding():
@@ -322,27 +290,8 @@ def test_hiding_hides_the_share_asked_for_and_no_padding():
     assert not hide(valid, 0.0, 0.5).any()
 
 
-def test_terms_of_what_a_model_does_not_have_are_left_out():
+def test_without_items_there_is_no_term_for_their_difficulty():
     q, r, valid = random_batch(B=2, T=5)
-    weights = LossConfig(difficulty=1.0, transfer=1.0)
-    for items, transfer in ((False, False), (True, False), (False, True)):
-        model = make(items=items, transfer=transfer)
-        batch, none = batch_of(q, r, valid), torch.zeros_like(valid)
-        path = path_of(model, batch, none)
-        terms = losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)
-        assert set(terms) == {n for n, on in (("difficulty", items), ("transfer", transfer)) if on}
-
-
-def test_shares_of_a_gain_are_whole_on_its_own_skill_and_never_below_zero():
-    model = make(transfer=True)
-    with torch.no_grad():
-        model.heads.transfer.copy_(torch.linspace(-1, 1, C * C).view(C, C))
-    shares, raw = model.heads.shares(), model.heads.transfer
-    own = torch.eye(C, dtype=torch.bool)
-    assert (shares[own] == 1).all() and torch.equal(shares[~own], raw[~own].relu())
-    q, r, valid = random_batch(B=2, T=5)
-    batch, none = batch_of(q, r, valid), torch.zeros_like(valid)
-    path = path_of(model, batch, none)
-    weights = LossConfig(transfer=1.0)
-    term = losses.path_terms(weights, model, path, batch, none, valid.sum(1) - 1)["transfer"]
-    assert term.item() == pytest.approx(raw[~own].relu().sum().item() / C)
+    model, batch = make(), batch_of(q, r, valid)
+    path = path_of(model, batch, torch.zeros_like(valid))
+    assert not losses.path_terms(LossConfig(difficulty=1.0), model, path, batch)

@@ -141,7 +141,7 @@ def test_what_mastery_alone_predicts_is_the_prediction():
 @pytest.mark.parametrize("mode", ["retrospective", "cumulative"])
 def test_weights_that_are_no_numbers_are_an_error(mode):
     net = model(mode)
-    head = net.heads.belief if mode == "retrospective" else net.heads.predict[0]
+    head = net.heads.correction if mode == "retrospective" else net.heads.predict[0]
     with torch.no_grad():
         head.weight.fill_(torch.nan)
     with pytest.raises(KTError, match="predictions are not finite"):

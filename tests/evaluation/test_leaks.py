@@ -114,8 +114,8 @@ def base_rate():
 MODELS = {
     "retrospective": lambda: ours(items=False),
     "retrospective, items": ours,
-    "retrospective, items and transfer": lambda: ours(transfer=True),
-    "retrospective, plain": lambda: ours(evidence=False, fading=0, recent=0, start_token=False),
+    "retrospective, no transfer": lambda: ours(transfer=False),
+    "retrospective, plain": lambda: ours(transfer=False, fading=0, recent=0, start_token=False),
     "cumulative": lambda: ours(mode="cumulative"),
     "cumulative, absolute positions": lambda: ours(mode="cumulative", position="absolute"),
     "projection": lambda: ours(mode="projection"),

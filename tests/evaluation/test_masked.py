@@ -11,7 +11,8 @@ from kt_core.config import ModelConfig
 from kt_core.data import Sequences, Vocabulary
 from kt_core.evaluation.masked import FOLDS, gain_necessity, hidden_answers
 from kt_core.metrics.bootstrap import Bootstrap
-from kt_core.model import HIDDEN, GainAKT2
+from kt_core.model import GainAKT2
+from kt_core.skeleton import HIDDEN
 
 
 def model(mode="retrospective"):

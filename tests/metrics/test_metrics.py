@@ -274,7 +274,8 @@ def test_batch_metrics_read_each_field_at_the_right_step():
     g = torch.Generator().manual_seed(2)
     m, gains = torch.rand(6, 10, 4, generator=g), torch.rand(6, 10, 4, generator=g)
     logits = torch.randn(6, 9, generator=g)
-    seen = batch_sums(m, m, gains, logits, q, r, valid)
+    own = gains.gather(-1, q.unsqueeze(-1)).squeeze(-1)
+    seen = batch_sums(m, m, gains, own, logits, q, r, valid)
     steps = {len(x.shape) for x in (seen.pre, seen.post, seen.predicted, seen.own_gain)}
     assert steps == {1} and len(seen.post) == valid[:, 1:].sum()
     values = batch_metrics(seen, m.shape[-1])
@@ -298,7 +299,8 @@ def test_two_halves_of_a_batch_together_are_the_batch():
     q, r, valid = random_batch(B=6, T=8, C=3, pad=False)
     g = torch.Generator().manual_seed(3)
     m, gains, logits = (torch.randn(6, *n, generator=g) for n in ((8, 3), (8, 3), (7,)))
-    tensors, halves = (m, m, gains, logits, q, r, valid), (slice(0, 2), slice(2, 6))
+    tensors = (m, m, gains, gains[..., 0], logits, q, r, valid)
+    halves = (slice(0, 2), slice(2, 6))
     parts = [batch_sums(*(x[half] for x in tensors)) for half in halves]
     whole = batch_metrics(batch_sums(*tensors), 3)
     for name, value in batch_metrics(BatchSums.together(parts), 3).items():

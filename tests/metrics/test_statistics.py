@@ -153,7 +153,7 @@ def test_so_does_the_gains_share_of_the_variance():
         return cov[0, 1] / cov[1, 1]
 
     low, high, percentiles = hull(bootstrap, share, n)
-    e = share_of_variance(rows, bootstrap)
+    e = share_of_variance(rows, "gains_before", bootstrap)
     assert (e.low, e.high) == pytest.approx((low, high), rel=1e-4)
     assert (low, high) != percentiles
 

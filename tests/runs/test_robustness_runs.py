@@ -480,10 +480,7 @@ def test_the_newest_finished_run_is_found(trained, tmp_path, monkeypatch):
 
 
 def as_version_0_1(folder, **retired):
-    """A run folder as version 0.1 wrote it: other names, and settings that are gone."""
-    weights = load_file(folder / "model.safetensors")
-    weights["heads.raw_doubt"] = weights.pop("heads.raw_prior_strength")
-    save_file(weights, folder / "model.safetensors")
+    """A run folder with the names and the settings of version 0.1."""
     (folder / "state.json").write_text('{"state": "finished"}')  # without a digest
     (folder / "uncertainty.json").rename(folder / "spread.json")
     saved = json.loads((folder / "config.json").read_text())

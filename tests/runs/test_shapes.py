@@ -11,7 +11,7 @@ from kt_core.runs.shapes import shapes
     "config",
     [
         ModelConfig(d_model=16, heads=2),
-        ModelConfig(d_model=16, heads=2, transfer=True, evidence=False),
+        ModelConfig(d_model=16, heads=2, transfer=False),
         ModelConfig(d_model=16, heads=2, mode="cumulative", start_token=False),
         ModelConfig(d_model=16, heads=2, mode="projection", position="absolute"),
     ],

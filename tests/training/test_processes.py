@@ -24,7 +24,6 @@ STILL = {  # weights that hardly move, and nothing random: epochs are then sums 
     "data.learners": 80,
     "loss.difficulty": 0,
     "loss.forecast": 0,
-    "loss.retrospective": 0,
     "model.dropout": 0,
     "train.average": 0,
     "train.epochs": 1,
@@ -88,7 +87,8 @@ def test_glances_of_parts_are_the_glance_of_the_whole():
     q, r, valid = random_batch(B=6, T=10, C=4)
     g = torch.Generator().manual_seed(2)
     m, trajectory, gains = (torch.rand(6, 10, 4, generator=g) for _ in range(3))
-    fields = (m, trajectory, gains - 0.1, torch.randn(6, 9, generator=g), q, r, valid)
+    own, logits = torch.rand(6, 10, generator=g), torch.randn(6, 9, generator=g)
+    fields = (m, trajectory, gains - 0.1, own, logits, q, r, valid)
     whole = batch_metrics(batch_sums(*fields), 4)
     parts = [batch_sums(*(x[rows] for x in fields)) for rows in (slice(0, 2), slice(2, 6))]
     together = batch_metrics(BatchSums.together(parts), 4)

@@ -16,6 +16,7 @@ from kt_core.config import ModelConfig, with_overrides
 from kt_core.data.registry import read_splits
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.losses import next_step
+from kt_core.mastery import PathTerms
 from kt_core.model import GainAKT2
 from kt_core.presets import preset
 from kt_core.report.examine import examine
@@ -156,8 +157,7 @@ def test_gradients_are_the_same_bytes(name):
         model.zero_grad()
         loss = next_step(model(skills, responses, items), responses, valid)
         if getattr(model, "on_path", False):
-            context, value, d = model.encode(skills, responses, items)
-            path = model.heads.terms(context, value, skills, d)
+            path = PathTerms(model.heads, model.encode(skills, responses, items))
             loss = loss + path.forecasts().square().mean() + path.at(valid.sum(1) - 1).mean()
             loss = loss + model.difficulty.prior(items).sum()
         loss.backward()

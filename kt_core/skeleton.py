@@ -1,0 +1,445 @@
+"""The psychometric skeleton: what is believed of a learner before a network has said anything.
+
+An additive factor model (docs/method.md, "The skeleton"). The level of skill k before step s is
+
+    offset_k + loading_k a + spread o_k + exp(speed z) P_{s,k}
+
+with an ability a, a start o_k on each skill and a speed z of the learner, all of them static and
+N(0, 1) before the first answer. The practice P_{s,k} is a sum of gains >= 0, one for each step on k
+before s: exp(gain_k) times a power of the number of the opportunity times a factor for the answer.
+
+What the answers up to t say about (a, o, z) is a normal distribution, updated answer by answer by
+moment matching (assumed-density filtering). As they are static, the belief at t is also the
+smoothed belief about every step before t. All steps are computed together: each needs the estimates
+before it, which a few rounds over the whole sequence settle.
+
+B learners, T steps, C skills. Steps count from 0; step s is answered after steps 0..s-1 were seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kt_core.layers import Horizon, Ids, Skills, Steps, entries
+
+HIDDEN = 2  # the response of an answer that may not be seen
+ROUNDS = 4  # over a sequence, until the estimates have settled
+FEATURES = 3  # of `Reading.features`
+MOST_SKILLS = 300  # among which gains may transfer: the shares are a table of C x C
+LARGEST = 30.0  # of a logarithm, so that squares and sums of its exponential stay finite
+Pairs = Float[Tensor, "B T T"]
+Table = Float[Tensor, "C"]
+
+
+@dataclass
+class Shared:
+    """What is believed of ability and speed: means, variances and covariance, of any one shape."""
+
+    ability: Tensor
+    speed: Tensor
+    ability_variance: Tensor
+    speed_variance: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, information: Float[Tensor, "*at 5"]) -> Shared:
+        """From what answers have added to the prior's precision and to the pull on both means."""
+        a, both, z, pull_a, pull_z = information.unbind(-1)
+        a, z = a + 1, z + 1
+        whole = a * z - both**2
+        ability = (z * pull_a - both * pull_z) / whole
+        speed = (a * pull_z - both * pull_a) / whole
+        return cls(ability, speed, z / whole, a / whole, -both / whole)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Shared:
+        """The same change to every field."""
+        return Shared(*(change(x) for x in vars(self).values()))
+
+
+@dataclass
+class Own:
+    """What the answers on one skill say about its start, given ability and speed.
+
+    Attributes
+    ----------
+    precision : of the start, its prior's included.
+    ability, speed : how much of the pull is due to ability and speed, per unit of them.
+    pull : towards which start, times precision.
+    """
+
+    precision: Tensor
+    ability: Tensor
+    speed: Tensor
+    pull: Tensor
+
+    def start(self, shared: Shared) -> Tensor:
+        """Mean of the start, in its standard deviations."""
+        known = self.ability * shared.ability + self.speed * shared.speed
+        return (self.pull - known) / self.precision
+
+    def products(self) -> Tensor:
+        """[..., 5], what the start takes from the information on ability and speed."""
+        a, z, pull = self.ability, self.speed, self.pull
+        first, second = torch.stack([a, a, z, a, z], -1), torch.stack([a, z, z, pull, pull], -1)
+        return first * second / self.precision.unsqueeze(-1)
+
+
+@dataclass
+class Level:
+    """The level of a skill as believed at one horizon, in parts that add up.
+
+    All parts are *shrunk*: answers on a level that is uncertain are about as extreme as if the
+    level were certain and `shrink` times its mean (MacKay 1992). It is one number for a whole
+    trajectory, so that a trajectory rises wherever practice does.
+
+    Attributes
+    ----------
+    offset, ability, start : what practice does not change.
+    factor : what a unit of practice adds, >= 0.
+    shrink : in (0, 1].
+    variance : of the level, before it is shrunk.
+    """
+
+    offset: Tensor
+    ability: Tensor
+    start: Tensor
+    factor: Tensor
+    shrink: Tensor
+    variance: Tensor
+
+    @property
+    def belief(self) -> Tensor:
+        """The level without practice."""
+        return self.offset + self.ability + self.start
+
+
+@dataclass
+class Answers:
+    """What answers add: [B, T] each.
+
+    Attributes
+    ----------
+    weight : to the precision of their level.
+    pull : to its mean, times precision.
+    slope, loading : derivative of the level by speed and by ability.
+    """
+
+    weight: Steps
+    pull: Steps
+    slope: Steps
+    loading: Steps
+
+
+class Skeleton(nn.Module):
+    """The parameters of the skeleton, and how they read answers.
+
+    They are fitted before the network (`kt_core.training.skeleton`), which never changes them.
+
+    Parameters
+    ----------
+    transfer : whether gains may also reach other skills.
+
+    Attributes
+    ----------
+    offset, log_loading, log_gain : [C].
+    log_answer : [2], factor of a gain by a wrong and by a right answer.
+    raw_decay : how fast gains fall with the number of the opportunity.
+    log_spread, log_speed : standard deviations of starts and of log speed.
+    raw_transfer : [C, C], shares of a gain on the skill of the row; None where there are none.
+
+    References
+    ----------
+    MacKay, D. J. C. (1992). The evidence framework applied to classification networks. Neural
+    Computation, 4, 720-736.
+    Minka, T. (2001). A family of algorithms for approximate Bayesian inference. PhD thesis, MIT.
+    """
+
+    def __init__(self, n_skills: int, transfer: bool = False):
+        super().__init__()
+        self.n_skills = n_skills
+        self.offset = nn.Parameter(torch.zeros(n_skills))
+        self.log_loading = nn.Parameter(torch.zeros(n_skills))
+        self.log_gain = nn.Parameter(torch.full((n_skills,), -2.0))
+        self.log_answer = nn.Parameter(torch.zeros(2))
+        self.raw_decay = nn.Parameter(torch.tensor(0.0))
+        self.log_spread = nn.Parameter(torch.tensor(-1.0))
+        self.log_speed = nn.Parameter(torch.tensor(-1.5))
+        pairs = (n_skills, n_skills)
+        self.raw_transfer = nn.Parameter(torch.zeros(pairs)) if transfer else None
+        self.requires_grad_(False)
+
+    def read(self, skills: Ids, responses: Ids, difficulty: Steps | None = None) -> Reading:
+        """What the answers of each learner say.
+
+        Parameters
+        ----------
+        responses : 0 wrong, 1 right, 2 hidden.
+        difficulty : of the items; None where they are unknown.
+        """
+        loading, offset = self._at(self.loading, skills), self._at(self.offset, skills)
+        d = torch.zeros_like(offset) if difficulty is None else difficulty.to(offset.dtype)
+        gains, seen = self.gains(skills, responses), responses < HIDDEN
+        earlier = same_skill(skills).tril(-1).to(offset.dtype)
+        practice = (self.reach(skills).tril(-1) @ gains.unsqueeze(-1)).squeeze(-1)
+        slope, moved = self.speed * practice, torch.zeros_like(offset)
+        mean = offset + practice
+        variance = loading**2 + self.spread**2 + slope**2
+        for _ in range(ROUNDS):
+            weight, pull = matched(mean - d, variance, moved, responses == 1)
+            added = Answers(*(torch.where(seen, x, 0.0) for x in (weight, pull)), slope, loading)
+            own = self.own(added, lambda x: earlier @ x)
+            information = F.pad(self.information(own, added).cumsum(1), (0, 0, 1, 0))
+            before = Shared.of(information[:, :-1])
+            start, factor = self.spread * own.start(before), self.factor(before.speed)
+            moved = loading * before.ability + start + slope * before.speed
+            slope = self.speed * factor * practice
+            mean = offset + loading * before.ability + start + factor * practice
+            variance = self.variance(own, before, loading, slope)
+        return Reading(
+            self, skills, responses, d, gains, practice, added, own, information, mean, variance
+        )
+
+    def gains(self, skills: Ids, responses: Ids) -> Steps:
+        """[B, T], gain of each step on its own skill at speed 1, >= 0. A hidden answer counts as
+        right and wrong in the shares of a learner of average ability who begins."""
+        opportunity = same_skill(skills).tril(-1).sum(-1)
+        decay = F.softplus(self._wide(self.raw_decay)) * opportunity.log1p()
+        factor = _exp(self._wide(self.log_answer))
+        rate = self._at(self.offset, skills).sigmoid()
+        usual = rate * factor[1] + (1 - rate) * factor[0]
+        given = torch.where(responses == 1, factor[1], factor[0])
+        factor = torch.where(responses < HIDDEN, given, usual)
+        return _exp(self._at(self.log_gain, skills) - decay) * factor
+
+    def own(self, added: Answers, total: Callable[[Tensor], Tensor]) -> Own:
+        """What some answers on a skill say about its start; `total` sums [B, T, 4] over them."""
+        a, spread = added, self.spread
+        each = torch.stack([a.weight, a.weight * a.loading, a.weight * a.slope, a.pull], -1)
+        precision, *others = total(each).unbind(-1)
+        return Own(1 + spread**2 * precision, *(spread * x for x in others))
+
+    def after(self, own: Own, added: Answers) -> Own:
+        """`own` with one more answer."""
+        one = self.own(added, lambda x: x)
+        one.precision = one.precision - 1
+        pairs = zip(vars(own).values(), vars(one).values(), strict=True)
+        return Own(*(x + y for x, y in pairs))
+
+    def information(self, own: Own, added: Answers) -> Float[Tensor, "B T 5"]:
+        """What each answer adds to what is known of ability and speed (see `Shared.of`), the start
+        on its skill being unknown."""
+        a, w = added, added.weight
+        by_ability, by_speed = w * a.loading, w * a.slope
+        first = torch.stack([a.loading, a.loading, a.slope, a.loading, a.slope], -1)
+        second = torch.stack([by_ability, by_speed, by_speed, a.pull, a.pull], -1)
+        return first * second - self.after(own, added).products() + own.products()
+
+    def variance(self, own: Own, shared: Shared, loading: Tensor, slope: Tensor) -> Tensor:
+        """Of a level whose derivatives by ability and speed are `loading` and `slope`."""
+        a = loading - self.spread * own.ability / own.precision
+        z = slope - self.spread * own.speed / own.precision
+        both = 2 * a * z * shared.covariance
+        known = a**2 * shared.ability_variance + z**2 * shared.speed_variance + both
+        return known.clamp(min=0) + self.spread**2 / own.precision
+
+    def level(
+        self, skills: Int[Tensor, "..."], shared: Shared, own: Own, practice: Tensor
+    ) -> Level:
+        """The level of skills after `practice`; all arguments broadcast."""
+        loading, factor = self._at(self.loading, skills), self.factor(shared.speed)
+        variance = self.variance(own, shared, loading, self.speed * factor * practice)
+        shrink = shrinkage(variance)
+        return Level(
+            shrink * self._at(self.offset, skills),
+            shrink * loading * shared.ability,
+            shrink * self.spread * own.start(shared),
+            shrink * factor,
+            shrink,
+            variance,
+        )
+
+    def factor(self, speed: Tensor) -> Tensor:
+        """By how much gains are larger than at speed 0."""
+        return _exp(self.speed * speed)
+
+    def shares(self) -> Float[Tensor, "C C"]:
+        """Share of a gain on skill i that reaches skill j; 1 on the diagonal."""
+        own = torch.eye(self.n_skills, device=self.offset.device, dtype=self.spread.dtype)
+        if self.raw_transfer is None:
+            return own
+        return torch.where(own > 0, own, self._wide(self.raw_transfer).relu())
+
+    def reach(self, skills: Ids) -> Pairs:
+        """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s."""
+        if self.raw_transfer is None:
+            return same_skill(skills).to(self.spread.dtype)
+        # A product with ones and zeros: its gradient is far cheaper than that of looking up.
+        given = F.embedding(skills, self.shares())
+        return F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
+
+    @property
+    def loading(self) -> Table:
+        """What a unit of ability adds, > 0."""
+        return _exp(self._wide(self.log_loading))
+
+    @property
+    def spread(self) -> Float[Tensor, ""]:
+        """Standard deviation of starts, in logits."""
+        return _exp(self._wide(self.log_spread))
+
+    @property
+    def speed(self) -> Float[Tensor, ""]:
+        """Standard deviation of log speed."""
+        return _exp(self._wide(self.log_speed))
+
+    def _at(self, table: Table, skills: Int[Tensor, "..."]) -> Tensor:
+        return entries(self._wide(table), skills)
+
+    def _wide(self, values: Tensor) -> Tensor:
+        """In half precision sums over a history would lose their last answers."""
+        return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+@dataclass
+class Reading:
+    """What the skeleton believes along a batch.
+
+    Attributes
+    ----------
+    difficulty : [B, T], of the item asked.
+    gains, practice : [B, T], gain of each step on its own skill at speed 1, and practice before it.
+    added : what each answer adds.
+    own : of the skill asked at each step, before it.
+    information : [B, T+1, 5], of ability and speed, after 0, 1, ... answers (`Shared.of`).
+    mean, variance : [B, T], of the level before each step.
+    """
+
+    skeleton: Skeleton
+    skills: Ids
+    responses: Ids
+    difficulty: Steps
+    gains: Steps
+    practice: Steps
+    added: Answers
+    own: Own
+    information: Float[Tensor, "B S 5"]
+    mean: Steps
+    variance: Steps
+
+    @property
+    def logits(self) -> Steps:
+        """[B, T], the prediction of each answer from those before it."""
+        return shrinkage(self.variance) * (self.mean - self.difficulty)
+
+    def features(self, responses: Ids) -> Float[Tensor, "B T 3"]:
+        """For the encoder: the prediction of each answer, how far `responses` are from it (0 where
+        hidden), and how sure it was."""
+        logits = self.logits
+        surprise = torch.where(responses < HIDDEN, responses - logits.sigmoid(), 0.0)
+        return torch.stack([logits, surprise, self.variance.sqrt()], -1)
+
+    def before(self) -> Level:
+        """[B, T], the level of the skill asked at each step, as believed before it."""
+        shared = Shared.of(self.information[:, :-1])
+        return self.skeleton.level(self.skills, shared, self.own, self.practice)
+
+    def answered(self, responses: Ids) -> tuple[Level, Steps]:
+        """[B, T], the level of the skill asked at each step and the practice on it, as believed
+        after it, had it been answered by `responses` after its true history."""
+        s, seen = self.skeleton, self.responses < HIDDEN
+        shared = Shared.of(self.information[:, :-1])
+        start = s.spread * self.own.start(shared)
+        moved = self.added.loading * shared.ability + start + self.added.slope * shared.speed
+        weight, pull = matched(self.mean - self.difficulty, self.variance, moved, responses == 1)
+        parts = (torch.where(seen, x, 0.0) for x in (weight, pull))
+        added = Answers(*parts, self.added.slope, self.added.loading)
+        known = self.information[:, :-1] + s.information(self.own, added)
+        practice = self.practice + s.gains(self.skills, responses)
+        own = s.after(self.own, added)
+        return s.level(self.skills, Shared.of(known), own, practice), practice
+
+    def at(self, horizon: Horizon) -> Level:
+        """[B, T], the level of the skill asked at each step, as believed after step `horizon`."""
+        step = torch.arange(self.skills.shape[1], device=self.skills.device)
+        seen = step <= horizon.unsqueeze(1)
+        same = same_skill(self.skills).to(self.gains.dtype)
+
+        row = torch.arange(len(horizon), device=horizon.device)
+        shared = Shared.of(self.information[row, horizon + 1].unsqueeze(1))
+        done = torch.where(seen, self.gains, 0.0).unsqueeze(-1)
+        practice = (self.skeleton.reach(self.skills) @ done).squeeze(-1)
+        own = self.skeleton.own(
+            self.added, lambda x: same @ torch.where(seen.unsqueeze(-1), x, 0.0)
+        )
+        return self.skeleton.level(self.skills, shared, own, practice)
+
+    def pairs(self) -> tuple[Level, Pairs]:
+        """[B, T, T], entry [s, t]: the level of the skill asked at t, as believed after step s, and
+        the practice on it before t; after s, practice counts as if its answers were hidden."""
+        s, same = self.skeleton, same_skill(self.skills).to(self.gains.dtype)
+        own = s.own(self.added, lambda x: (same.unsqueeze(-1) * x.unsqueeze(2)).cumsum(1))
+        shared = Shared.of(self.information[:, 1:].unsqueeze(2))
+        reach = s.reach(self.skills).transpose(1, 2)  # [u, t]
+        done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
+        usual = reach * s.gains(self.skills, torch.full_like(self.skills, HIDDEN)).unsqueeze(-1)
+        later = torch.where(_ahead(self.skills), usual, 0.0)  # u < t
+        later = later.sum(1, keepdim=True) - later.cumsum(1)  # s < u < t
+        now = torch.where(_ahead(self.skills), done + later, self.practice.unsqueeze(1))
+        return s.level(self.skills.unsqueeze(1), shared, own, done), now
+
+    def every_skill(self) -> Level:
+        """[B, T, C], the levels of all skills, as believed after each step."""
+        s = self.skeleton
+        on = F.one_hot(self.skills, s.n_skills).to(self.gains.dtype)
+        own = s.own(self.added, lambda x: (on.unsqueeze(-1) * x.unsqueeze(2)).cumsum(1))
+        shared = Shared.of(self.information[:, 1:].unsqueeze(2))
+        every = torch.arange(s.n_skills, device=self.skills.device)
+        return s.level(every, shared, own, self.all_gains().cumsum(1))
+
+    def all_gains(self) -> Skills:
+        """[B, T, C], gain of each step on every skill, at speed 1."""
+        return self.gains.unsqueeze(-1) * F.embedding(self.skills, self.skeleton.shares())
+
+
+def matched(
+    mean: Steps, variance: Steps, moved: Steps, right: Bool[Tensor, "B T"]
+) -> tuple[Steps, Steps]:
+    """What an answer adds to the precision of a level and, times precision, to its mean, so that
+    mean and variance become those of its posterior.
+
+    Parameters
+    ----------
+    mean, variance : of the level less the item's difficulty.
+    moved : how far the learner has moved the mean from where every learner begins.
+    """
+    shrink = shrinkage(variance)
+    p = (shrink * mean).sigmoid()
+    push, curve = shrink * (right.to(p.dtype) - p), shrink**2 * p * (1 - p)
+    weight = curve / (1 - curve * variance)  # curve * variance < 2 / pi
+    return weight, weight * moved + push * (1 + weight * variance)
+
+
+def shrinkage(variance: Tensor) -> Tensor:
+    """How much less extreme a prediction is for a level that is so uncertain, in (0, 1]."""
+    return (1 + math.pi / 8 * variance) ** -0.5
+
+
+def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:
+    """Entry [s, u]: whether steps s and u are on the same skill."""
+    return skills.unsqueeze(2) == skills.unsqueeze(1)
+
+
+def _ahead(skills: Ids) -> Bool[Tensor, "T T"]:
+    T = skills.shape[1]
+    return torch.ones(T, T, dtype=torch.bool, device=skills.device).triu(1)
+
+
+def _exp(logarithm: Tensor) -> Tensor:
+    return logarithm.clamp(max=LARGEST).exp()

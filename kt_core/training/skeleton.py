@@ -1,0 +1,155 @@
+"""Fits the psychometric skeleton: maximum marginal likelihood of training answers, with priors.
+
+The likelihood of a history is the product of the predictions of its answers, each from the answers
+before it (`kt_core.skeleton`). Whether gains transfer is chosen by the log loss on validation
+learners. It takes seconds and runs on the CPU, before the network is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kt_core.data import Batch, Sequences, Splits, loader
+from kt_core.data.sequences import MOST_LEARNERS, tally
+from kt_core.difficulty import Difficulty
+from kt_core.model import GainAKT2
+from kt_core.skeleton import Skeleton
+from kt_core.training.fit import one_cycle
+
+MOST_ANSWERS = 500_000  # that a skeleton is fitted to
+MOST_STEPS = 1000  # of a history
+TOKENS = 4096  # padded steps in a batch
+EPOCHS = 8  # passes over the data
+RATE = 0.03  # peak learning rate
+SURE = 2.0  # standard errors by which transfer must lower the validation loss
+SPARSITY = 3e-4  # price of transferred shares, per answer and skill
+PRECISION = {"offset": 1.0, "log_gain": 4.0, "log_loading": 25.0}  # of priors around their means
+
+
+def fit_skeleton(
+    model: GainAKT2, splits: Splits, seed: int = 0, steps: int = 400
+) -> dict[str, float]:
+    """Fit the skeleton and the difficulties of the items, in place.
+
+    Of more than 20,000 learners or 500,000 answers some learners are drawn at random, and of a
+    history the first 1,000 answers are read.
+
+    Parameters
+    ----------
+    steps : of gradient descent, at least; more where that is fewer than `EPOCHS` passes.
+
+    Returns
+    -------
+    Log loss per answer on validation learners, `without transfer` and, where it was tried, `with
+    transfer`.
+    """
+    skeleton, train, valid = model.heads.skeleton, some(splits.train), some(splits.valid)
+    counts = tally(train.skill, train.response, skeleton.n_skills)
+    rate = (torch.from_numpy(counts[1]) + 1) / (torch.from_numpy(counts[0]) + 2)
+    skeleton.offset.copy_(rate.logit())
+    plain = copy.deepcopy(skeleton)
+    plain.raw_transfer = None
+    _fit(plain, model.difficulty, train, seed, steps)
+    before = _losses(plain, model.difficulty, valid)
+    tried = {"without transfer": float(np.concatenate(before).mean())}
+    skeleton.load_state_dict(plain.state_dict(), strict=False)
+    if skeleton.raw_transfer is not None:
+        other, difficulty = copy.deepcopy((skeleton, model.difficulty))
+        other.raw_transfer.fill_(0.05)
+        _fit(other, difficulty, train, seed, steps)
+        after = _losses(other, difficulty, valid)
+        tried["with transfer"] = float(np.concatenate(after).mean())
+        if _better(after, before):
+            skeleton.load_state_dict(other.state_dict())
+            if difficulty is not None:
+                model.difficulty.load_state_dict(difficulty.state_dict())
+    return tried
+
+
+def some(sequences: Sequences) -> Sequences:
+    """Whole histories to fit to, without what is beyond the limits."""
+    share = min(1.0, MOST_ANSWERS / sequences.interactions)
+    few = sequences.sample(min(MOST_LEARNERS, max(1, int(share * len(sequences.learners)))))
+    whole = few.whole()
+    return dataclasses.replace(whole, lengths=whole.lengths.clip(max=MOST_STEPS))
+
+
+def _fit(
+    skeleton: Skeleton, difficulty: Difficulty | None, train: Sequences, seed: int, least: int
+) -> None:
+    """Adam on batches of learners; nothing is random but the order of the batches."""
+    parts = [skeleton] if difficulty is None else [skeleton, difficulty]
+    trained = [p for part in parts for p in part.parameters()]
+    for p in trained:
+        p.requires_grad_(True)
+    batches = loader(train, TOKENS, shuffle=True, seed=seed)
+    epochs = max(EPOCHS, -(-least // len(batches)))
+    optimizer = torch.optim.Adam(trained, RATE)
+    total = epochs * len(batches)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: one_cycle(s, total))
+    with torch.enable_grad():
+        for batch in _epochs(batches, epochs):
+            terms, valid = _terms(skeleton, difficulty, batch)
+            loss = terms[valid].mean() + _penalty(skeleton, int(train.lengths.sum()))
+            if difficulty is not None:
+                loss = loss + difficulty.prior(batch.items)[valid].mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    skeleton.requires_grad_(False)
+    optimizer.zero_grad()
+
+
+def _epochs(batches: torch.utils.data.DataLoader, epochs: int) -> Iterator[Batch]:
+    for epoch in range(epochs):
+        batches.sampler.set_epoch(epoch)
+        yield from batches
+
+
+def _terms(
+    skeleton: Skeleton, difficulty: Difficulty | None, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Log loss of each answer, [B, T], and which are answers."""
+    d = None if difficulty is None else difficulty(batch.items)
+    logits = skeleton.read(batch.skills, batch.responses, d).logits
+    target = batch.responses.to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none"), batch.valid
+
+
+def _penalty(skeleton: Skeleton, answers: int) -> Tensor:
+    """Minus the logs of the priors, per answer."""
+    penalty = sum(
+        0.5 * precision * ((x := getattr(skeleton, name)) - x.mean()).square().sum()
+        for name, precision in PRECISION.items()
+    )
+    if skeleton.raw_transfer is None:
+        return penalty / answers
+    shares = skeleton.shares()
+    return penalty / answers + SPARSITY * (shares.sum() / skeleton.n_skills - 1)
+
+
+@torch.no_grad()
+def _losses(
+    skeleton: Skeleton, difficulty: Difficulty | None, valid: Sequences
+) -> list[np.ndarray]:
+    """Log losses of each learner's answers, all but the first."""
+    found: list[np.ndarray] = [np.zeros(0)] * len(valid)
+    for batch in loader(valid, TOKENS):
+        terms, there = _terms(skeleton, difficulty, batch)
+        for row, index in enumerate(batch.index.tolist()):
+            found[index] = terms[row, there[row]][1:].double().numpy()
+    return found
+
+
+def _better(after: list[np.ndarray], before: list[np.ndarray]) -> bool:
+    """Whether losses are lower by more than chance, learners being what varies."""
+    gaps = np.array([b.sum() - a.sum() for a, b in zip(after, before, strict=True)])
+    return bool(gaps.sum() > SURE * gaps.std() * len(gaps) ** 0.5)

@@ -1,0 +1,109 @@
+"""The fit of the skeleton: what it finds in simulated learners whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from kt_core.config import ModelConfig, with_overrides
+from kt_core.data import loader
+from kt_core.data.registry import read_splits
+from kt_core.evaluation.ceiling import posterior_mastery
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.presets import preset
+from kt_core.training import skeleton as module
+from kt_core.training.skeleton import _better, fit_skeleton, some
+from kt_core.training.train import new_model
+
+SMALL = ModelConfig(d_model=16, heads=2, blocks=1, d_ff=16)
+
+
+def fitted(world, learners, seed=0):
+    overrides = {"data.dataset": world, "data.learners": learners}
+    splits = read_splits(with_overrides(preset("smoke"), overrides))
+    model = new_model(SMALL, splits).eval()
+    return model, splits, fit_skeleton(model, splits, seed, 150)
+
+
+@pytest.fixture(scope="module")
+def house():
+    return fitted("simulated", 800)
+
+
+def test_the_house_is_recovered_nearly_as_well_as_possible(house):
+    model, splits, tried = house
+    frame = evaluate(model, splits.test, flips=False).frame
+    table = splits.dataset.table
+    table = table[table["user"].isin(splits.test.learners)].reset_index(drop=True)
+    best = posterior_mastery(table, splits.dataset.simulation)["smooth"].to_numpy()
+    truth = frame["true_mastery"].to_numpy()
+    assert len(best) == len(truth)
+    rmse = {
+        name: np.sqrt(np.mean((x - truth) ** 2))
+        for name, x in (("best", best), ("own", frame["mastery_last"]))
+    }
+    assert rmse["own"] < 1.08 * rmse["best"]
+    assert spearmanr(frame["mastery_last"], truth)[0] > 0.95 * spearmanr(best, truth)[0]
+    assert tried["without transfer"] > 0 and model.heads.skeleton.raw_transfer.max() <= 0
+
+
+def test_nobody_learns_where_nothing_is_learnt():
+    model, splits, _ = fitted("simulated-no-learning", 400)
+    frame = evaluate(model, splits.test, flips=False).frame
+    pairs = frame.groupby(["learner", "skill"])["mastery_last"]
+    assert (pairs.last() - pairs.first()).mean() < 0.02
+
+
+def test_transfer_is_found_where_there_is_some():
+    model, _, tried = fitted("world-transfer", 600)
+    assert tried["with transfer"] < tried["without transfer"] - 0.005
+    shares, C = model.heads.skeleton.shares(), model.n_skills
+    skill = torch.arange(C)
+    following = [shares[skill, (skill + step) % C].mean().item() for step in (1, 2, 10)]
+    assert following[0] > 0.3 and following[0] > following[1] > 0.05 > following[2]
+
+
+def test_the_same_seed_finds_the_same_bytes(house, monkeypatch):
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    _, splits, _ = house
+    first, again = (new_model(SMALL, splits) for _ in range(2))
+    for model in (first, again):
+        fit_skeleton(model, splits, 3, 10)
+    for name, value in first.heads.skeleton.state_dict().items():
+        assert torch.equal(value, again.heads.skeleton.state_dict()[name]), name
+    assert torch.equal(first.difficulty.raw, again.difficulty.raw)
+
+
+def test_the_network_may_train_difficulties_and_not_the_skeleton(house):
+    model, _, _ = house
+    assert model.difficulty.raw.requires_grad
+    assert not any(p.requires_grad for p in model.heads.skeleton.parameters())
+    assert all(p.grad is None for p in model.heads.skeleton.parameters())
+
+
+def test_losses_are_of_all_answers_but_the_first(house):
+    model, splits, tried = house
+    total, count = 0.0, 0
+    for batch in loader(splits.valid.whole(), 4096):
+        d = model.difficulty(batch.items)
+        p = model.heads.skeleton.read(batch.skills, batch.responses, d).logits.sigmoid()
+        said = torch.where(batch.responses == 1, p, 1 - p)[:, 1:][batch.valid[:, 1:]]
+        total, count = total - said.log().sum().item(), count + said.numel()
+    assert total / count == pytest.approx(tried["without transfer"], rel=1e-5)
+
+
+def test_few_answers_and_long_histories_are_cut(house, monkeypatch):
+    splits = house[1]
+    monkeypatch.setattr(module, "MOST_ANSWERS", 2000)
+    monkeypatch.setattr(module, "MOST_STEPS", 15)
+    few = some(splits.train)
+    assert few.lengths.max() == 15 and len(few) < len(splits.train.learners)
+    assert 0.5 * 2000 < few.interactions < 1.5 * 2000
+
+
+def test_better_means_better_than_chance():
+    rng = np.random.default_rng(0)
+    before = [rng.random(20) for _ in range(100)]
+    noise = [x + rng.normal(0, 0.5) for x in before]
+    assert not _better(list(noise), before)
+    assert _better([x - 0.2 for x in noise], before)
