@@ -143,7 +143,7 @@ def measures(s: Sample, bootstrap: Bootstrap) -> dict[str, Estimate]:
             "mean": bootstrap.row_mean(s.gains_before, s.learner, (-1, 1)),
             "ratio of two means": bootstrap.ratio(gains_before, true_grown),
             "root of a mean square": rmse(of_a_report, "predicted", bootstrap),
-            "share of a variance": share_of_variance(of_a_report, bootstrap),
+            "share of a variance": share_of_variance(of_a_report, "gains_before", bootstrap),
         }
     )
 

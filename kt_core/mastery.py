@@ -73,6 +73,8 @@ class States:
         and as believed at the last step.
     own_gains : [B, T], of the skill asked, as believed at the step itself.
     belief : [B, T, C], belief at step t about the start, a logit; `retrospective` only.
+    deviation : [B, T, C], standard deviation of the level behind `filtered`, in logits;
+        `retrospective` only.
     """
 
     logits: Next
@@ -82,6 +84,7 @@ class States:
     gains: Skills
     own_gains: Steps
     belief: Skills | None = None
+    deviation: Skills | None = None
 
 
 @dataclass
@@ -156,7 +159,7 @@ class MasteryPath(nn.Module):
 
     Belief and gains are the skeleton's, as believed at the horizon. The network corrects the belief
     about a skill k by W[k] . c_t + w[k] and, as one state cannot hold the past of every skill, by
-    the shrunken mean of what each step on k has left there: the sum of E[k] . c_u + e[k], divided
+    the shrunken mean of what each step on k has left there: the sum of E[k] . v_u + e[k], divided
     by the number of steps on k + prior strength. What it says about the next answer alone, F[k] .
     c_t + f[k], is the *form* and no part of mastery. All start at 0: training starts from the
     skeleton.
@@ -206,7 +209,8 @@ class MasteryPath(nn.Module):
         start, logits : not used in this mode.
         """
         e, asked = encoded, encoded.skills[:, 1:]
-        belief, factor, unit = self._read(e)
+        every = e.reading.every_skill()
+        belief, factor, unit = self._read(e, every)
         level = belief + credible(factor * unit.cumsum(dim=1))
         # From the same numbers as mastery, so that predictions equal it exactly but for the rest.
         logits = at_skill(level[:, :-1], asked) + PathTerms(self, e).form()
@@ -214,11 +218,13 @@ class MasteryPath(nn.Module):
             logits = logits - (e.reading.before().shrink * e.difficulty)[:, 1:].to(logits.dtype)
         trajectory, gains = self._believed(belief, factor, unit, last)
         own = at_skill(credible(factor * unit), e.skills)
-        return States(logits, e, level.sigmoid(), trajectory, gains, own, belief)
+        deviation = credible(every.variance.sqrt()).to(level.dtype)
+        return States(logits, e, level.sigmoid(), trajectory, gains, own, belief, deviation)
 
     def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
-        return self._believed(*self._read(states.encoded), horizon)[0]
+        e = states.encoded
+        return self._believed(*self._read(e, e.reading.every_skill()), horizon)[0]
 
     def own_mastery(
         self, states: States, context: Vectors, value: Vectors, start: Start | None = None
@@ -229,7 +235,7 @@ class MasteryPath(nn.Module):
         level, practice = e.reading.answered(1 - e.responses)
         known = level_logits(level, practice, None).to(context.dtype)
         correction = output(self.correction, context, e.skills)
-        before, own = (output(self.evidence, c, e.skills) for c in (e.context, context))
+        before, own = (output(self.evidence, v, e.skills) for v in (e.value, value))
         mean = self._evidence_mean(same_skill(e.skills).tril(-1), before, own)
         return (known + correction + mean).sigmoid()
 
@@ -237,13 +243,13 @@ class MasteryPath(nn.Module):
         """Entry [s, t]: after step s, of the belief about the skill asked at t, a logit."""
         weight, bias = outputs(self.correction, e.skills)
         correction = e.context @ weight.transpose(1, 2) + bias.unsqueeze(1)
-        left = output(self.evidence, e.context, e.skills)
+        left = output(self.evidence, e.value, e.skills)
         return correction + self._running_mean(same_skill(e.skills), left)
 
     def corrections_before(self, e: Encoded) -> Next:
         """Only the entries [t - 1, t] of `corrections`, which predict the next answers."""
         correction = output(self.correction, e.context[:, :-1], e.skills[:, 1:])
-        left = output(self.evidence, e.context, e.skills)
+        left = output(self.evidence, e.value, e.skills)
         return correction + self._evidence_mean(same_skill(e.skills).tril(-1), left)[:, 1:]
 
     def corrections_at(self, e: Encoded, horizon: Horizon) -> Steps:
@@ -252,7 +258,7 @@ class MasteryPath(nn.Module):
         weight, bias = outputs(self.correction, e.skills)
         correction = (weight @ state.unsqueeze(-1)).squeeze(-1) + bias
         seen = torch.arange(e.skills.shape[1], device=horizon.device) <= horizon.unsqueeze(1)
-        left = output(self.evidence, e.context, e.skills)
+        left = output(self.evidence, e.value, e.skills)
         return correction + self._evidence_mean(same_skill(e.skills) & seen.unsqueeze(1), left)
 
     @property
@@ -280,11 +286,11 @@ class MasteryPath(nn.Module):
         total, n = (mask * left.unsqueeze(-1)).cumsum(1), mask.cumsum(1)
         return (total / (n + self.prior_strength)).to(left.dtype)
 
-    def _read(self, e: Encoded) -> tuple[Skills, Skills, Skills]:
+    def _read(self, e: Encoded, level: Level) -> tuple[Skills, Skills, Skills]:
         """Belief about the start, what a unit of practice adds to it, and units of practice."""
-        level, dtype = e.reading.every_skill(), e.context.dtype
+        dtype = e.context.dtype
         on = F.one_hot(e.skills, self.skeleton.n_skills) > 0
-        left = output(self.evidence, e.context, e.skills)
+        left = output(self.evidence, e.value, e.skills)
         correction = self.correction(e.context) + self._running_mean(on, left)
         belief = credible(level.belief.to(dtype) + correction)
         return belief, credible(level.factor).to(dtype), e.reading.all_gains().to(dtype)

@@ -338,6 +338,10 @@ class Reading:
         """[B, T], the prediction of each answer from those before it."""
         return shrinkage(self.variance) * (self.mean - self.difficulty)
 
+    def speed(self) -> Steps:
+        """[B, T], by which factor the learner gains more than usual, as believed after a step."""
+        return self.skeleton.factor(Shared.of(self.information[:, 1:]).speed)
+
     def features(self, responses: Ids) -> Float[Tensor, "B T 3"]:
         """For the encoder: the prediction of each answer, how far `responses` are from it (0 where
         hidden), and how sure it was."""

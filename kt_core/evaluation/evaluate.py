@@ -43,6 +43,8 @@ class Beliefs:
         `successes` on the skill before the step; and the `true_` columns of simulated learners.
     middle, final : [S, C], filtered mastery after half of the steps and after all; NaN before the
         first answer.
+    final_deviation : [S, C], standard deviation of the level behind `final`, in logits; None where
+        it is not known.
     counts : rows with `learner` and the counts of `kt_core.metrics.invariants`; None where the
         states of all skills are not known.
     """
@@ -51,6 +53,7 @@ class Beliefs:
     learners: np.ndarray
     middle: np.ndarray | None = None
     final: np.ndarray | None = None
+    final_deviation: np.ndarray | None = None
     counts: pd.DataFrame | None = None
 
     def has(self, column: str) -> bool:
@@ -81,15 +84,23 @@ class Beliefs:
             }
         )
         frame = pd.concat([frame, running_counts(frame)], axis=1)
-        return cls(frame, s.learners, trace.middle, trace.final, counts)
+        states = trace.middle, trace.final, trace.final_deviation
+        return cls(frame, s.learners, *states, counts)
 
 
-@torch.no_grad()
 def evaluate(
     model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
 ) -> Beliefs:
-    """Run `model` over `sequences`, on a GPU if there is one. Weights and random state stay as they
-    are.
+    """What `model` believes about `sequences`; see `read`."""
+    return Beliefs.of(sequences, *read(model, sequences, flips, whole))
+
+
+@torch.no_grad()
+def read(
+    model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
+) -> tuple[Trace, pd.DataFrame]:
+    """Run `model` over `sequences`, on a GPU if there is one: the trace, and `Beliefs.counts`.
+    Weights and random state stay as they are.
 
     Parameters
     ----------
@@ -124,9 +135,9 @@ def evaluate(
             values = _values(model, batch, states)
             if flips:
                 values["flip"] = model.flips(states, start)
-            collected.add(steps.starts[index], batch, states.filtered, values)
+            collected.add(steps.starts[index], batch, states, values)
             counts.append(_count(batch, states, start).assign(learner=steps.learner[index]))
-    return Beliefs.of(sequences, collected.trace(model), pd.concat(counts, ignore_index=True))
+    return collected.trace(model), pd.concat(counts, ignore_index=True)
 
 
 def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
@@ -144,10 +155,10 @@ class _Collected:
         self.sequences = sequences
         self.columns: dict[str, np.ndarray] = {}
         self.middle = np.zeros((len(sequences), C), np.float32)
-        self.final = np.zeros_like(self.middle)
+        self.final, self.deviation = np.zeros_like(self.middle), np.zeros_like(self.middle)
 
     def add(
-        self, starts: np.ndarray, batch: Batch, filtered: Tensor, values: dict[str, Tensor]
+        self, starts: np.ndarray, batch: Batch, states: States, values: dict[str, Tensor]
     ) -> None:
         """Write a batch, whose rows begin at the interactions `starts`."""
         valid = batch.valid.cpu().numpy()
@@ -160,11 +171,15 @@ class _Collected:
         ends = starts + valid.sum(1)
         row = order[np.searchsorted(starts[order], s.starts, side="right") - 1]
         here = (s.starts >= starts[row]) & (s.starts < ends[row])
-        for target, seen in ((self.middle, s.lengths // 2), (self.final, s.lengths)):
+        wanted = [(self.middle, s.lengths // 2, states.filtered)]
+        wanted.append((self.final, s.lengths, states.filtered))
+        if states.deviation is not None:
+            wanted.append((self.deviation, s.lengths, states.deviation))
+        for target, seen, every in wanted:
             step = (s.starts - starts[row] + seen - 1)[here]
-            states = filtered[row[here], step.clip(min=0)].float().cpu().numpy()
+            there = every[row[here], step.clip(min=0)].float().cpu().numpy()
             # Before the first answer there is no state: half of one step is 0 steps.
-            target[here] = np.where(step[:, None] >= 0, states, np.nan)
+            target[here] = np.where(step[:, None] >= 0, there, np.nan)
 
     def trace(self, model: GainAKT2) -> Trace:
         """The finished trace; the first step of a sequence has no pre-response fields."""
@@ -175,7 +190,9 @@ class _Collected:
             )
         for name in {"predicted", "mastery_pre", "network", "form"} & set(columns):
             columns[name][self.sequences.starts] = np.nan
-        return Trace(**columns, middle=self.middle, final=self.final)
+        deviation = self.deviation if model.on_path else None
+        states = {"middle": self.middle, "final": self.final, "final_deviation": deviation}
+        return Trace(**columns, **states)
 
 
 def _in_turn(sequences: Sequences, most: int) -> Iterator[tuple[int, Batch]]:
@@ -208,6 +225,9 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
         "mastery_last": at_skill(states.trajectory, q),
         "gains_before": level.factor * reading.practice,
         "revision": torch.cat([unknown, moved], dim=1),
+        "deviation": at_skill(states.deviation, q),
+        "practice": reading.practice,
+        "speed": reading.speed(),
         "network": torch.cat([unknown, model.heads.corrections_before(states.encoded)], dim=1),
         "form": torch.cat([unknown, PathTerms(model.heads, states.encoded).form()], dim=1),
     }

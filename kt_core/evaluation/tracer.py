@@ -34,10 +34,14 @@ class Trace:
     form : [N], what the prediction of the next answer adds to mastery and difficulty, a logit.
         Predictions are sigmoid(logit(mastery_pre) - difficulty + form), nearly so where they
         average over an ability.
+    deviation : [N], standard deviation of the level behind `mastery_post`, in logits.
+    practice : [N], on the asked skill before the step, as a learner of usual speed gains by it.
+    speed : [N], by which factor this learner gains more, as believed after the step.
     revision : [N], by how many logits the answer moved the belief about the start of its skill.
     flip : [N], `mastery_post` had the answer been right minus had it been wrong, all else equal.
     middle, final : [S, C], filtered mastery of every skill after half of the steps (rounded down)
         and after all.
+    final_deviation : [S, C], standard deviation of the level behind `final`, in logits.
     """
 
     predicted: np.ndarray
@@ -49,14 +53,18 @@ class Trace:
     difficulty: np.ndarray | None = None
     network: np.ndarray | None = None
     form: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+    practice: np.ndarray | None = None
+    speed: np.ndarray | None = None
     revision: np.ndarray | None = None
     flip: np.ndarray | None = None
     middle: np.ndarray | None = None
     final: np.ndarray | None = None
+    final_deviation: np.ndarray | None = None
 
     def columns(self) -> dict[str, np.ndarray]:
         """The fields per interaction that are not None, by name."""
-        states = ("middle", "final")
+        states = ("middle", "final", "final_deviation")
         return {k: v for k, v in vars(self).items() if v is not None and k not in states}
 
 

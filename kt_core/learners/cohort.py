@@ -156,7 +156,8 @@ def learner_frame(
     filtered = states.filtered[0][:, practised].numpy()
     low = high = np.full(filtered.shape, np.nan)
     if uncertainty is not None:
-        low, high = uncertainty.interval(filtered, asked.cumsum(axis=0), step[:, None])
+        deviation = states.deviation[0][:, practised].numpy()
+        low, high = uncertainty.interval(filtered, deviation)
     return pd.DataFrame(
         {
             "step": np.repeat(step, len(practised)),

@@ -54,7 +54,8 @@ def current(
     counts = opportunities[learner, skill], opportunities.sum(axis=1)[learner]
     columns = {"learner": learner, "skill": skill, "mastery": mastery}
     if uncertainty is not None:
-        columns["low"], columns["high"] = uncertainty.interval(mastery, *counts)
+        deviation = beliefs.final_deviation[last][learner, skill].astype(float)
+        columns["low"], columns["high"] = uncertainty.interval(mastery, deviation)
     return pd.DataFrame(columns | {"opportunities": counts[0], "steps": counts[1]})
 
 

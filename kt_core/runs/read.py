@@ -159,22 +159,20 @@ def read_model(
 
 
 def read_uncertainty(folder: Path) -> Uncertainty | None:
-    """The uncertainty from `uncertainty.json` (`spread.json` in version 0.1); None without one.
+    """The uncertainty from `uncertainty.json`; None without one.
 
     Raises
     ------
     KTError
-        When it is there and does not hold three finite numbers.
+        When it is there and does not hold a positive number.
     """
-    names = (folder / name for name in ("uncertainty.json", "spread.json"))
-    file = next((file for file in names if is_there(file)), None)
-    if file is None:
+    file = folder / "uncertainty.json"
+    if not is_there(file):
         return None
-    weights = read_json(file).get("log_concentration")
-    numbers = isinstance(weights, list) and all(type(w) in (int, float) for w in weights)
-    if not numbers or len(weights) != 3 or not all(abs(w) < math.inf for w in weights):
-        raise KTError(f"{file}: expected three finite numbers under log_concentration")
-    return Uncertainty(tuple(map(float, weights)))
+    scale = read_json(file).get("scale")
+    if type(scale) not in (int, float) or not 0 < scale < math.inf:
+        raise KTError(f"{file}: expected a positive number under scale")
+    return Uncertainty(float(scale))
 
 
 def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -206,7 +204,8 @@ def _without_retired(raw: dict[str, Any]) -> dict[str, Any]:
             targets[name] = targets.pop(former)
     for name, neutral in RETIRED.items():
         section, key = name.split(".")
-        value = raw[section].pop(key, neutral)
+        part = raw.get(section)
+        value = part.pop(key, neutral) if isinstance(part, dict) else neutral
         if value != neutral:
             raise KTError(
                 f"{name} = {brief(value)}: this setting is gone; "

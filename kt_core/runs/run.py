@@ -87,7 +87,7 @@ class Run:
     def write_uncertainty(self, uncertainty: Uncertainty) -> None:
         """Keep the uncertainty that was fitted to validation learners."""
         self.uncertainty = uncertainty
-        self.write_json("uncertainty.json", {"log_concentration": list(uncertainty.weights)})
+        self.write_json("uncertainty.json", {"scale": uncertainty.scale})
 
     def finish(self, model: GainAKT2) -> None:
         """Write the weights; from then on the run is finished."""

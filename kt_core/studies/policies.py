@@ -14,7 +14,7 @@ import pandas as pd
 from kt_core.data.sequences import Vocabulary
 from kt_core.data.simulate import ITEMS_PER_SKILL, names_of
 from kt_core.evaluation.ceiling_live import Oracle
-from kt_core.evaluation.exam import last_state, mastery_after
+from kt_core.evaluation.exam import last_state, states_after
 from kt_core.evaluation.tracer import Tracer
 from kt_core.runs.run import Run
 from kt_core.studies.practising import Log, SimulatedClass
@@ -75,12 +75,12 @@ class RunPolicy(_Reader):
         """See `Policy`; the weakest skill is the one with the lowest mastery in both variants."""
         chunk = self.run.config.data.chunk
         histories = log.sequences(who, self.skill_id, self.item_id, chunk)
-        mastery = mastery_after(self.run.model, histories, chunk).astype(float)
-        mastery = mastery[:, self.skill_id[: self.skills]]
+        asked = self.skill_id[: self.skills]
+        mastery, deviation = states_after(self.run.model, histories, chunk)
+        mastery = mastery[:, asked].astype(float)
         if not self.lower:
             return mastery, mastery >= self.line
-        counts = log.tasks(who, self.skills), log.done[who, None]
-        low, _ = self.run.uncertainty.interval(mastery, *counts)
+        low, _ = self.run.uncertainty.interval(mastery, deviation[:, asked].astype(float))
         return mastery, low >= self.line
 
 

@@ -89,11 +89,6 @@ class Log:
         self.skill[at], self.item[at], self.right[at], self.day[at] = skill, item, right, day
         self.done[who] += 1
 
-    def tasks(self, who: np.ndarray, skills: int) -> np.ndarray:
-        """[R, S], answers of each learner on each skill."""
-        there = np.arange(self.skill.shape[1]) < self.done[who, None]
-        return np.stack([(there & (self.skill[who] == k)).sum(1) for k in range(skills)], axis=1)
-
     def sequences(
         self, who: np.ndarray, skill: np.ndarray, item: np.ndarray, chunk: int = 0
     ) -> Sequences:

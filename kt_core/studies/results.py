@@ -20,6 +20,7 @@ from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.ladder import mastery_after
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
+from kt_core.baselines.skeleton import SkeletonTracer
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Splits
@@ -48,6 +49,7 @@ BASELINES: dict[str, Callable[[], object]] = {
     "BKT-correct": partial(BKT, read="correct"),
     "PFA": PFA,
     "Best-LR": BestLR,
+    "skeleton": SkeletonTracer,
     "AFM": AFM,
     "Rasch": Rasch,
     "skill base rate": SkillBaseRate,

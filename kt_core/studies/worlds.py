@@ -29,7 +29,8 @@ STORE = Path(__file__).resolve().parents[2] / "benchmarks" / "worlds"
 FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
 SHOWN = ("simulated", *FOREIGN, "simulated-no-learning", "simulated-forgetting")
 LADDER = ("Rasch", "AFM", "BKT-correct")  # with a smoothed trajectory on the scale of P(correct)
-MODELS_SHOWN = ("retrospective", *LADDER)
+SKELETON = "skeleton"  # of the model: the model without its network
+MODELS_SHOWN = ("retrospective", SKELETON, *LADDER)
 DRAWS = 3
 RANK, GROWTH = "mastery, rank correlation", "growth, rank correlation"
 RMSE, SIZE = "mastery, RMSE", "growth, mean by the truth's"
@@ -157,6 +158,27 @@ def growth_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFr
     return pd.DataFrame(lines).fillna("")
 
 
+def network_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
+    """The model minus its skeleton alone, on the same learners, in every world."""
+    lines = []
+    for world, rows in _worlds(found, model):
+        if not (rows["model"] == SKELETON).any():
+            continue
+        line = {"world": world}
+        for name, measure, sees, digits in (
+            ("AUC", "AUC", "pre", 4),
+            ("trajectory, RMSE", RMSE, "retrospective", 4),
+            ("filter, RMSE", RMSE, "post", 4),
+            ("growth, rank r", GROWTH, "retrospective", 3),
+        ):
+            line[f"{name}: skeleton"] = number(_value(rows, measure, SKELETON, sees), digits)
+            line[f"{name}: network"] = _told(
+                difference(rows, measure, sees, model, SKELETON), digits, "+"
+            )
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
 def warning_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
     """What the report of the model said in every world, and whether it should have warned."""
     said = found[(found["table"] == "verdicts") & (found["model"] == model)]
@@ -243,6 +265,7 @@ def tables(found: pd.DataFrame, model: str = "retrospective") -> dict[str, pd.Da
         "Mastery": mastery_table(found, model),
         "Calibration and conduct": conduct_table(found, model),
         "Growth": growth_table(found, model),
+        "What the network adds": network_table(found, model),
         "Gates passed": gate_table(found),
         "Warnings": warning_table(found, model),
     }

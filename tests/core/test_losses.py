@@ -74,7 +74,7 @@ def test_padding_never_contributes():
     def total(scale):
         noise = torch.where(valid, 0.0, scale)
         m, v = mastery + noise[..., None], gains + noise[..., None]
-        states = States(logits + noise[:, 1:], Encoded(q, r, v, v), m, m, v)
+        states = States(logits + noise[:, 1:], Encoded(q, r, v, v), m, m, v, v[..., 0])
         everything = LossConfig(*[1.0] * 6)
         terms = losses.auxiliary(everything, states, q, r, valid)
         return terms | {"bce": losses.next_step(states.logits, r, valid)}

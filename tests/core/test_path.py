@@ -36,10 +36,10 @@ def items_for(skills, seed=0):
     return torch.where(fits, known, 0)
 
 
-def slow_correction(heads, context, q, s, k):
+def slow_correction(heads, context, value, q, s, k):
     """What the network adds after step s of one learner to the belief about skill k: a read-out,
     and the evidence of the steps on k, one step at a time."""
-    said = [heads.evidence(context[u])[k] for u in range(s + 1) if q[u] == k]
+    said = [heads.evidence(value[u])[k] for u in range(s + 1) if q[u] == k]
     strength = torch.nn.functional.softplus(heads.raw_prior_strength)
     return heads.correction(context[s])[k] + sum(said) / (len(said) + strength)
 
@@ -54,11 +54,13 @@ def slow_path(model, q, r, items):
         for t in range(T - 1):
             k = q[b, t + 1]
             known = level.belief[b, t, k] + level.factor[b, t, k] * unit[b, : t + 1, k].sum()
-            known = known + slow_correction(heads, e.context[b], q[b], t, k)
+            known = known + slow_correction(heads, e.context[b], e.value[b], q[b], t, k)
             d = 0 if e.difficulty is None else e.difficulty[b, t + 1]
             logits[b, t] = known + heads.form(e.context[b, t])[k] - level.shrink[b, t, k] * d
         for k in range(C):
-            belief = level.belief[b, -1, k] + slow_correction(heads, e.context[b], q[b], T - 1, k)
+            belief = level.belief[b, -1, k] + slow_correction(
+                heads, e.context[b], e.value[b], q[b], T - 1, k
+            )
             for t in range(T):
                 grown = level.factor[b, -1, k] * unit[b, : t + 1, k].sum()
                 trajectory[b, t, k] = (belief + grown).sigmoid()
@@ -235,7 +237,10 @@ def test_the_forecast_against_a_loop(seed, which):
             for t in range(s + 1, steps):
                 k = q[b, t]
                 known = level.belief[b, s, t] + level.factor[b, s, t] * practice[b, s, t]
-                known = known + slow_correction(model.heads, e.context[b], q[b], s, k).detach()
+                known = (
+                    known
+                    + slow_correction(model.heads, e.context[b], e.value[b], q[b], s, k).detach()
+                )
                 later.append(bce(known - level.shrink[b, s, t] * d[b, t], r[b, t]))
             ahead.append(np.mean(later))
     assert float(terms["forecast"]) == pytest.approx(np.mean(ahead), rel=1e-3, abs=1e-6)

@@ -23,6 +23,7 @@ from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.logistic import PFA, BestLR, Weights
 from kt_core.baselines.networks import Shape
 from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
+from kt_core.baselines.skeleton import IDLE, SkeletonTracer
 from kt_core.config import DataConfig, ModelConfig
 from kt_core.data import Sequences, Vocabulary, make_splits
 from kt_core.data.simulate import Simulation, simulate
@@ -99,6 +100,14 @@ def ability(cls, **kwargs):
     return tracer
 
 
+def skeleton():
+    torch.manual_seed(5)
+    tracer = SkeletonTracer()
+    tracer.model = GainAKT2(IDLE, C, ITEM_SKILL).eval()
+    stir(tracer.model.heads.skeleton)
+    return tracer
+
+
 def bkt(**kwargs):
     tracer = BKT(**kwargs)
     tracer.parameters = np.random.default_rng(3).uniform(FLOOR, CEILING[:, None], (4, C))
@@ -125,6 +134,7 @@ MODELS = {
     "AKT": lambda: neural(AKT),
     "PFA": lambda: logistic(PFA),
     "Best-LR": lambda: logistic(BestLR),
+    "skeleton": skeleton,
     "BKT": bkt,
     "BKT-correct": lambda: bkt(read="correct"),
     "Rasch": lambda: ability(Rasch),
@@ -142,7 +152,7 @@ WHOLE = ("retrospective", "cumulative", "Rasch", "AFM")  # carry a belief into t
 
 
 def is_exact(tracer):
-    return not isinstance(tracer, (Ours, AKT, DKT, SAKT, SimpleKT))
+    return not isinstance(tracer, (Ours, SkeletonTracer, AKT, DKT, SAKT, SimpleKT))
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -265,7 +275,7 @@ def test_company_order_batches_and_padding_change_no_belief(tracer, tokens, monk
 def test_chunks_in_any_order(name):
     """Where each chunk is its own history; our models read a learner's chunks one after another."""
     tracer, s = MODELS[name](), read(histories())
-    if isinstance(tracer, (Ours, Null)):
+    if isinstance(tracer, (Ours, SkeletonTracer, Null)):
         s = read(histories(lengths=(16, 9, 12, 3, 7)))
     order = np.random.default_rng(0).permutation(len(s))
     rows = np.concatenate([s.starts[i] + np.arange(s.lengths[i]) for i in order])

@@ -93,7 +93,7 @@ def test_standing_is_what_predict_says_and_what_was_answered(run_and_data):
 def test_a_teacher_and_a_researcher_see_the_same_learners_stuck(run_and_data):
     run, data = run_and_data
     beliefs = believed(run, data)
-    sure = Uncertainty((6.0, 0.0, 0.0))  # so that somebody is
+    sure = Uncertainty(0.05)  # so that somebody is
     table = standing(beliefs, sure)
     stuck = table[table["verdict"] == "stuck"]
     ranked = cohort.rank_learners(beliefs, "stuck", minimum=1, uncertainty=sure)

@@ -34,7 +34,7 @@ def test_learners_are_chosen_by_rule(examined):
     sizes = frame.groupby("sequence").size()
     assert sizes[longest[0]] == sizes.max()
     steep, flat = (cohort.choose_learners(beliefs, r) for r in ("steepest", "flattest"))
-    pairs = frame.groupby(["sequence", "skill"])["mastery_post"]
+    pairs = frame.groupby(["sequence", "skill"])["mastery_last"]
     growth = (pairs.last() - pairs.first()).groupby("sequence").mean()
     assert growth[steep].min() >= growth[flat].max()
     with pytest.raises(KTError, match="rule 'luck'"):
@@ -117,7 +117,8 @@ def test_a_frame_at_a_horizon_holds_what_was_believed_then(examined):
 def test_transfer_is_shown_where_the_model_has_it(examined):
     names = examined.splits.vocabulary.skills
     assert cohort.transfer_shares(examined.run.model, examined.beliefs, names) is None
-    model = GainAKT2(ModelConfig(d_model=16, heads=2, d_ff=16, transfer=True), len(names))
+    model = GainAKT2(ModelConfig(d_model=16, heads=2, d_ff=16), len(names))
+    model.heads.skeleton.raw_transfer.fill_(0.2)
     shares = cohort.transfer_shares(model, examined.beliefs, names)
     assert (np.diag(shares) == 1).all() and shares.shape[0] == shares.shape[1]
     ax = plots.plot_transfer(shares, Figure().subplots())

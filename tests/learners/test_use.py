@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import beta
+from scipy.special import expit, logit
 
 from kt_core.base.errors import KTError
 from kt_core.base.files import write_table
@@ -12,6 +12,7 @@ from kt_core.cli.commands import main
 from kt_core.data import Dataset, Simulation, known_answers, make_splits, simulate
 from kt_core.learners.explain import explain
 from kt_core.learners.predict import LiveLearner, predict
+from kt_core.mastery import PathTerms
 from kt_core.plots.explanation import _bars
 from kt_core.training.train import train
 from kt_core.uncertainty import Uncertainty, coverage, fit_uncertainty
@@ -50,7 +51,12 @@ def test_one_answer_is_enough_and_no_answer_is_not(trained):
         live.predict("skill 03")
     live.answer("skill 03", True)
     assert 0 < live.mastery("skill 03") < 1
-    assert live.predict("skill 03") == pytest.approx(live.mastery("skill 03"), abs=1e-6)
+    k = torch.tensor([[trained.vocabulary.skills.index("skill 03")] * 2])
+    with torch.no_grad():
+        model = trained.model
+        form = PathTerms(model.heads, model.encode(k, torch.tensor([[1, 0]]))).form().item()
+    want = expit(logit(live.mastery("skill 03")) + form)
+    assert live.predict("skill 03") == pytest.approx(want, abs=1e-6)
     one = pd.DataFrame({"user": ["a"], "skill": ["skill 03"], "correct": [1]})
     result = predict(trained, Dataset("one", one))
     assert result["mastery"].item() == pytest.approx(live.mastery("skill 03"), abs=1e-6)
@@ -100,38 +106,38 @@ def test_the_parts_sum_to_the_logit(trained, smoke):
         explain(trained.model, s, vocabulary, "nobody", 2)
 
 
-def test_the_spread_of_beta_distributed_learners_is_found():
-    rng = np.random.default_rng(0)
-    learners, steps, k = 3000, 5, 6.0
-    m = rng.uniform(0.3, 0.9, learners)
-    true = rng.beta(m * k, (1 - m) * k)
-    frame = pd.DataFrame(
-        {
-            "sequence": np.repeat(np.arange(learners), steps),
-            "learner": np.repeat(np.arange(learners), steps),
-            "skill": 0,
-            "step": np.tile(np.arange(steps), learners),
-            "opportunity": np.tile(np.arange(steps), learners),
-            "correct": (rng.random((learners, steps)) < true[:, None]).astype(int).ravel(),
-        }
-    )
-    first = frame["step"] == 0
-    frame["mastery_pre"] = np.where(first, np.repeat(m, steps), np.nan)  # a state before answers
+@pytest.mark.parametrize("after", [(0.0, 0.0), (0.5, 0.5), (1.5, 0.0)], ids=str)
+def test_the_scale_that_fits_the_next_answers_is_found(after):
+    """Of learners whose levels differ twice as much as is believed; also where errors alone teach,
+    after which answers are less alike than they would be."""
+    rng, n = np.random.default_rng(0), 20_000
+    level = 0.4 + rng.normal(size=n)
+    correct, practice = np.zeros((2, n, 3))  # a state, and two answers after it
+    correct[:, 1] = rng.random(n) < expit(level)
+    practice[:, 2] = np.where(correct[:, 1], after[1], after[0])
+    correct[:, 2] = rng.random(n) < expit(level + practice[:, 2])
+    number = np.repeat(np.arange(n), 3)
+    frame = pd.DataFrame({"sequence": number, "skill": 0, "correct": correct.ravel()})
+    believed = expit(0.4 / np.sqrt(1 + np.pi / 8 * 0.25))
+    frame = frame.assign(practice=practice.ravel(), speed=1.0, deviation=0.5, mastery_post=believed)
     uncertainty = fit_uncertainty(frame)
-    fitted = uncertainty.concentration(np.array([0]), np.array([0]))[0]
-    assert fitted == pytest.approx(k, rel=0.15)
-    low, high = uncertainty.interval(m, np.zeros(learners), np.zeros(learners))
-    held = ((true >= low) & (true <= high)).mean()
-    assert held == pytest.approx(0.95, abs=0.02)
-    one = frame.assign(mastery_post=0.5, true_mastery=0.5)
-    assert coverage(one, uncertainty).all()
+    assert uncertainty.scale == pytest.approx(2.0, rel=0.1)
+    low, high = uncertainty.interval(np.full(n, believed), np.full(n, 0.5))
+    held = (expit(level) >= low) & (expit(level) <= high)
+    assert held.mean() == pytest.approx(0.95, abs=0.015)
 
 
 def test_intervals_are_quantiles_that_hold_the_value():
-    uncertainty = Uncertainty((np.log(10.0), 0.0, 0.0))
-    low, high = uncertainty.interval(np.array([0.5, 0.0, 1.0]), np.zeros(3), np.zeros(3))
-    assert (low[0], high[0]) == pytest.approx(beta.ppf([0.025, 0.975], 5, 5))
+    mastery, deviation = np.array([0.5, 0.0, 1.0, 0.8]), np.array([1.0, 1.0, 1.0, 0.0])
+    low, high = Uncertainty(1.5).interval(mastery, deviation)
+    assert (low[0], high[0]) == pytest.approx((expit(-1.96 * 1.5), expit(1.96 * 1.5)), abs=1e-4)
     assert low[1] == 0 and high[2] == 1 and (low <= high).all()
+    assert low[3] == pytest.approx(0.8) == high[3]
+
+
+def test_coverage_counts_what_intervals_hold():
+    frame = pd.DataFrame({"mastery_post": 0.5, "deviation": 1.0, "true_mastery": [0.5, 0.2, 0.01]})
+    assert coverage(frame, Uncertainty(1.0)).tolist() == [True, True, False]
 
 
 def test_one_answer_per_skill_teaches_no_spread(smoke, tmp_path):

@@ -124,7 +124,7 @@ def trap(file):
 LYING = (2**62).to_bytes(8, "little") + b"{}"  # a header longer than any file
 DEEP = b'{"config": ' + b"[" * 10**5
 LONG = b'{"config": ' + b"1" * 5000 + b"}"
-NUMBERS = b'{"log_concentration": [1, NaN, 0]}'
+NUMBERS = b'{"scale": NaN}'
 
 DAMAGED = {
     "config missing": (instead("config.json", lambda file: None), "it has no config.json"),
@@ -191,12 +191,12 @@ DAMAGED = {
     "items of another table": (content("items.csv", b"a,b\n1,2\n"), "items.csv: no column 'skill'"),
     "items of no skill": (content("items.csv", b"skill,item\nx,1\n"), "must be numbers between 0"),
     "spread of words": (
-        content("uncertainty.json", b'{"log_concentration": ["a", "b", "c"]}'),
-        "uncertainty.json: expected three finite numbers",
+        content("uncertainty.json", b'{"scale": "a"}'),
+        "uncertainty.json: expected a positive number under scale",
     ),
     "spread not a number": (
         content("uncertainty.json", NUMBERS),
-        "expected three finite numbers",
+        "expected a positive number",
     ),
     "provenance missing": (
         instead("provenance.json", lambda file: None),
@@ -482,7 +482,6 @@ def test_the_newest_finished_run_is_found(trained, tmp_path, monkeypatch):
 def as_version_0_1(folder, **retired):
     """A run folder with the names and the settings of version 0.1."""
     (folder / "state.json").write_text('{"state": "finished"}')  # without a digest
-    (folder / "uncertainty.json").rename(folder / "spread.json")
     saved = json.loads((folder / "config.json").read_text())
     for name, neutral in (RETIRED | retired).items():
         section, key = name.split(".")
@@ -501,5 +500,5 @@ def test_runs_of_version_0_1_are_read(folder):
 
 def test_an_experiment_of_version_0_1_is_refused(folder):
     as_version_0_1(folder, **{"loss.drift": 0.1})
-    with pytest.raises(KTError, match=r"config.json: loss.drift = 0.1: this setting was an exp"):
+    with pytest.raises(KTError, match=r"config.json: loss.drift = 0.1: this setting is gone"):
         Run.load(folder)

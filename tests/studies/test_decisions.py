@@ -216,11 +216,6 @@ def test_histories_are_cut_as_tables_are():
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
     some = log.sequences(np.array([1, 2]), *ids)
     assert some.lengths.tolist() == [1, 5] and some.learner.tolist() == [0, 1]
-    counts = log.tasks(np.array([2, 0]), 3)
-    users = [table.loc[table["user"] == user, "skill"] for user in (2, 0)]
-    np.testing.assert_array_equal(
-        counts, [[(u == f"skill {k:02d}").sum() for k in range(3)] for u in users]
-    )
 
 
 def test_the_command_writes_table_and_figure(trained, tmp_path, capsys):

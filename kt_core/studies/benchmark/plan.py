@@ -21,7 +21,7 @@ def plan() -> list[Cell]:
     more = ("algebra2005", "memphis", "assist2017")
     every, (ours, *side) = (main, *others), OURS
     cells = [cell(main, m, seed) for seed in range(3) for m in (ours, "DKT")]
-    ladder = ("Rasch", "AFM", "BKT-correct", "PFA", "Best-LR", "BKT", "skill base rate")
+    ladder = ("skeleton", "Rasch", "AFM", "BKT-correct", "PFA", "Best-LR", "BKT", "skill base rate")
     cells += [cell(d, m) for d in (*every, *more) for m in ladder]
     cells += [cell(d, m) for d in (*others, *more) for m in (ours, "DKT")]
     cells += [cell(d, "cumulative") for d in others]
