@@ -13,7 +13,7 @@ from kt_core.base.values import names_of
 from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, whole_numbers
 
 
-def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 8) -> Axes:
+def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     """Draw the parts of a predicted logit: skill, ability and start on the skill, each gain, what
     the network adds to mastery and to this answer alone (form), and the item's difficulty.
 

@@ -54,7 +54,9 @@ class Examined:
     @property
     def best_epoch(self) -> pd.Series:
         """The row of the epoch whose weights were kept."""
-        return self.history.loc[self.history["valid/auc"].idxmax()]
+        best = self.history.loc[self.history["valid/auc"].idxmax()]
+        before = self.run.provenance.get("skeleton", {}).get("validation AUC", -1.0)
+        return best if best["valid/auc"] > before else pd.Series({"epoch": -1, "valid/auc": before})
 
 
 def add_ceiling(beliefs: Beliefs, splits: Splits, split: str, chunk: int) -> Beliefs:

@@ -51,8 +51,8 @@ class Checkpoints(Checkpoint):
 
     Attributes
     ----------
-    auc : best validation AUC so far.
-    weights : of the model in that epoch, by name; None before the first validation.
+    auc : best validation AUC so far, that before training included where it is known (`begin`).
+    weights : of the model then, by name; None before the first validation.
     settings : digest of the run's configuration, kept so that a change is noticed on resuming.
     """
 
@@ -62,6 +62,11 @@ class Checkpoints(Checkpoint):
         self.weights: dict[str, Tensor] | None = None
         self._validated: dict[str, Tensor] = {}
         self._saved = time.monotonic()
+
+    def begin(self, model: torch.nn.Module, auc: float) -> None:
+        """Keep weights from before the first epoch."""
+        self.auc = auc
+        self.weights = {n: w.detach().to("cpu", copy=True) for n, w in model.state_dict().items()}
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Start the clock, and stop at once if training is to end here."""

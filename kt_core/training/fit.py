@@ -120,8 +120,8 @@ class NextStep(L.LightningModule):
                 "finite; choose a smaller train.learning_rate"
             )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
-        auc = _auc(logits.numpy(), labels.numpy())
-        for name, value in {"valid/loss": loss, "valid/auc": auc, **self._means()}.items():
+        found = {"valid/loss": loss, "valid/auc": auc(logits.numpy(), labels.numpy())}
+        for name, value in (found | self._means()).items():
             self.log(name, value, batch_size=1, **OVER_ALL)
 
     def _means(self) -> dict[str, Tensor]:
@@ -274,7 +274,8 @@ def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
         raise KeyboardInterrupt from None
 
 
-def _auc(score: np.ndarray, label: np.ndarray) -> float:
+def auc(score: np.ndarray, label: np.ndarray) -> float:
+    """Area under the ROC curve; 0.5 where all answers are alike."""
     return float(roc_auc_score(label, score)) if 0 < label.sum() < len(label) else 0.5
 
 

@@ -24,7 +24,7 @@ from kt_core.skeleton import Skeleton
 from kt_core.training.fit import one_cycle
 
 MOST_ANSWERS = 500_000  # that a skeleton is fitted to
-MOST_STEPS = 1000  # of a history
+MOST_STEPS = 1000  # of a history at once; longer ones are cut
 TOKENS = 4096  # padded steps in a batch
 EPOCHS = 8  # passes over the data
 RATE = 0.03  # peak learning rate
@@ -38,8 +38,8 @@ def fit_skeleton(
 ) -> dict[str, float]:
     """Fit the skeleton and the difficulties of the items, in place.
 
-    Of more than 20,000 learners or 500,000 answers some learners are drawn at random, and of a
-    history the first 1,000 answers are read.
+    Of more than 20,000 learners or 500,000 answers some learners are drawn at random, and histories
+    of more than 1,000 answers are cut into pieces, each of which counts as a learner.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def fit_skeleton(
     Returns
     -------
     Log loss per answer on validation learners, `without transfer` and, where it was tried, `with
-    transfer`.
+    transfer`; a cut history starts afresh there, too.
     """
     skeleton, train, valid = model.heads.skeleton, some(splits.train), some(splits.valid)
     counts = tally(train.skill, train.response, skeleton.n_skills)
@@ -74,11 +74,21 @@ def fit_skeleton(
 
 
 def some(sequences: Sequences) -> Sequences:
-    """Whole histories to fit to, without what is beyond the limits."""
+    """Histories to fit to, within the limits."""
     share = min(1.0, MOST_ANSWERS / sequences.interactions)
     few = sequences.sample(min(MOST_LEARNERS, max(1, int(share * len(sequences.learners)))))
     whole = few.whole()
-    return dataclasses.replace(whole, lengths=whole.lengths.clip(max=MOST_STEPS))
+    pieces = -(-whole.lengths // MOST_STEPS)
+    piece = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    starts = np.repeat(whole.starts, pieces) + MOST_STEPS * piece
+    left = np.repeat(whole.lengths, pieces) - MOST_STEPS * piece
+    return dataclasses.replace(
+        whole,
+        starts=starts,
+        lengths=left.clip(max=MOST_STEPS),
+        learner=np.repeat(whole.learner, pieces),
+        chunk=piece,
+    )
 
 
 def _fit(

@@ -21,7 +21,8 @@ from kt_core import losses
 from kt_core.base import processes
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig, RunConfig
-from kt_core.data import Batch, Splits
+from kt_core.data import Batch, Sequences, Splits, loader
+from kt_core.data.batches import reading_tokens
 from kt_core.data.sequences import MOST_LEARNERS, tally
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.mastery import Encoded, PathTerms
@@ -33,7 +34,7 @@ from kt_core.runs.run import Run
 from kt_core.runs.shapes import shapes
 from kt_core.skeleton import HIDDEN
 from kt_core.training.checkpoints import Checkpoints
-from kt_core.training.fit import NextStep, fit
+from kt_core.training.fit import NextStep, auc, fit
 from kt_core.training.skeleton import fit_skeleton
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
@@ -207,6 +208,7 @@ def train(
     fitted = {}
     if module.model.on_path and not resume:
         fitted = fit_skeleton(module.model, splits, t.seed, t.skeleton_steps)
+        fitted["validation AUC"] = validation_auc(module.model, splits.valid)
     checkpoint = Path(folder) / "checkpoints" / RESUME
     keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
     early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
@@ -215,20 +217,24 @@ def train(
     settings = dataclasses.replace(t, progress=t.progress and first and not shown)
     everyone = [c for c in (keep, early, monitor) if c is not None]
     start = checkpoint if resume else None
+    if fitted:  # the skeleton alone is what an epoch has to be better than
+        keep.begin(module.model, fitted["validation AUC"])
     if not first:
         fit(module, splits, settings, everyone, checkpoint=start)
         return None
     with training_run(folder, config, splits, resume) as run:
         keep.settings = settings_sha256(run.path)
+        if fitted:
+            run.provenance["skeleton"] = fitted
+            run.write_json("provenance.json", run.provenance)
         history = History(run, monitor, verbose=not shown and not sys.stderr.isatty())
         fit(module, splits, settings, [*everyone, history, *callbacks], track, start)
-        if keep.weights is None:
+        if not history.rows:
             raise KTError(f"{folder}: no epoch has been validated yet, so training cannot end here")
         history.write()  # without rows of an epoch that was not finished
         module.model.load_state_dict(keep.weights)
         run.provenance["ended"] = _why(end, early, len(history.rows), t.epochs)
         run.provenance["processes"] = processes.world()
-        run.provenance["skeleton"] = fitted
         seconds = sum(row["seconds"] for row in history.rows)
         run.provenance["training_seconds"] = round(seconds, 1)
         if module.model.on_path:
@@ -238,6 +244,19 @@ def train(
                 run.write_uncertainty(uncertainty)
         run.finish(module.model)
     return Run.load(folder)
+
+
+@torch.no_grad()
+def validation_auc(model: GainAKT2, valid: Sequences) -> float:
+    """AUC as after each epoch: chunk by chunk."""
+    model.eval()
+    scores, answers = [], []
+    for batch in loader(valid, reading_tokens(torch.device("cpu"))):
+        keep = batch.valid[:, 1:]
+        scores.append(model(batch.skills, batch.responses, batch.items)[keep])
+        answers.append(batch.responses[:, 1:][keep])
+    model.train()
+    return auc(torch.cat(scores).numpy(), torch.cat(answers).numpy())
 
 
 def _why(end: bool, early: EarlyStopping, epochs: int, most: int) -> str:

@@ -97,8 +97,13 @@ def test_few_answers_and_long_histories_are_cut(house, monkeypatch):
     monkeypatch.setattr(module, "MOST_ANSWERS", 2000)
     monkeypatch.setattr(module, "MOST_STEPS", 15)
     few = some(splits.train)
-    assert few.lengths.max() == 15 and len(few) < len(splits.train.learners)
-    assert 0.5 * 2000 < few.interactions < 1.5 * 2000
+    assert 0.5 * 2000 < few.interactions == few.lengths.sum() < 1.5 * 2000
+    assert few.lengths.max() == 15 and len(np.unique(few.learner)) < len(splits.train.learners)
+    ends = few.starts + few.lengths
+    assert few.starts[0] == 0 and ends[-1] == few.interactions
+    np.testing.assert_array_equal(few.starts[1:], ends[:-1])
+    whole = few.chunk == 0
+    assert ((few.lengths == 15) | np.append(whole[1:], True)).all()  # only last pieces are shorter
 
 
 def test_better_means_better_than_chance():

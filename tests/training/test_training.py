@@ -16,6 +16,7 @@ from kt_core.base.errors import KTError
 from kt_core.config import with_overrides
 from kt_core.data import load_dataset, make_splits
 from kt_core.evaluation.evaluate import evaluate
+from kt_core.report.examine import examine
 from kt_core.runs.run import Run
 from kt_core.training.fit import one_cycle
 from kt_core.training.tracking import Forgiving, tracker
@@ -81,7 +82,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(smoke, tmp_path):
     from sklearn.metrics import roc_auc_score
 
     config, splits = smoke
-    run = train(with_overrides(config, {"train.epochs": 4}), splits, tmp_path / "r")
+    run = train(with_overrides(config, {"train.epochs": 3}), splits, tmp_path / "r")
     rows = evaluate(run.model, splits.valid).predicted
     best = run.table("history.csv")["valid/auc"].max()
     assert roc_auc_score(rows["correct"], rows["predicted"]) == pytest.approx(best, abs=1e-4)
@@ -122,9 +123,10 @@ def test_schedulers(smoke, tmp_path, scheduler):
 
 def test_the_plateau_waits_while_auc_rises(smoke, tmp_path, monkeypatch):
     config, splits = smoke
-    monkeypatch.setattr("kt_core.training.train.fit_skeleton", lambda *_: {})  # much to learn
+    module = module_of(train)
+    monkeypatch.setattr(module, "fit_skeleton", lambda *_: {})  # much to learn
     history = train(
-        with_overrides(config, {"train.epochs": 4}),
+        with_overrides(config, {"train.epochs": 3}),
         splits,
         tmp_path / "r",
     ).table("history.csv")
@@ -272,3 +274,24 @@ def test_half_precision_breaks_no_guarantee(smoke, tmp_path):
     monitor = run.table("monitor.csv").filter(regex=f"violations/({'|'.join(GUARANTEED)})$")
     assert monitor.shape[1] == 3 and (monitor == 0).all(axis=None)
     assert (counts[list(GUARANTEED)] == 0).all(axis=None)
+
+
+def test_without_a_better_epoch_the_skeleton_is_kept(smoke, tmp_path, monkeypatch):
+    config, splits = smoke
+    module = module_of(train)
+    monkeypatch.setattr(module, "validation_auc", lambda *_: 0.999)
+    run = train(config, splits, tmp_path / "r")
+    assert run.provenance["skeleton"]["validation AUC"] == 0.999
+    heads = run.model.heads
+    for head in (heads.correction, heads.evidence, heads.form):
+        assert not head.weight.any() and not head.bias.any()
+    examined = examine(run.path)
+    assert examined.best_epoch["epoch"] == -1 and len(run.table("history.csv")) == 2
+
+
+def test_the_skeleton_is_validated_as_epochs_are(smoke, tmp_path):
+    config, splits = smoke
+    still = with_overrides(config, {"train.learning_rate": 1e-12, "train.epochs": 1})
+    run = train(still, splits, tmp_path / "r")
+    after = run.table("history.csv")["valid/auc"].item()
+    assert run.provenance["skeleton"]["validation AUC"] == pytest.approx(after, abs=1e-6)
