@@ -18,9 +18,11 @@ B learners, T steps, C skills. Steps count from 0; step s is answered after step
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,6 +38,18 @@ MOST_SKILLS = 300  # among which gains may transfer: the shares are a table of C
 LARGEST = 30.0  # of a logarithm, so that squares and sums of its exponential stay finite
 Pairs = Float[Tensor, "B T T"]
 Table = Float[Tensor, "C"]
+
+
+def precise(method: Callable) -> Callable:
+    """Mixed precision off: sums over a history need all digits."""
+
+    @functools.wraps(method)
+    def called(*args: Any, **more: Any) -> Any:
+        kind = next(x.device.type for x in args[1:] or (args[0].skills,) if torch.is_tensor(x))
+        with torch.autocast(kind, enabled=False):
+            return method(*args, **more)
+
+    return called
 
 
 @dataclass
@@ -175,6 +189,7 @@ class Skeleton(nn.Module):
         self.raw_transfer = nn.Parameter(torch.zeros(pairs)) if transfer else None
         self.requires_grad_(False)
 
+    @precise
     def read(self, skills: Ids, responses: Ids, difficulty: Steps | None = None) -> Reading:
         """What the answers of each learner say.
 
@@ -354,6 +369,7 @@ class Reading:
         shared = Shared.of(self.information[:, :-1])
         return self.skeleton.level(self.skills, shared, self.own, self.practice)
 
+    @precise
     def answered(self, responses: Ids) -> tuple[Level, Steps]:
         """[B, T], the level of the skill asked at each step and the practice on it, as believed
         after it, had it been answered by `responses` after its true history."""
@@ -369,6 +385,7 @@ class Reading:
         own = s.after(self.own, added)
         return s.level(self.skills, Shared.of(known), own, practice), practice
 
+    @precise
     def at(self, horizon: Horizon) -> Level:
         """[B, T], the level of the skill asked at each step, as believed after step `horizon`."""
         step = torch.arange(self.skills.shape[1], device=self.skills.device)
@@ -384,6 +401,7 @@ class Reading:
         )
         return self.skeleton.level(self.skills, shared, own, practice)
 
+    @precise
     def pairs(self) -> tuple[Level, Pairs]:
         """[B, T, T], entry [s, t]: the level of the skill asked at t, as believed after step s, and
         the practice on it before t; after s, practice counts as if its answers were hidden."""
@@ -398,6 +416,7 @@ class Reading:
         now = torch.where(_ahead(self.skills), done + later, self.practice.unsqueeze(1))
         return s.level(self.skills.unsqueeze(1), shared, own, done), now
 
+    @precise
     def every_skill(self) -> Level:
         """[B, T, C], the levels of all skills, as believed after each step."""
         s = self.skeleton

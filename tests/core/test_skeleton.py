@@ -185,6 +185,17 @@ def test_half_precision_reads_in_single():
     assert half.read(q, r).logits.dtype == torch.float32
 
 
+def test_mixed_precision_changes_nothing():
+    s, (q, r, _) = make(transfer=True).float(), answers()
+    plain = s.read(q, r)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = s.read(q, r)
+        others = mixed.at(torch.tensor([3, 6, 9])), mixed.every_skill(), mixed.pairs()[0]
+    assert torch.equal(plain.logits, mixed.logits)
+    same = plain.at(torch.tensor([3, 6, 9])), plain.every_skill(), plain.pairs()[0]
+    assert all(torch.equal(a.belief, b.belief) for a, b in zip(others, same, strict=True))
+
+
 def test_no_parameter_is_trained_with_the_network():
     assert not any(p.requires_grad for p in Skeleton(C, transfer=True).parameters())
 
