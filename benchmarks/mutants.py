@@ -52,21 +52,24 @@ TESTS = {
     "kt_core.metrics.invariants": ("tests/metrics/test_metrics.py", "tests/core/test_model.py"),
     "kt_core.losses": ("tests/core/test_losses.py", "tests/core/test_path.py"),
     "kt_core.mastery": (*PATH, "tests/core/test_invariants_fuzz.py"),
+    "kt_core.skeleton": ("tests/core/test_skeleton.py", *PATH, "tests/core/test_invariants_fuzz.py"),
     "kt_core.side_heads": (*PATH, "tests/core/test_invariants_fuzz.py"),
 }
 GUARANTEES = (  # functions of the heads on which bounds, monotonicity and gains >= 0 rest
     "at_skill",
     "cumulative_mastery",
     "retrospective_mastery",
-    "own_gains",
+    "gains",
+    "factor",
     "shares",
-    "contributions",
+    "reach",
     "all_gains",
+    "_believed",
     "_read",
     "same_skill",
-    "_credible",
+    "credible",
 )
-HEADS = ("kt_core.mastery", "kt_core.side_heads")
+HEADS = ("kt_core.mastery", "kt_core.side_heads", "kt_core.skeleton")
 SLOW = "intervals_hold or ends_of_the_range or presets_build"
 SECONDS = 60  # a mutant that takes longer counts as killed
 SWAPS = {

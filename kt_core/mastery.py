@@ -235,22 +235,20 @@ class MasteryPath(nn.Module):
         level, practice = e.reading.answered(1 - e.responses)
         known = level_logits(level, practice, None).to(context.dtype)
         correction = output(self.correction, context, e.skills)
-        before, own = (output(self.evidence, v, e.skills) for v in (e.value, value))
-        mean = self._evidence_mean(same_skill(e.skills).tril(-1), before, own)
+        own = output(self.evidence, value, e.skills)
+        mean = self._evidence_mean(same_skill(e.skills).tril(-1), self._left(e), own)
         return (known + correction + mean).sigmoid()
 
     def corrections(self, e: Encoded) -> Float[Tensor, "B T T"]:
         """Entry [s, t]: after step s, of the belief about the skill asked at t, a logit."""
         weight, bias = outputs(self.correction, e.skills)
         correction = e.context @ weight.transpose(1, 2) + bias.unsqueeze(1)
-        left = output(self.evidence, e.value, e.skills)
-        return correction + self._running_mean(same_skill(e.skills), left)
+        return correction + self._running_mean(same_skill(e.skills), self._left(e))
 
     def corrections_before(self, e: Encoded) -> Next:
         """Only the entries [t - 1, t] of `corrections`, which predict the next answers."""
         correction = output(self.correction, e.context[:, :-1], e.skills[:, 1:])
-        left = output(self.evidence, e.value, e.skills)
-        return correction + self._evidence_mean(same_skill(e.skills).tril(-1), left)[:, 1:]
+        return correction + self._evidence_mean(same_skill(e.skills).tril(-1), self._left(e))[:, 1:]
 
     def corrections_at(self, e: Encoded, horizon: Horizon) -> Steps:
         """Only the row [horizon] of `corrections`."""
@@ -258,13 +256,18 @@ class MasteryPath(nn.Module):
         weight, bias = outputs(self.correction, e.skills)
         correction = (weight @ state.unsqueeze(-1)).squeeze(-1) + bias
         seen = torch.arange(e.skills.shape[1], device=horizon.device) <= horizon.unsqueeze(1)
-        left = output(self.evidence, e.value, e.skills)
-        return correction + self._evidence_mean(same_skill(e.skills) & seen.unsqueeze(1), left)
+        return correction + self._evidence_mean(
+            same_skill(e.skills) & seen.unsqueeze(1), self._left(e)
+        )
 
     @property
     def prior_strength(self) -> Scalar:
         """How many answers the prior weighs as much as."""
         return F.softplus(self.raw_prior_strength).clamp(min=1e-3)  # above 0 for any weights
+
+    def _left(self, e: Encoded) -> Steps:
+        """The evidence that each step leaves on its skill."""
+        return output(self.evidence, e.value, e.skills)
 
     def _evidence_mean(
         self, mask: Bool[Tensor, "B S T"], left: Steps, own: Steps | None = None
@@ -290,8 +293,7 @@ class MasteryPath(nn.Module):
         """Belief about the start, what a unit of practice adds to it, and units of practice."""
         dtype = e.context.dtype
         on = F.one_hot(e.skills, self.skeleton.n_skills) > 0
-        left = output(self.evidence, e.value, e.skills)
-        correction = self.correction(e.context) + self._running_mean(on, left)
+        correction = self.correction(e.context) + self._running_mean(on, self._left(e))
         belief = credible(level.belief.to(dtype) + correction)
         return belief, credible(level.factor).to(dtype), e.reading.all_gains().to(dtype)
 
