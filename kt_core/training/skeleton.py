@@ -162,4 +162,4 @@ def _losses(
 def _better(after: list[np.ndarray], before: list[np.ndarray]) -> bool:
     """Whether losses are lower by more than chance, learners being what varies."""
     gaps = np.array([b.sum() - a.sum() for a, b in zip(after, before, strict=True)])
-    return bool(gaps.sum() > SURE * gaps.std() * len(gaps) ** 0.5)
+    return len(gaps) > 1 and bool(gaps.sum() > SURE * gaps.std() * len(gaps) ** 0.5)
