@@ -166,7 +166,7 @@ def network_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
             continue
         line = {"world": world}
         for name, measure, sees, digits in (
-            ("AUC", "AUC", "pre", 4),
+            ("AUC", "AUC", "", 4),
             ("trajectory, RMSE", RMSE, "retrospective", 4),
             ("filter, RMSE", RMSE, "post", 4),
             ("growth, rank r", GROWTH, "retrospective", 3),
