@@ -52,7 +52,11 @@ TESTS = {
     "kt_core.metrics.invariants": ("tests/metrics/test_metrics.py", "tests/core/test_model.py"),
     "kt_core.losses": ("tests/core/test_losses.py", "tests/core/test_path.py"),
     "kt_core.mastery": (*PATH, "tests/core/test_invariants_fuzz.py"),
-    "kt_core.skeleton": ("tests/core/test_skeleton.py", *PATH, "tests/core/test_invariants_fuzz.py"),
+    "kt_core.skeleton": (
+        "tests/core/test_skeleton.py",
+        *PATH,
+        "tests/core/test_invariants_fuzz.py",
+    ),
     "kt_core.side_heads": (*PATH, "tests/core/test_invariants_fuzz.py"),
 }
 GUARANTEES = (  # functions of the heads on which bounds, monotonicity and gains >= 0 rest

@@ -24,6 +24,7 @@ from kt_core.skeleton import Skeleton
 from kt_core.training.fit import one_cycle
 
 MOST_ANSWERS = 500_000  # that a skeleton is fitted to
+ANSWERS_A_STEP = 2_500  # of the least number of steps, at most: few steps are for small data
 MOST_STEPS = 1000  # of a history at once; longer ones are cut
 TOKENS = 4096  # padded steps in a batch
 EPOCHS = 8  # passes over the data
@@ -38,8 +39,9 @@ def fit_skeleton(
 ) -> dict[str, float]:
     """Fit the skeleton and the difficulties of the items, in place.
 
-    Of more than 20,000 learners or 500,000 answers some learners are drawn at random, and histories
-    of more than 1,000 answers are cut into pieces, each of which counts as a learner.
+    Of more than 20,000 learners, 500,000 answers or 2,500 answers a step some learners are drawn at
+    random, and histories of more than 1,000 answers are cut into pieces, each of which counts as a
+    learner.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def fit_skeleton(
     Log loss per answer on validation learners, `without transfer` and, where it was tried, `with
     transfer`; a cut history starts afresh there, too.
     """
-    skeleton, train, valid = model.heads.skeleton, some(splits.train), some(splits.valid)
+    skeleton = model.heads.skeleton
+    train, valid = some(splits.train, steps), some(splits.valid, steps)
     counts = tally(train.skill, train.response, skeleton.n_skills)
     rate = (torch.from_numpy(counts[1]) + 1) / (torch.from_numpy(counts[0]) + 2)
     skeleton.offset.copy_(rate.logit())
@@ -73,9 +76,10 @@ def fit_skeleton(
     return tried
 
 
-def some(sequences: Sequences) -> Sequences:
+def some(sequences: Sequences, steps: int = 400) -> Sequences:
     """Histories to fit to, within the limits."""
-    share = min(1.0, MOST_ANSWERS / sequences.interactions)
+    most = min(MOST_ANSWERS, ANSWERS_A_STEP * steps)
+    share = min(1.0, most / sequences.interactions)
     few = sequences.sample(min(MOST_LEARNERS, max(1, int(share * len(sequences.learners)))))
     whole = few.whole()
     pieces = -(-whole.lengths // MOST_STEPS)
