@@ -30,6 +30,7 @@ from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
 from kt_core.training.checkpoints import WholeFiles
 
+LESS = "choose fewer train.tokens_per_batch or a smaller model"  # where memory is too small
 # Logged values are means over the epoch and over all processes.
 OVER_ALL = {"on_step": False, "on_epoch": True, "sync_dist": True}
 
@@ -265,9 +266,8 @@ def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) 
 def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
     """`trainer.fit`, keeping interrupts: Lightning would turn one into an exit of the kernel, and
     switch off further ones."""
-    way_out = "choose fewer train.tokens_per_batch or a smaller model"
     try:
-        with memory_enough(way_out), attention_of_any_length(trainer.strategy.root_device):
+        with memory_enough(LESS), attention_of_any_length(trainer.strategy.root_device):
             trainer.fit(*args, **more)
     except SystemExit:
         signal.signal(signal.SIGINT, signal.default_int_handler)

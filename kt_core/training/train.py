@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kt_core import losses
 from kt_core.base import processes
+from kt_core.base.devices import memory_enough
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig, RunConfig
 from kt_core.data import Batch, Sequences, Splits, loader
@@ -34,7 +35,7 @@ from kt_core.runs.run import Run
 from kt_core.runs.shapes import shapes
 from kt_core.skeleton import HIDDEN
 from kt_core.training.checkpoints import Checkpoints
-from kt_core.training.fit import NextStep, auc, fit
+from kt_core.training.fit import LESS, NextStep, auc, fit
 from kt_core.training.skeleton import fit_skeleton
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
@@ -208,7 +209,8 @@ def train(
     fitted = {}
     if module.model.on_path and not resume:
         fitted = fit_skeleton(module.model, splits, t.seed, t.skeleton_steps)
-        fitted["validation AUC"] = validation_auc(module.model, splits.valid)
+        with memory_enough(LESS):
+            fitted["validation AUC"] = validation_auc(module.model, splits.valid)
     checkpoint = Path(folder) / "checkpoints" / RESUME
     keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
     early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
