@@ -52,6 +52,7 @@ TESTS = {
     "kt_core.metrics.invariants": ("tests/metrics/test_metrics.py", "tests/core/test_model.py"),
     "kt_core.losses": ("tests/core/test_losses.py", "tests/core/test_path.py"),
     "kt_core.mastery": (*PATH, "tests/core/test_invariants_fuzz.py"),
+    "kt_core.posterior": ("tests/core/test_skeleton.py",),
     "kt_core.skeleton": (
         "tests/core/test_skeleton.py",
         *PATH,

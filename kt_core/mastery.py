@@ -29,7 +29,8 @@ from kt_core.layers import (
     output,
     outputs,
 )
-from kt_core.skeleton import MOST_SKILLS, Level, Reading, Skeleton, same_skill
+from kt_core.posterior import Level
+from kt_core.skeleton import MOST_SKILLS, Reading, Skeleton, same_skill
 
 
 @dataclass
@@ -101,7 +102,7 @@ class PathTerms:
         return known + self.heads.corrections_before(self.encoded) + self.form()
 
     def form(self) -> Next:
-        """What only the next answer is predicted by, and no part of mastery."""
+        """What counts for the next answer alone, and is no part of mastery."""
         return output(self.heads.form, self.encoded.context[:, :-1], self.encoded.skills[:, 1:])
 
     def at(self, horizon: Horizon) -> Steps:
@@ -161,7 +162,7 @@ class MasteryPath(nn.Module):
     about a skill k by W[k] . c_t + w[k] and, as one state cannot hold the past of every skill, by
     the shrunken mean of what each step on k has left there: the sum of E[k] . v_u + e[k], divided
     by the number of steps on k + prior strength. What it says about the next answer alone, F[k] .
-    c_t + f[k], is the *form* and no part of mastery. All start at 0: training starts from the
+    c_t + f[k], is the *form*, which is no part of mastery. All start at 0: training starts from the
     skeleton.
 
     Attributes
@@ -209,22 +210,22 @@ class MasteryPath(nn.Module):
         start, logits : not used in this mode.
         """
         e, asked = encoded, encoded.skills[:, 1:]
-        every = e.reading.every_skill()
+        every, practice = e.reading.every_skill()
         belief, factor, unit = self._read(e, every)
-        level = belief + credible(factor * unit.cumsum(dim=1))
+        level = belief + credible(factor * practice.to(factor.dtype))
         # From the same numbers as mastery, so that predictions equal it exactly but for the rest.
         logits = at_skill(level[:, :-1], asked) + PathTerms(self, e).form()
         if e.difficulty is not None:
             logits = logits - (e.reading.before().shrink * e.difficulty)[:, 1:].to(logits.dtype)
         trajectory, gains = self._believed(belief, factor, unit, last)
-        own = at_skill(credible(factor * unit), e.skills)
+        own = credible(at_skill(factor, e.skills) * e.reading.gains.to(factor.dtype))
         deviation = credible(every.variance.sqrt()).to(level.dtype)
         return States(logits, e, level.sigmoid(), trajectory, gains, own, belief, deviation)
 
     def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
         e = states.encoded
-        return self._believed(*self._read(e, e.reading.every_skill()), horizon)[0]
+        return self._believed(*self._read(e, e.reading.every_skill()[0]), horizon)[0]
 
     def own_mastery(
         self, states: States, context: Vectors, value: Vectors, start: Start | None = None

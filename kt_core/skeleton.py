@@ -19,7 +19,6 @@ B learners, T steps, C skills. Steps count from 0; step s is answered after step
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.layers import Horizon, Ids, Skills, Steps, entries
+from kt_core.posterior import Answers, Level, Own, Shared, matched, shrinkage
 
 HIDDEN = 2  # the response of an answer that may not be seen
 ROUNDS = 4  # over a sequence, until the estimates have settled
@@ -50,105 +50,6 @@ def precise(method: Callable) -> Callable:
             return method(*args, **more)
 
     return called
-
-
-@dataclass
-class Shared:
-    """What is believed of ability and speed: means, variances and covariance, of any one shape."""
-
-    ability: Tensor
-    speed: Tensor
-    ability_variance: Tensor
-    speed_variance: Tensor
-    covariance: Tensor
-
-    @classmethod
-    def of(cls, information: Float[Tensor, "*at 5"]) -> Shared:
-        """From what answers have added to the prior's precision and to the pull on both means."""
-        a, both, z, pull_a, pull_z = information.unbind(-1)
-        a, z = a + 1, z + 1
-        whole = a * z - both**2
-        ability = (z * pull_a - both * pull_z) / whole
-        speed = (a * pull_z - both * pull_a) / whole
-        return cls(ability, speed, z / whole, a / whole, -both / whole)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Shared:
-        """The same change to every field."""
-        return Shared(*(change(x) for x in vars(self).values()))
-
-
-@dataclass
-class Own:
-    """What the answers on one skill say about its start, given ability and speed.
-
-    Attributes
-    ----------
-    precision : of the start, its prior's included.
-    ability, speed : how much of the pull is due to ability and speed, per unit of them.
-    pull : towards which start, times precision.
-    """
-
-    precision: Tensor
-    ability: Tensor
-    speed: Tensor
-    pull: Tensor
-
-    def start(self, shared: Shared) -> Tensor:
-        """Mean of the start, in its standard deviations."""
-        known = self.ability * shared.ability + self.speed * shared.speed
-        return (self.pull - known) / self.precision
-
-    def products(self) -> Tensor:
-        """[..., 5], what the start takes from the information on ability and speed."""
-        a, z, pull = self.ability, self.speed, self.pull
-        first, second = torch.stack([a, a, z, a, z], -1), torch.stack([a, z, z, pull, pull], -1)
-        return first * second / self.precision.unsqueeze(-1)
-
-
-@dataclass
-class Level:
-    """The level of a skill as believed at one horizon, in parts that add up.
-
-    All parts are *shrunk*: answers on a level that is uncertain are about as extreme as if the
-    level were certain and `shrink` times its mean (MacKay 1992). It is one number for a whole
-    trajectory, so that a trajectory rises wherever practice does.
-
-    Attributes
-    ----------
-    offset, ability, start : what practice does not change.
-    factor : what a unit of practice adds, >= 0.
-    shrink : in (0, 1].
-    variance : of the level, before it is shrunk.
-    """
-
-    offset: Tensor
-    ability: Tensor
-    start: Tensor
-    factor: Tensor
-    shrink: Tensor
-    variance: Tensor
-
-    @property
-    def belief(self) -> Tensor:
-        """The level without practice."""
-        return self.offset + self.ability + self.start
-
-
-@dataclass
-class Answers:
-    """What answers add: [B, T] each.
-
-    Attributes
-    ----------
-    weight : to the precision of their level.
-    pull : to its mean, times precision.
-    slope, loading : derivative of the level by speed and by ability.
-    """
-
-    weight: Steps
-    pull: Steps
-    slope: Steps
-    loading: Steps
 
 
 class Skeleton(nn.Module):
@@ -207,13 +108,13 @@ class Skeleton(nn.Module):
         mean = offset + practice
         variance = loading**2 + self.spread**2 + slope**2
         for _ in range(ROUNDS):
-            weight, pull = matched(mean - d, variance, moved, responses == 1)
-            added = Answers(*(torch.where(seen, x, 0.0) for x in (weight, pull)), slope, loading)
+            parts = matched(mean - d, variance, moved, responses == 1)
+            added = Answers(*(torch.where(seen, x, 0.0) for x in parts), slope, loading)
             own = self.own(added, lambda x: earlier @ x)
             information = F.pad(self.information(own, added).cumsum(1), (0, 0, 1, 0))
             before = Shared.of(information[:, :-1])
             start, factor = self.spread * own.start(before), self.factor(before.speed)
-            moved = loading * before.ability + start + slope * before.speed
+            moved = self.moved(own, before, added)
             slope = self.speed * factor * practice
             mean = offset + loading * before.ability + start + factor * practice
             variance = self.variance(own, before, loading, slope)
@@ -232,6 +133,11 @@ class Skeleton(nn.Module):
         given = torch.where(responses == 1, factor[1], factor[0])
         factor = torch.where(responses < HIDDEN, given, usual)
         return _exp(self._at(self.log_gain, skills) - decay) * factor
+
+    def moved(self, own: Own, shared: Shared, added: Answers) -> Tensor:
+        """How far the learner has moved the mean of a level, to first order."""
+        by_speed = added.slope * shared.speed
+        return added.loading * shared.ability + self.spread * own.start(shared) + by_speed
 
     def own(self, added: Answers, total: Callable[[Tensor], Tensor]) -> Own:
         """What some answers on a skill say about its start; `total` sums [B, T, 4] over them."""
@@ -375,10 +281,9 @@ class Reading:
         after it, had it been answered by `responses` after its true history."""
         s, seen = self.skeleton, self.responses < HIDDEN
         shared = Shared.of(self.information[:, :-1])
-        start = s.spread * self.own.start(shared)
-        moved = self.added.loading * shared.ability + start + self.added.slope * shared.speed
-        weight, pull = matched(self.mean - self.difficulty, self.variance, moved, responses == 1)
-        parts = (torch.where(seen, x, 0.0) for x in (weight, pull))
+        moved = s.moved(self.own, shared, self.added)
+        parts = matched(self.mean - self.difficulty, self.variance, moved, responses == 1)
+        parts = (torch.where(seen, x, 0.0) for x in parts)
         added = Answers(*parts, self.added.slope, self.added.loading)
         known = self.information[:, :-1] + s.information(self.own, added)
         practice = self.practice + s.gains(self.skills, responses)
@@ -391,7 +296,6 @@ class Reading:
         step = torch.arange(self.skills.shape[1], device=self.skills.device)
         seen = step <= horizon.unsqueeze(1)
         same = same_skill(self.skills).to(self.gains.dtype)
-
         row = torch.arange(len(horizon), device=horizon.device)
         shared = Shared.of(self.information[row, horizon + 1].unsqueeze(1))
         done = torch.where(seen, self.gains, 0.0).unsqueeze(-1)
@@ -417,41 +321,20 @@ class Reading:
         return s.level(self.skills.unsqueeze(1), shared, own, done), now
 
     @precise
-    def every_skill(self) -> Level:
-        """[B, T, C], the levels of all skills, as believed after each step."""
+    def every_skill(self) -> tuple[Level, Skills]:
+        """[B, T, C], the levels of all skills and the practice on them, as believed after each
+        step."""
         s = self.skeleton
         on = F.one_hot(self.skills, s.n_skills).to(self.gains.dtype)
         own = s.own(self.added, lambda x: (on.unsqueeze(-1) * x.unsqueeze(2)).cumsum(1))
         shared = Shared.of(self.information[:, 1:].unsqueeze(2))
         every = torch.arange(s.n_skills, device=self.skills.device)
-        return s.level(every, shared, own, self.all_gains().cumsum(1))
+        practice = self.all_gains().cumsum(1)
+        return s.level(every, shared, own, practice), practice
 
     def all_gains(self) -> Skills:
         """[B, T, C], gain of each step on every skill, at speed 1."""
         return self.gains.unsqueeze(-1) * F.embedding(self.skills, self.skeleton.shares())
-
-
-def matched(
-    mean: Steps, variance: Steps, moved: Steps, right: Bool[Tensor, "B T"]
-) -> tuple[Steps, Steps]:
-    """What an answer adds to the precision of a level and, times precision, to its mean, so that
-    mean and variance become those of its posterior.
-
-    Parameters
-    ----------
-    mean, variance : of the level less the item's difficulty.
-    moved : how far the learner has moved the mean from where every learner begins.
-    """
-    shrink = shrinkage(variance)
-    p = (shrink * mean).sigmoid()
-    push, curve = shrink * (right.to(p.dtype) - p), shrink**2 * p * (1 - p)
-    weight = curve / (1 - curve * variance)  # curve * variance < 2 / pi
-    return weight, weight * moved + push * (1 + weight * variance)
-
-
-def shrinkage(variance: Tensor) -> Tensor:
-    """How much less extreme a prediction is for a level that is so uncertain, in (0, 1]."""
-    return (1 + math.pi / 8 * variance) ** -0.5
 
 
 def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:

@@ -19,6 +19,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, logit
 from scipy.stats import norm
 
+from kt_core.posterior import shrinkage
+
 NEXT = 4  # answers on the skill, after a state, that enter the likelihood
 FLOOR = 1e-6  # mastery is kept this far from 0 and 1
 SCALES = 0.5, 4.0  # the smallest and the largest scale
@@ -50,7 +52,7 @@ class Uncertainty:
 def mean_level(mastery: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Mean of the level behind a mastery, which is shrunk by its uncertainty, in logits."""
     m = np.clip(np.asarray(mastery, float), FLOOR, 1 - FLOOR)
-    return logit(m) * np.sqrt(1 + np.pi / 8 * np.square(deviation))
+    return logit(m) / shrinkage(np.square(deviation))
 
 
 def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:

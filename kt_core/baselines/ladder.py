@@ -18,7 +18,7 @@ import pandas as pd
 from kt_core.baselines.ability import beliefs, grid, mean
 from kt_core.baselines.counts import sequence_of, step_of
 from kt_core.baselines.factors import AFM, Rasch, levels
-from kt_core.data.sequences import MOST_LEARNERS, Sequences, Splits, Vocabulary
+from kt_core.data.sequences import Sequences, Splits, Vocabulary
 from kt_core.data.table import Dataset
 from kt_core.evaluation.exam import AFM as AFM_RUNG
 from kt_core.evaluation.exam import (
@@ -67,7 +67,8 @@ class Ladder(_Judge):
     def fit(cls, splits: Splits) -> Ladder:
         """Fit all rungs; of more than 20,000 learners or 500,000 answers, some learners are drawn
         at random."""
-        train, valid, rasch, afm = _some(splits.train), _some(splits.valid), Rasch(), AFM()
+        train, valid = (part.some(MOST_ANSWERS) for part in (splits.train, splits.valid))
+        rasch, afm = Rasch(), AFM()
         small = dataclasses.replace(splits, train=train, valid=valid)
         rasch.fit(small)
         afm.fit(small)
@@ -116,13 +117,6 @@ class Ladder(_Judge):
             last = b.states[np.arange(len(b.sequence)), b.lengths]
             ability[b.sequence] = mean(last, nodes)
         return ability
-
-
-def _some(sequences: Sequences) -> Sequences:
-    """As many learners as can be fitted in a few minutes."""
-    n = len(sequences.learners)
-    share = min(1.0, MOST_ANSWERS / sequences.interactions)
-    return sequences.sample(min(MOST_LEARNERS, max(1, int(share * n))))
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,11 @@ class Sequences:
         drawn = np.random.default_rng(seed).choice(len(self.learners), learners, replace=False)
         return self.of_learners(np.sort(drawn))
 
+    def some(self, answers: int) -> Sequences:
+        """At most 20,000 learners, drawn at random, with about so many answers together."""
+        share = min(1.0, answers / self.interactions)
+        return self.sample(min(MOST_LEARNERS, max(1, int(share * len(self.learners)))))
+
     def of_learners(self, chosen: np.ndarray) -> Sequences:
         """All interactions of some learners, by their numbers in ascending order, who get new
         numbers in that order."""

@@ -36,9 +36,9 @@ def explain(
     -------
     One row per part, in order: `part` (skill; ability; start on the skill; gain; transferred gain;
     network; form; item difficulty), `step` (0 if it has none), `skill`, `correct`, and `logit`, the
-    part's contribution. Uncertainty is in all parts of the skeleton: they are shrunk by the factor
-    ``frame.attrs["shrink"]``. Parts sum to the
-    predicted logit, which ``frame.attrs`` holds as `logit`, with `probability` and `mastery`.
+    part's contribution. The parts of the skeleton are shrunk by the factor `shrink`, as they are
+    uncertain. All parts sum to the predicted logit, which ``frame.attrs`` holds as `logit`, with
+    `shrink`, `probability` and `mastery`.
 
     Raises
     ------
@@ -58,11 +58,8 @@ def explain(
     skills, responses, items = (torch.from_numpy(x)[None] for x in (q, r, i))
     encoded = model.encode(skills, responses, items)
     t, asked, name = step - 1, q[step - 1], vocabulary.skills
-    path, reading, level = (
-        PathTerms(model.heads, encoded),
-        encoded.reading,
-        encoded.reading.before(),
-    )
+    path, reading = PathTerms(model.heads, encoded), encoded.reading
+    level = reading.before()
     reach = reading.skeleton.reach(skills)[0, t, :t]
     added = (level.factor[0, t] * reach * reading.gains[0, :t]).numpy()
     logit, form = (x[0, t - 1].item() for x in (path.next_step(), path.form()))

@@ -44,10 +44,10 @@ from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell, s
 
 OURS = tuple(HEADS)
 MODELS = (*OURS, *BASELINES)
-PATH_ONLY = {
+PATH_ONLY = {  # settings that only `retrospective` has
     "model": ("transfer",),
     "train": ("hide", "hide_in", "skeleton_steps"),
-}  # `retrospective`'s
+}
 GONE = {"retrospective": 0.0, "transfer": 0.0}  # former terms of the loss, as the store has them
 LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and what they stood for
     ("data", "encoding"): "utf-8",

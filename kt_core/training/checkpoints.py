@@ -65,8 +65,7 @@ class Checkpoints(Checkpoint):
 
     def begin(self, model: torch.nn.Module, auc: float) -> None:
         """Keep weights from before the first epoch."""
-        self.auc = auc
-        self.weights = {n: w.detach().to("cpu", copy=True) for n, w in model.state_dict().items()}
+        self.auc, self.weights = auc, _copied(model)
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Start the clock, and stop at once if training is to end here."""
@@ -88,8 +87,7 @@ class Checkpoints(Checkpoint):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         """Copy the weights that are about to be validated."""
-        weights = module.model.state_dict().items()
-        self._validated = {name: w.detach().to("cpu", copy=True) for name, w in weights}
+        self._validated = _copied(module.model)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         """Keep the weights of a better epoch, and save."""
@@ -125,3 +123,8 @@ class Checkpoints(Checkpoint):
                 )
         trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
+
+
+def _copied(model: torch.nn.Module) -> dict[str, Tensor]:
+    """A model's weights as they are now, on the CPU."""
+    return {n: w.detach().to("cpu", copy=True) for n, w in model.state_dict().items()}

@@ -106,9 +106,7 @@ class NextStep(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep scores and labels, as AUC is computed over the whole split."""
-        logits = self.model(batch.skills, batch.responses, batch.items)
-        keep = batch.valid[:, 1:]
-        self._scores.append((logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()))
+        self._scores.append(scored(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log validation loss and AUC, and the means of the training terms."""
@@ -272,6 +270,12 @@ def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
     except SystemExit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+
+
+def scored(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits and answers of a batch, all but the first of each sequence, on the CPU."""
+    logits, keep = model(batch.skills, batch.responses, batch.items), batch.valid[:, 1:]
+    return logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()
 
 
 def auc(score: np.ndarray, label: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kt_core.data import Batch, Sequences, Splits, loader
-from kt_core.data.sequences import MOST_LEARNERS, tally
+from kt_core.data.sequences import tally
 from kt_core.difficulty import Difficulty
 from kt_core.model import GainAKT2
 from kt_core.skeleton import Skeleton
@@ -78,10 +78,7 @@ def fit_skeleton(
 
 def some(sequences: Sequences, steps: int = 400) -> Sequences:
     """Histories to fit to, within the limits."""
-    most = min(MOST_ANSWERS, ANSWERS_A_STEP * steps)
-    share = min(1.0, most / sequences.interactions)
-    few = sequences.sample(min(MOST_LEARNERS, max(1, int(share * len(sequences.learners)))))
-    whole = few.whole()
+    whole = sequences.some(min(MOST_ANSWERS, ANSWERS_A_STEP * steps)).whole()
     pieces = -(-whole.lengths // MOST_STEPS)
     piece = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     starts = np.repeat(whole.starts, pieces) + MOST_STEPS * piece

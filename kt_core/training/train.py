@@ -35,7 +35,7 @@ from kt_core.runs.run import Run
 from kt_core.runs.shapes import shapes
 from kt_core.skeleton import HIDDEN
 from kt_core.training.checkpoints import Checkpoints
-from kt_core.training.fit import LESS, NextStep, auc, fit
+from kt_core.training.fit import LESS, NextStep, auc, fit, scored
 from kt_core.training.skeleton import fit_skeleton
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
@@ -252,13 +252,10 @@ def train(
 def validation_auc(model: GainAKT2, valid: Sequences) -> float:
     """AUC as after each epoch: chunk by chunk."""
     model.eval()
-    scores, answers = [], []
-    for batch in loader(valid, reading_tokens(torch.device("cpu"))):
-        keep = batch.valid[:, 1:]
-        scores.append(model(batch.skills, batch.responses, batch.items)[keep])
-        answers.append(batch.responses[:, 1:][keep])
+    batches = loader(valid, reading_tokens(torch.device("cpu")))
+    logits, answers = zip(*(scored(model, batch) for batch in batches), strict=True)
     model.train()
-    return auc(torch.cat(scores).numpy(), torch.cat(answers).numpy())
+    return auc(torch.cat(logits).numpy(), torch.cat(answers).numpy())
 
 
 def _why(end: bool, early: EarlyStopping, epochs: int, most: int) -> str:

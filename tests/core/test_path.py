@@ -47,7 +47,7 @@ def slow_correction(heads, context, value, q, s, k):
 def slow_path(model, q, r, items):
     """One learner, step and earlier step at a time, on top of the skeleton's levels."""
     e = model.encode(q, r, items)
-    heads, level, B, T = model.heads, e.reading.every_skill(), *q.shape
+    heads, level, B, T = model.heads, e.reading.every_skill()[0], *q.shape
     unit = e.reading.all_gains()
     logits, trajectory = torch.zeros(B, T - 1), torch.zeros(B, T, C)
     for b in range(B):

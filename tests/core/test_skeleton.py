@@ -10,7 +10,8 @@ from scipy.special import expit
 from torch.nn import functional as F
 
 from kt_core import skeleton as module
-from kt_core.skeleton import HIDDEN, Skeleton, matched, shrinkage
+from kt_core.posterior import Shared, matched, shrinkage
+from kt_core.skeleton import HIDDEN, Skeleton
 
 C = 4
 
@@ -71,8 +72,8 @@ def test_all_steps_at_once_are_answers_one_by_one(transfer, monkeypatch):
     monkeypatch.setattr(module, "ROUNDS", 12)
     reading = s.read(q, r, d)
     horizon = torch.tensor([3, 6, 9])
-    at, (pairs, _), every = reading.at(horizon), reading.pairs(), reading.every_skill()
-    gains = reading.all_gains().cumsum(1)
+    at, (pairs, _) = reading.at(horizon), reading.pairs()
+    every, gains = reading.every_skill()
     for b in range(3):
         slow = Slow(s)
         for t in range(10):
@@ -119,8 +120,8 @@ def test_what_another_answer_would_have_done(seed, transfer):
             level, practice = reading.answered(responses)
             got = (level.belief + level.factor * practice)[:, t]
             every = s.read(q, responses, d)
-            states = every.every_skill()
-            now = states.belief + states.factor * every.all_gains().cumsum(1)
+            states, done = every.every_skill()
+            now = states.belief + states.factor * done
             want = now[:, t].gather(1, q[:, t : t + 1]).squeeze(1)
             torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
 
@@ -143,7 +144,7 @@ def test_a_belief_is_near_the_integral():
     g, nodes = torch.Generator().manual_seed(0), np.linspace(-7, 7, 2001)
     q, r = torch.zeros(40, 12).long(), torch.randint(0, 2, (40, 12), generator=g)
     reading = s.read(q, r)
-    a = module.Shared.of(reading.information)
+    a = Shared.of(reading.information)
     grown = reading.practice.numpy() + s.offset[0].item()
     for b in range(40):
         p = expit(grown[b] + nodes[:, None])
@@ -190,9 +191,9 @@ def test_mixed_precision_changes_nothing():
     plain = s.read(q, r)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = s.read(q, r)
-        others = mixed.at(torch.tensor([3, 6, 9])), mixed.every_skill(), mixed.pairs()[0]
+        others = mixed.at(torch.tensor([3, 6, 9])), mixed.every_skill()[0], mixed.pairs()[0]
     assert torch.equal(plain.logits, mixed.logits)
-    same = plain.at(torch.tensor([3, 6, 9])), plain.every_skill(), plain.pairs()[0]
+    same = plain.at(torch.tensor([3, 6, 9])), plain.every_skill()[0], plain.pairs()[0]
     assert all(torch.equal(a.belief, b.belief) for a, b in zip(others, same, strict=True))
 
 

@@ -277,6 +277,6 @@ def test_verdicts_name_the_rung(gaps, words):
 
 def test_a_ladder_of_large_data_is_fitted_on_some_learners(simulated, monkeypatch):
     monkeypatch.setattr(module, "MOST_ANSWERS", simulated.train.interactions // 2)
-    some = module._some(simulated.train)
+    some = simulated.train.some(module.MOST_ANSWERS)
     assert len(some.learners) == len(simulated.train.learners) // 2
     assert Ladder.fit(simulated).rates.shape == (C,)
