@@ -21,12 +21,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kt_core.config import ModelConfig
+from kt_core.config import ON_PATH, ModelConfig
 from kt_core.metrics.invariants import violations
 from kt_core.model import GainAKT2
 from kt_core.skeleton import HIDDEN
 
-MODES, ITEMS = ("retrospective", "cumulative"), 3
+MODES, ITEMS = ("retrospective", "retentive", "cumulative"), 3
+CONSTRAINTS = ("monotonicity", "negative_gains", "bounds")
+OF_BREAKS = ("rise_in_break", "below_start")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
 WEIGHTS = {
     "largest": lambda sign, u, info: sign * info.max,
@@ -109,23 +111,29 @@ def checked(case: Case) -> dict[str, tuple[int, int]]:
     """Count, for each guarantee, the places where it is broken and all places."""
     g = torch.Generator().manual_seed(case.seed)
     model = extreme_model(case, g).to(case.device)
-    q, r, items = (x.to(case.device) for x in _batch(case, g))
+    q, r, items, days = (x.to(case.device) for x in _batch(case, g))
     valid, found = torch.ones_like(q, dtype=torch.bool), {}
 
-    def count(where: str, names: tuple[str, ...], *args: Tensor | None) -> None:
-        counts = violations(*args)
+    def count(where: str, names: tuple[str, ...], *args: Tensor | None, **more: Tensor) -> None:
+        counts = violations(*args, **more)
         for name in names:
             bad, n = int(counts[name].sum()), int(counts[f"{name}_n"].sum())
             found[f"{name}, {where}"] = (bad, n)
 
     with torch.no_grad():
-        s = model.forward_with_states(q, r, items)
+        s = model.forward_with_states(q, r, items, days=days)
+        names = CONSTRAINTS + (OF_BREAKS if s.rested is not None else ())
         rest = (s.gains, q, r, valid)
-        count("trajectory", ("monotonicity", "negative_gains", "bounds"), s.trajectory, *rest)
+        count("trajectory", names, s.trajectory, *rest, rested=s.rested)
         count("live", ("bounds",), s.filtered, *rest)
         horizon = torch.randint(0, case.steps, (len(q),), generator=g).to(case.device)
-        at = model.heads.trajectory_at(s, horizon)
-        count("random horizon", ("monotonicity", "bounds"), at, *rest)
+        if s.rested is None:
+            at = model.heads.trajectory_at(s, horizon)
+            count("random horizon", ("monotonicity", "bounds"), at, *rest)
+        else:
+            known = torch.arange(case.steps, device=case.device) <= horizon.unsqueeze(1)
+            at = model.read(s.encoded, known)
+            count("random horizon", names, at.trajectory, *rest, rested=at.rested)
         if case.mode == "cumulative":
             end = s.filtered[:, -1]
             s = model.forward_with_states(q, r, items, start=end)
@@ -143,7 +151,7 @@ def extreme_model(case: Case, g: torch.Generator) -> GainAKT2:
         blocks=2,
         d_ff=8,
         dropout=0.0,
-        transfer=odd[2] and case.mode == "retrospective",
+        transfer=odd[2] and case.mode in ON_PATH,
     )
     items = torch.randint(case.skills, (ITEMS,), generator=g).tolist() if odd[3] else ()
     model = GainAKT2(config, case.skills, items).eval().to(case.dtype)
@@ -154,6 +162,8 @@ def extreme_model(case: Case, g: torch.Generator) -> GainAKT2:
             sign = torch.where(torch.rand(weight.shape, generator=g) < 0.5, -1.0, 1.0)
             values = WEIGHTS[case.weights](sign.to(case.dtype), u, info)
             weight.copy_(values.clamp(info.min, info.max))
+        if case.mode == "retentive":
+            model.heads.skeleton.retention.timed.fill_(case.seed % 2 == 0)
     return model
 
 
@@ -162,15 +172,18 @@ def _any_size(u: Tensor, info: torch.finfo) -> Tensor:
     return torch.exp2(low + (high - low) * u.double()).clamp(max=info.max).to(u.dtype)
 
 
-def _batch(case: Case, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw practice on few or all skills; hide some answers where the mode supports it."""
+def _batch(case: Case, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw practice on few or all skills, with breaks of all sizes; hide some answers where the
+    mode supports it."""
     shape, few = (2, case.steps), max(1, case.skills // 50)
     most = few if case.seed % 2 else case.skills
-    answers = HIDDEN + 1 if case.mode == "retrospective" and case.seed % 3 == 0 else 2
+    answers = HIDDEN + 1 if case.mode in ON_PATH and case.seed % 3 == 0 else 2
+    breaks = torch.exp2(40 * torch.rand(shape, generator=g) - 30).floor()  # most of them none
     return (
         torch.randint(most, shape, generator=g),
         torch.randint(answers, shape, generator=g),
         torch.randint(ITEMS + 1, shape, generator=g),  # 0 is an item unknown in training
+        breaks.cumsum(1),
     )
 
 

@@ -69,7 +69,8 @@ def _check(section: Section, name: str, ok: bool, expected: str) -> None:
         raise KTError(f"{prefix}.{name} = {brief(getattr(section, name))}: must be {expected}")
 
 
-Mode = Literal["retrospective", "cumulative", "projection"]
+Mode = Literal["retrospective", "retentive", "cumulative", "projection"]
+ON_PATH = ("retrospective", "retentive")  # predictions are made from mastery
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class ModelConfig(Section):
     fading: Annotated[int, Range(0, 2**14)] = 8  # groups of features with a fading sum of the past
     start_token: bool = True  # a learnable step before the first, so that attention can count
     max_steps: Annotated[int, Range(1, 10**6)] = 512  # only for absolute positions
-    transfer: bool = True  # retrospective: gains reach other skills where validation says so
+    transfer: bool = True  # on the path: gains reach other skills where validation says so
+    times: bool = True  # retentive: gains fade by the day where times are known; else by steps
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -172,9 +174,9 @@ class TrainConfig(Section):
     clip: Annotated[float, Range(0, above=True)] = 1.0
     tokens_per_batch: Annotated[int, Range(1, 10**8)] = 2048
     average: Annotated[float, SHARE] = 0.999  # decay of the moving average of the weights; 0: none
-    hide: Annotated[float, SHARE] = 0.2  # retrospective: share of answers the encoder may not see
+    hide: Annotated[float, SHARE] = 0.2  # on the path: share of answers the encoder may not see
     hide_in: Annotated[float, SHARE] = 0.25  # ... in this share of the sequences
-    skeleton_steps: Annotated[int, Range(1, 10**6)] = 400  # retrospective: its fit, at least
+    skeleton_steps: Annotated[int, Range(1, 10**6)] = 400  # on the path: its fit, at least
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     monitor: bool = True
     monitor_every: Annotated[int, Range(1, 10**9)] = 25  # training steps
@@ -236,11 +238,11 @@ class RunConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        path = self.model.mode == "retrospective"
+        path = self.model.mode in ON_PATH
         if path and self.model.position == "absolute":
             raise KTError(
-                "model.position = 'absolute': mode 'retrospective' reads whole histories and needs "
-                "relative positions; choose decay, or another mode"
+                f"model.position = 'absolute': mode {self.model.mode!r} reads whole histories and "
+                "needs relative positions; choose decay, or another mode"
             )
         for name in self.loss.active:
             if (name in PATH_TERMS) != path:
@@ -345,9 +347,9 @@ def _loss_for(config: RunConfig, mode: str) -> LossConfig:
     In `projection` mastery has no bounds, so that a term which rewards high mastery could fall
     without end: it starts from the monitored weights, as published.
     """
-    if mode == config.model.mode:
+    if mode == config.model.mode or {mode, config.model.mode} <= set(ON_PATH):
         return config.loss
-    if mode == "retrospective":
+    if mode in ON_PATH:
         return MASTERY_PATH
     return MONITORED if mode == "projection" else ENHANCED
 

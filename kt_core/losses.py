@@ -96,7 +96,7 @@ def forecast(logits: Float[Tensor, "B T T"], responses: Ids, valid: Valid) -> Sc
 def path_terms(
     weights: LossConfig, model: GainAKT2, path: PathTerms, batch: Batch
 ) -> dict[str, Scalar]:
-    """Each term of mode `retrospective` with a weight above zero, by name and *unweighted*."""
+    """Each term of the modes on the path with a weight above zero, by name and *unweighted*."""
     terms = {}
     if weights.forecast:
         terms["forecast"] = forecast(path.forecasts(), batch.responses, batch.valid)

@@ -1,10 +1,10 @@
-"""Mastery in mode `retrospective`: a psychometric skeleton, and what a network adds to it.
+"""Modes `retrospective` and `retentive`: a psychometric skeleton, and what a network adds to it.
 
 The other modes are in `side_heads.py`. Both kinds of heads have the same methods (`next_logits`,
 `states`, `trajectory_at`, `own_mastery`): the mode is decided once, where the model is built. B
 learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: c_t and v_t, the
 encoder's context and value states at step t, have seen the answers 0..t. The mathematics in words:
-docs/method.md, "The three modes".
+docs/method.md, "The modes".
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from kt_core.layers import (
     outputs,
 )
 from kt_core.posterior import Level
+from kt_core.retention import retentive_mastery
 from kt_core.skeleton import MOST_SKILLS, Reading, Skeleton, same_skill
 
 
 @dataclass
 class Encoded:
-    """A batch as the encoder and, in mode `retrospective`, the skeleton have read it.
+    """A batch as the encoder and, in the modes of `MasteryPath`, the skeleton have read it.
 
     Attributes
     ----------
@@ -66,31 +67,40 @@ class States:
     ----------
     logits : [B, P], P = T-1; ``logits[:, t]`` predicts the response of step t+1 from steps 0..t.
     encoded : what they are read from.
-    filtered : [B, T, C], mastery at step t on the evidence up to t. Shifted by one step it is
-        pre-response: the only field that a *pre* measure may read.
-    trajectory : [B, T, C], mastery at step t as believed at the last step. In `projection` and
-        `cumulative` belief is not revised, so it is `filtered`.
-    gains : [B, T, C], the learning gain credited at step t; in `retrospective` on the logit scale,
-        and as believed at the last step.
+    asked : [B, P], mastery of the skill of step t+1 just before that step, on the evidence up to t:
+        the only field that a *pre* measure may read. Without forgetting it is in `filtered`.
+    filtered : [B, T, C], mastery right after step t on the evidence up to t.
+    trajectory : [B, T, C], mastery right after step t as believed at the last step. In `projection`
+        and `cumulative` belief is not revised, so it is `filtered`.
+    gains : [B, T, C], the learning gain credited at step t; in the modes of `MasteryPath` on the
+        logit scale, and as believed at the last step.
     own_gains : [B, T], of the skill asked, as believed at the step itself.
-    belief : [B, T, C], belief at step t about the start, a logit; `retrospective` only.
+    belief : [B, T, C], belief at step t about the start, a logit; `MasteryPath` only.
     deviation : [B, T, C], standard deviation of the level behind `filtered`, in logits;
-        `retrospective` only.
+        `MasteryPath` only.
+    rested : [B, T, C], as `trajectory`, but right before step t; `retentive` only.
     """
 
     logits: Next
     encoded: Encoded
+    asked: Next
     filtered: Skills
     trajectory: Skills
     gains: Skills
     own_gains: Steps
     belief: Skills | None = None
     deviation: Skills | None = None
+    rested: Skills | None = None
+
+    def detach(self) -> States:
+        """Without gradients."""
+        parts = {name: None if x is None else x.detach() for name, x in vars(self).items()}
+        return States(**parts)
 
 
 @dataclass
 class PathTerms:
-    """The parts of the predictions in mode `retrospective`, on the logit scale."""
+    """The parts of the predictions of `MasteryPath`, on the logit scale."""
 
     heads: MasteryPath
     encoded: Encoded
@@ -135,6 +145,11 @@ def at_skill(states: Skills, skills: Ids) -> Steps:
     return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
 
 
+def asked_next(states: Skills, skills: Ids) -> Next:
+    """[B, P], the entry at step t of the skill asked at step t+1."""
+    return at_skill(states[:, :-1], skills[:, 1:])
+
+
 def retrospective_mastery(belief: Start, gains: Skills) -> Skills:
     """Mastery as believed at one horizon: sigmoid(belief + gains so far).
 
@@ -150,13 +165,15 @@ def retrospective_mastery(belief: Start, gains: Skills) -> Skills:
     dtype = gains.dtype
     if dtype in (torch.float16, torch.bfloat16):
         belief, gains = belief.float(), gains.float()
+    start = belief.sigmoid().unsqueeze(1)
     mastery = (belief.unsqueeze(1) + gains.cumsum(dim=1)).sigmoid()
-    return mastery.cummax(dim=1).values.to(dtype)
+    return torch.where(gains > 0, mastery, start).cummax(dim=1).values.to(dtype)
 
 
 class MasteryPath(nn.Module):
-    """Mode `retrospective`: P(right) = sigmoid(belief about the start + gains so far + form -
-    difficulty).
+    """P(right) = sigmoid(belief about the start + gains so far + form - difficulty).
+
+    In `retentive` gains count for what is left of them.
 
     Belief and gains are the skeleton's, as believed at the horizon. The network corrects the belief
     about a skill k by W[k] . c_t + w[k] and, as one state cannot hold the past of every skill, by
@@ -177,7 +194,8 @@ class MasteryPath(nn.Module):
 
     def __init__(self, config: ModelConfig, n_skills: int):
         super().__init__()
-        self.skeleton = Skeleton(n_skills, config.transfer and n_skills <= MOST_SKILLS)
+        transfer = config.transfer and n_skills <= MOST_SKILLS
+        self.skeleton = Skeleton(n_skills, transfer, config.mode == "retentive")
         self.correction = nn.Linear(config.d_model, n_skills)
         self.evidence = nn.Linear(config.d_model, n_skills)
         self.raw_prior_strength = nn.Parameter(torch.tensor(0.5))
@@ -187,9 +205,11 @@ class MasteryPath(nn.Module):
             nn.init.zeros_(head.bias)
 
     @torch.no_grad()
-    def prepare(self, skills: Ids, responses: Ids, difficulty: Steps | None) -> Reading:
+    def prepare(
+        self, skills: Ids, responses: Ids, difficulty: Steps | None, days: Steps | None
+    ) -> Reading:
         """What the skeleton says; the encoder reads it too."""
-        return self.skeleton.read(skills, responses, difficulty)
+        return self.skeleton.read(skills, responses, difficulty, days)
 
     def next_logits(self, encoded: Encoded) -> Next:
         """Logits of the next responses, from the states of each step."""
@@ -209,23 +229,40 @@ class MasteryPath(nn.Module):
         last : the horizon of the trajectory.
         start, logits : not used in this mode.
         """
-        e, asked = encoded, encoded.skills[:, 1:]
+        e = encoded
         every, practice = e.reading.every_skill()
         belief, factor, unit = self._read(e, every)
         level = belief + credible(factor * practice.to(factor.dtype))
         # From the same numbers as mastery, so that predictions equal it exactly but for the rest.
-        logits = at_skill(level[:, :-1], asked) + PathTerms(self, e).form()
+        known = asked_next(level, e.skills)
+        if e.reading.kept is not None:  # the break before the question has passed, too
+            total = asked_next(e.reading.all_gains.cumsum(1), e.skills)
+            left = total - at_skill(e.reading.lost, e.skills)[:, 1:]
+            left = asked_next(factor, e.skills) * left.to(factor.dtype)
+            known = asked_next(belief, e.skills) + credible(left)
+        logits = known + PathTerms(self, e).form()
         if e.difficulty is not None:
             logits = logits - (e.reading.before().shrink * e.difficulty)[:, 1:].to(logits.dtype)
-        trajectory, gains = self._believed(belief, factor, unit, last)
+        trajectory, gains, rested = self._believed(e, belief, factor, unit, last)
         own = credible(at_skill(factor, e.skills) * e.reading.gains.to(factor.dtype))
         deviation = credible(every.variance.sqrt()).to(level.dtype)
-        return States(logits, e, level.sigmoid(), trajectory, gains, own, belief, deviation)
+        return States(
+            logits,
+            e,
+            known.sigmoid(),
+            level.sigmoid(),
+            trajectory,
+            gains,
+            own,
+            belief,
+            deviation,
+            rested,
+        )
 
     def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
         e = states.encoded
-        return self._believed(*self._read(e, e.reading.every_skill()[0]), horizon)[0]
+        return self._believed(e, *self._read(e, e.reading.every_skill()[0]), horizon)[0]
 
     def own_mastery(
         self, states: States, context: Vectors, value: Vectors, start: Start | None = None
@@ -296,18 +333,25 @@ class MasteryPath(nn.Module):
         on = F.one_hot(e.skills, self.skeleton.n_skills) > 0
         correction = self.correction(e.context) + self._running_mean(on, self._left(e))
         belief = credible(level.belief.to(dtype) + correction)
-        return belief, credible(level.factor).to(dtype), e.reading.all_gains().to(dtype)
+        return belief, credible(level.factor).to(dtype), e.reading.all_gains.to(dtype)
 
     def _believed(
-        self, belief: Skills, factor: Skills, unit: Skills, horizon: Horizon
-    ) -> tuple[Skills, Skills]:
-        """Trajectory and gains as believed at `horizon`."""
+        self, e: Encoded, belief: Skills, factor: Skills, unit: Skills, horizon: Horizon
+    ) -> tuple[Skills, Skills, Skills | None]:
+        """Trajectory, gains and, in `retentive`, mastery before each step, as believed at
+        `horizon`."""
         row = torch.arange(len(horizon), device=horizon.device)
-        gains = credible(factor[row, horizon].unsqueeze(1) * unit)
+        belief, factor = belief[row, horizon], factor[row, horizon].unsqueeze(1)
+        gains = credible(factor * unit)
         step = torch.arange(unit.shape[1], device=unit.device)
         known = (step <= horizon.unsqueeze(1)).unsqueeze(-1)
         past = torch.where(known, gains, 0.0)
-        return retrospective_mastery(belief[row, horizon], past), gains
+        if e.reading.kept is None:
+            return retrospective_mastery(belief, past), gains, None
+        lost = credible(factor * e.reading.lost.to(factor.dtype))
+        lost = torch.where(known, lost, lost[row, horizon].unsqueeze(1))
+        trajectory, rested = retentive_mastery(belief, past, lost)
+        return trajectory, gains, rested
 
 
 def credible(values: Tensor) -> Tensor:

@@ -23,7 +23,12 @@ from kt_core.mastery import Encoded, MasteryPath, States, at_skill
 from kt_core.side_heads import SideHeads
 from kt_core.skeleton import FEATURES
 
-HEADS = {"retrospective": MasteryPath, "cumulative": SideHeads, "projection": SideHeads}
+HEADS = {
+    "retrospective": MasteryPath,
+    "retentive": MasteryPath,
+    "cumulative": SideHeads,
+    "projection": SideHeads,
+}
 
 
 class GainAKT2(nn.Module):
@@ -36,7 +41,7 @@ class GainAKT2(nn.Module):
     config : shape and mode.
     n_skills : C; skill ids run from 0 to C-1.
     item_skill : the skill of each item 1..I; empty where items are unknown. Only `retrospective`
-        uses items.
+        and `retentive` use items.
 
     Examples
     --------
@@ -76,15 +81,31 @@ class GainAKT2(nn.Module):
         """Whether bounds, monotonicity and non-negative gains hold for any weights."""
         return self.config.mode != "projection"
 
-    def forward(self, skills: Ids, responses: Ids, items: Ids | None = None) -> Next:
+    @property
+    def timed(self) -> bool:
+        """Whether gains fade by the day, so that the times of answers are needed."""
+        retention = self.heads.skeleton.retention if self.on_path else None
+        return retention is not None and bool(retention.timed)
+
+    def forward(
+        self,
+        skills: Ids,
+        responses: Ids,
+        items: Ids | None = None,
+        days: Steps | None = None,
+    ) -> Next:
         """Logits of the next response; column t predicts step t+1 from steps 0..t.
+
+        Parameters
+        ----------
+        days : when each answer was given; only `retentive` reads it.
 
         Raises
         ------
         KTError
             For ids outside 0..C-1, responses other than 0 and 1, or too many steps.
         """
-        return self.heads.next_logits(self.encode(skills, responses, items))
+        return self.heads.next_logits(self.encode(skills, responses, items, days))
 
     def forward_with_states(
         self,
@@ -93,6 +114,7 @@ class GainAKT2(nn.Module):
         items: Ids | None = None,
         valid: Valid | None = None,
         start: Start | None = None,
+        days: Steps | None = None,
     ) -> States:
         """`forward`, with the states behind it.
 
@@ -102,14 +124,20 @@ class GainAKT2(nn.Module):
         start : mastery at the end of each learner's previous chunk; None for a first chunk. Only
             `cumulative` accumulates from one chunk to the next.
         """
-        return self.read(self.encode(skills, responses, items), valid, start)
+        return self.read(self.encode(skills, responses, items, days), valid, start)
 
-    def encode(self, skills: Ids, responses: Ids, items: Ids | None = None) -> Encoded:
-        """Context and value states, the difficulties of the items where they are known and, in mode
-        `retrospective`, what the skeleton says."""
+    def encode(
+        self,
+        skills: Ids,
+        responses: Ids,
+        items: Ids | None = None,
+        days: Steps | None = None,
+    ) -> Encoded:
+        """Context and value states, the difficulties of the items where they are known and, in the
+        modes of `MasteryPath`, what the skeleton says."""
         self.check(skills, responses)
         d = None if self.difficulty is None or items is None else self.difficulty(items)
-        reading = self.heads.prepare(skills, responses, d)
+        reading = self.heads.prepare(skills, responses, d, days)
         known = None if reading is None else reading.features(responses)
         context, value = self.encoder(skills, responses, d, known)
         return Encoded(skills, responses, context, value, d, reading)

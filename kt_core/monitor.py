@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kt_core.base.processes import gathered
-from kt_core.layers import Ids, Next, Scalar, Skills, Steps, Valid
+from kt_core.layers import Ids, Scalar, Valid
+from kt_core.mastery import States, at_skill
 from kt_core.metrics.invariants import saturation, shares, violations
 
 
@@ -64,10 +65,9 @@ class Monitor(L.Callback):
             return
         last, states = module.last_step, module.last_step.states
         if states is None:  # no loss needed the [B, T, C] states: read them from what was encoded
-            read = module.model.read(last.encoded, batch.valid, logits=last.logits)
-            states = (read.filtered, read.trajectory, read.gains, read.own_gains)
-        seen = batch_sums(*states, last.logits, batch.skills, batch.responses, batch.valid)
-        values = batch_metrics(BatchSums.together(gathered(seen)), states[0].shape[-1])
+            states = module.model.read(last.encoded, batch.valid, logits=last.logits)
+        seen = batch_sums(states, batch.responses, batch.valid)
+        values = batch_metrics(BatchSums.together(gathered(seen)), states.gains.shape[-1])
         floats = {f"monitor/{name}": float(value) for name, value in values.items()}
         pace = {
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -138,36 +138,21 @@ class BatchSums:
         return cls(counts, *(torch.cat([getattr(p, name) for p in parts]) for name in steps))
 
 
-def batch_sums(
-    mastery: Skills,
-    trajectory: Skills,
-    gains: Skills,
-    own_gains: Steps,
-    logits: Next,
-    skills: Ids,
-    responses: Ids,
-    valid: Valid,
-) -> BatchSums:
-    """What the states of one batch contribute.
-
-    Parameters
-    ----------
-    mastery : the filtered state, which is pre-response when shifted by one step.
-    trajectory : as believed at the last step; the constraints are counted on it.
-    """
-    target, asked = valid[:, 1:], skills[:, 1:].unsqueeze(-1)
-    counts = violations(trajectory, gains, skills, responses, valid)
-    counts |= saturation(trajectory, gains, valid)
-    live = violations(mastery, gains, skills, responses, valid)
+def batch_sums(states: States, responses: Ids, valid: Valid) -> BatchSums:
+    """What the states of one batch contribute; constraints are counted on the trajectory."""
+    s, target, skills = states, valid[:, 1:], states.encoded.skills
+    counts = violations(s.trajectory, s.gains, skills, responses, valid, rested=s.rested)
+    counts |= saturation(s.trajectory, s.gains, valid)
+    live = violations(s.filtered, s.gains, skills, responses, valid)
     counts |= {f"filtered_monotonicity{e}": live[f"monotonicity{e}"] for e in ("", "_n")}
     return BatchSums(
         {name: value.sum() for name, value in counts.items()},
-        pre=mastery[:, :-1].gather(-1, asked).squeeze(-1)[target],
-        post=mastery[:, 1:].gather(-1, asked).squeeze(-1)[target],
-        predicted=logits.sigmoid()[target],
+        pre=s.asked[target],
+        post=at_skill(s.filtered, skills)[:, 1:][target],
+        predicted=s.logits.sigmoid()[target],
         correct=responses[:, 1:][target].float(),
         skill=skills[:, 1:][target],
-        own_gain=own_gains[valid],
+        own_gain=s.own_gains[valid],
         own_correct=responses[valid].float(),
     )
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from kt_core.config import ModelConfig
 from kt_core.layers import Horizon, Ids, Next, SequenceDropout, Skills, Start, Steps, Vectors
-from kt_core.mastery import Encoded, States, at_skill
+from kt_core.mastery import Encoded, States, asked_next, at_skill
 
 GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative`
 
@@ -68,7 +68,9 @@ class SideHeads(nn.Module):
         self.mastery = nn.Linear(D, n_skills)
         self.gain = nn.Linear(D, n_skills)
 
-    def prepare(self, skills: Ids, responses: Ids, difficulty: Steps | None) -> None:
+    def prepare(
+        self, skills: Ids, responses: Ids, difficulty: Steps | None, days: Steps | None
+    ) -> None:
         """Nothing is known before the encoder has read."""
 
     def next_logits(self, encoded: Encoded) -> Next:
@@ -96,15 +98,18 @@ class SideHeads(nn.Module):
         logits = self.next_logits(encoded) if logits is None else logits
         if not self.cumulative:
             mastery, gains = self.mastery(context), self.gain(value)
-            own = at_skill(gains, encoded.skills)
-            return States(logits, encoded, mastery, mastery, gains, own)
+            return self._states(logits, encoded, mastery, gains)
         gains = self.gain(value).relu().nan_to_num(nan=0.0)
         carried = start is not None
         if start is None:
             start = self.mastery(context[:, 0]).sigmoid().nan_to_num(nan=0.0)
         mastery = cumulative_mastery(start.to(gains.dtype), gains, carried)
-        own = at_skill(gains, encoded.skills)
-        return States(logits, encoded, mastery, mastery, gains, own)
+        return self._states(logits, encoded, mastery, gains)
+
+    @staticmethod
+    def _states(logits: Next, encoded: Encoded, mastery: Skills, gains: Skills) -> States:
+        asked, own = asked_next(mastery, encoded.skills), at_skill(gains, encoded.skills)
+        return States(logits, encoded, asked, mastery, mastery, gains, own)
 
     def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step up to `horizon`; after it, as it stood there."""

@@ -7,6 +7,7 @@ An additive factor model (docs/method.md, "The skeleton"). The level of skill k 
 with an ability a, a start o_k on each skill and a speed z of the learner, all of them static and
 N(0, 1) before the first answer. The practice P_{s,k} is a sum of gains >= 0, one for each step on k
 before s: exp(gain_k) times a power of the number of the opportunity times a factor for the answer.
+In mode `retentive` each is multiplied by the share of it that is left (`kt_core.retention`).
 
 What the answers up to t say about (a, o, z) is a normal distribution, updated answer by answer by
 moment matching (assumed-density filtering). As they are static, the belief at t is also the
@@ -30,6 +31,7 @@ from torch.nn import functional as F
 
 from kt_core.layers import Horizon, Ids, Skills, Steps, entries
 from kt_core.posterior import Answers, Level, Own, Shared, matched, shrinkage
+from kt_core.retention import Retention, fading
 
 HIDDEN = 2  # the response of an answer that may not be seen
 ROUNDS = 4  # over a sequence, until the estimates have settled
@@ -60,6 +62,7 @@ class Skeleton(nn.Module):
     Parameters
     ----------
     transfer : whether gains may also reach other skills.
+    retentive : whether gains fade.
 
     Attributes
     ----------
@@ -68,6 +71,7 @@ class Skeleton(nn.Module):
     raw_decay : how fast gains fall with the number of the opportunity.
     log_spread, log_speed : standard deviations of starts and of log speed.
     raw_transfer : [C, C], shares of a gain on the skill of the row; None where there are none.
+    retention : how gains fade; None where they do not.
 
     References
     ----------
@@ -76,7 +80,7 @@ class Skeleton(nn.Module):
     Minka, T. (2001). A family of algorithms for approximate Bayesian inference. PhD thesis, MIT.
     """
 
-    def __init__(self, n_skills: int, transfer: bool = False):
+    def __init__(self, n_skills: int, transfer: bool = False, retentive: bool = False):
         super().__init__()
         self.n_skills = n_skills
         self.offset = nn.Parameter(torch.zeros(n_skills))
@@ -88,22 +92,38 @@ class Skeleton(nn.Module):
         self.log_speed = nn.Parameter(torch.tensor(-1.5))
         pairs = (n_skills, n_skills)
         self.raw_transfer = nn.Parameter(torch.zeros(pairs)) if transfer else None
+        self.retention = Retention(n_skills) if retentive else None
         self.requires_grad_(False)
 
     @precise
-    def read(self, skills: Ids, responses: Ids, difficulty: Steps | None = None) -> Reading:
+    def read(
+        self,
+        skills: Ids,
+        responses: Ids,
+        difficulty: Steps | None = None,
+        days: Steps | None = None,
+    ) -> Reading:
         """What the answers of each learner say.
 
         Parameters
         ----------
         responses : 0 wrong, 1 right, 2 hidden.
         difficulty : of the items; None where they are unknown.
+        days : when each answer was given; None where that is not known.
+
+        Raises
+        ------
+        KTError
+            When gains fade by the day and `days` is None.
         """
         loading, offset = self._at(self.loading, skills), self._at(self.offset, skills)
         d = torch.zeros_like(offset) if difficulty is None else difficulty.to(offset.dtype)
         gains, seen = self.gains(skills, responses), responses < HIDDEN
         earlier = same_skill(skills).tril(-1).to(offset.dtype)
-        practice = (self.reach(skills).tril(-1) @ gains.unsqueeze(-1)).squeeze(-1)
+        kept = None if self.retention is None else self.retention.kept(skills, days)
+        total = practice = self._sum(self.reach(skills), gains)
+        if kept is not None:
+            practice = self._sum(self.reach(skills, kept), gains)
         slope, moved = self.speed * practice, torch.zeros_like(offset)
         mean = offset + practice
         variance = loading**2 + self.spread**2 + slope**2
@@ -118,9 +138,15 @@ class Skeleton(nn.Module):
             slope = self.speed * factor * practice
             mean = offset + loading * before.ability + start + factor * practice
             variance = self.variance(own, before, loading, slope)
-        return Reading(
-            self, skills, responses, d, gains, practice, added, own, information, mean, variance
-        )
+        if kept is not None:
+            variance = self.variance(own, before, loading, self.speed * factor * total)
+        parts = gains, practice, total, added, own, information, mean, variance, kept
+        return Reading(self, skills, responses, d, *parts)
+
+    @staticmethod
+    def _sum(reach: Pairs, gains: Steps) -> Steps:
+        """[B, T], practice before each step."""
+        return (reach.tril(-1) @ gains.unsqueeze(-1)).squeeze(-1)
 
     def gains(self, skills: Ids, responses: Ids) -> Steps:
         """[B, T], gain of each step on its own skill at speed 1, >= 0. A hidden answer counts as
@@ -197,13 +223,15 @@ class Skeleton(nn.Module):
             return own
         return torch.where(own > 0, own, self._wide(self.raw_transfer).relu())
 
-    def reach(self, skills: Ids) -> Pairs:
-        """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s."""
+    def reach(self, skills: Ids, kept: Pairs | None = None) -> Pairs:
+        """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s and, where
+        `kept` says what is left of gains, is left then."""
         if self.raw_transfer is None:
-            return same_skill(skills).to(self.spread.dtype)
-        # A product with ones and zeros: its gradient is far cheaper than that of looking up.
-        given = F.embedding(skills, self.shares())
-        return F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
+            reach = same_skill(skills).to(self.spread.dtype)
+        else:  # a product with ones and zeros: its gradient is far cheaper than that of looking up
+            given = F.embedding(skills, self.shares())
+            reach = F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
+        return reach if kept is None else reach * kept
 
     @property
     def loading(self) -> Table:
@@ -235,11 +263,14 @@ class Reading:
     Attributes
     ----------
     difficulty : [B, T], of the item asked.
-    gains, practice : [B, T], gain of each step on its own skill at speed 1, and practice before it.
+    gains : [B, T], of each step on its own skill, at speed 1.
+    practice, total : [B, T], practice before each step: what is left of it, and all of it, which
+        says how uncertain the level is. (Were that to fade, a break would make beliefs firmer.)
     added : what each answer adds.
     own : of the skill asked at each step, before it.
     information : [B, T+1, 5], of ability and speed, after 0, 1, ... answers (`Shared.of`).
     mean, variance : [B, T], of the level before each step.
+    kept : entry [s, u]: share of the gain at step u that is left at step s; None where all is.
     """
 
     skeleton: Skeleton
@@ -248,11 +279,18 @@ class Reading:
     difficulty: Steps
     gains: Steps
     practice: Steps
+    total: Steps
     added: Answers
     own: Own
     information: Float[Tensor, "B S 5"]
     mean: Steps
     variance: Steps
+    kept: Pairs | None = None
+
+    @property
+    def reach(self) -> Pairs:
+        """See `Skeleton.reach`; what is left of gains is that at step s."""
+        return self.skeleton.reach(self.skills, self.kept)
 
     @property
     def logits(self) -> Steps:
@@ -273,7 +311,7 @@ class Reading:
     def before(self) -> Level:
         """[B, T], the level of the skill asked at each step, as believed before it."""
         shared = Shared.of(self.information[:, :-1])
-        return self.skeleton.level(self.skills, shared, self.own, self.practice)
+        return self.skeleton.level(self.skills, shared, self.own, self.total)
 
     @precise
     def answered(self, responses: Ids) -> tuple[Level, Steps]:
@@ -286,9 +324,9 @@ class Reading:
         parts = (torch.where(seen, x, 0.0) for x in parts)
         added = Answers(*parts, self.added.slope, self.added.loading)
         known = self.information[:, :-1] + s.information(self.own, added)
-        practice = self.practice + s.gains(self.skills, responses)
-        own = s.after(self.own, added)
-        return s.level(self.skills, Shared.of(known), own, practice), practice
+        gained, own = s.gains(self.skills, responses), s.after(self.own, added)
+        level = s.level(self.skills, Shared.of(known), own, self.total + gained)
+        return level, self.practice + gained
 
     @precise
     def at(self, horizon: Horizon) -> Level:
@@ -314,11 +352,15 @@ class Reading:
         shared = Shared.of(self.information[:, 1:].unsqueeze(2))
         reach = s.reach(self.skills).transpose(1, 2)  # [u, t]
         done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
+        level = s.level(self.skills.unsqueeze(1), shared, own, done)
+        if self.kept is not None:  # of what is done at s, as much is left at t
+            reach = reach * self.kept.transpose(1, 2)
+            done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
         usual = reach * s.gains(self.skills, torch.full_like(self.skills, HIDDEN)).unsqueeze(-1)
         later = torch.where(_ahead(self.skills), usual, 0.0)  # u < t
         later = later.sum(1, keepdim=True) - later.cumsum(1)  # s < u < t
         now = torch.where(_ahead(self.skills), done + later, self.practice.unsqueeze(1))
-        return s.level(self.skills.unsqueeze(1), shared, own, done), now
+        return level, now
 
     @precise
     def every_skill(self) -> tuple[Level, Skills]:
@@ -329,12 +371,20 @@ class Reading:
         own = s.own(self.added, lambda x: (on.unsqueeze(-1) * x.unsqueeze(2)).cumsum(1))
         shared = Shared.of(self.information[:, 1:].unsqueeze(2))
         every = torch.arange(s.n_skills, device=self.skills.device)
-        practice = self.all_gains().cumsum(1)
-        return s.level(every, shared, own, practice), practice
+        total = self.all_gains.cumsum(1)
+        level = s.level(every, shared, own, total)
+        return level, total if self.kept is None else total - self.lost
 
+    @functools.cached_property
     def all_gains(self) -> Skills:
         """[B, T, C], gain of each step on every skill, at speed 1."""
         return self.gains.unsqueeze(-1) * F.embedding(self.skills, self.skeleton.shares())
+
+    @functools.cached_property
+    @precise
+    def lost(self) -> Skills:
+        """[B, T, C], what is lost at each step of the gains before it, at speed 1."""
+        return fading(self.all_gains, self.kept)
 
 
 def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:

@@ -1,12 +1,13 @@
 """How sure is a mastery value? The skeleton's posterior, made wider until it fits what comes next.
 
-In mode `retrospective` a level is believed to be normal, with the skeleton's mean (corrected by the
-network) and variance. Where the model is wrong about learners, that variance is too small: the next
-answers on a skill are then more alike within a learner than they should be. One number, the
-*scale* of all standard deviations, maximises the likelihood of validation learners' next answers on
-a skill, given the state before them. The practice in between raises the level as the model has it.
-No true mastery is needed. If practice stops depending on the answers, the likelihood stays the same
-(the stopping rule is ignorable). The coverage on simulated learners is in docs/results.md.
+In modes `retrospective` and `retentive` a level is believed to be normal, with the skeleton's mean
+(corrected by the network) and variance. Where the model is wrong about learners, that variance is
+too small: the next answers on a skill are then more alike within a learner than they should be. One
+number, the *scale* of all standard deviations, maximises the likelihood of validation learners'
+next answers on a skill, given the state before them. The practice in between raises the level as
+the model has it. No true mastery is needed. If practice stops depending on the answers, the
+likelihood stays the same (the stopping rule is ignorable). The coverage on simulated learners is in
+docs/results.md.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
 
     Parameters
     ----------
-    frame : `Beliefs.frame` of mode `retrospective`.
+    frame : `Beliefs.frame` of such a mode.
 
     Returns
     -------

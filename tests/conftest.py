@@ -115,6 +115,14 @@ def stir(model, scale=0.3):
     return model.eval()
 
 
+def states_of(mastery, trajectory, gains, own_gains, logits, skills):
+    """States with these values, without a model."""
+    from kt_core.mastery import Encoded, States, asked_next
+
+    encoded, asked = Encoded(skills, skills, gains, gains), asked_next(mastery, skills)
+    return States(logits, encoded, asked, mastery, trajectory, gains, own_gains)
+
+
 def random_batch(B=5, T=12, C=7, seed=0, pad=True):
     """skills, responses, valid; the first sequence is whole, others are cut somewhere."""
     g = torch.Generator().manual_seed(seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -32,6 +32,7 @@ class Batch:
     skills, items, responses : [B, T], 0 where padded.
     valid : [B, T], true at real steps.
     index : [B], index of each sequence.
+    days : [B, T], since the first step of the sequence; None where that is not known.
     """
 
     skills: Int[Tensor, "B T"]
@@ -39,10 +40,11 @@ class Batch:
     responses: Int[Tensor, "B T"]
     valid: Bool[Tensor, "B T"]
     index: Int[Tensor, "B"]
+    days: Float[Tensor, "B T"] | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
-        return Batch(*(x.to(device) for x in vars(self).values()))
+        return Batch(*(None if x is None else x.to(device) for x in vars(self).values()))
 
 
 class SequenceDataset(Dataset):
@@ -63,7 +65,16 @@ class SequenceDataset(Dataset):
         at = np.where(valid, s.starts[index][:, None] + step, 0)
         columns = (s.skill, s.item, s.response)  # narrower types in stored data
         steps = (np.where(valid, column[at], 0).astype(np.int64, copy=False) for column in columns)
-        return Batch(*(torch.from_numpy(x) for x in (*steps, valid, index)))
+        last = np.maximum.accumulate(at, axis=1)  # no time passes in padding
+        return Batch(*(torch.from_numpy(x) for x in (*steps, valid, index)), days(s, last))
+
+
+def days(sequences: Sequences, rows: np.ndarray) -> Float[Tensor, "B T"] | None:
+    """From the first of each line of interactions to the others; None where that is not known."""
+    if not sequences.dated:
+        return None
+    times = sequences.time[rows]
+    return torch.from_numpy((times - times[:, :1]).astype(np.float32))
 
 
 class LengthBuckets(Sampler[list[int]]):

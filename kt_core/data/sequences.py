@@ -89,6 +89,7 @@ class Sequences:
     learners : ids of the learners, as in the data.
     truth : true values of simulated learners, each [N].
     time : [N], when each answer was given, in days (`time_unit`); None where that is not known.
+    dated : whether `time` is in real days, not in usual breaks.
     """
 
     skill: np.ndarray
@@ -101,6 +102,7 @@ class Sequences:
     learners: np.ndarray
     truth: dict[str, np.ndarray]
     time: np.ndarray | None = None
+    dated: bool = False
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -143,6 +145,7 @@ class Sequences:
             learners=self.learners[chosen],
             truth={name: column[rows] for name, column in self.truth.items()},
             time=None if self.time is None else self.time[rows],
+            dated=self.dated,
         )
 
     @property
@@ -158,9 +161,10 @@ class Sequences:
         chunk: int = 200,
         min_length: int = 3,
         day: float = 0.0,
+        dated: bool = True,
     ) -> Sequences:
         """Cut each learner's rows (adjacent, in order) into chunks. A `day` has so many units of
-        the column `timestamp`; with 0, times are left out."""
+        the column `timestamp`; with 0, times are left out. `dated`: whether it is a real day."""
         learner, learners = pd.factorize(table["user"])
         step = table.groupby(learner, sort=False).cumcount().to_numpy()
         begins = np.flatnonzero(step % chunk == 0)
@@ -182,6 +186,7 @@ class Sequences:
             learners=np.asarray(learners)[present],
             truth=truth,
             time=table["timestamp"].to_numpy(float)[rows] / day if day else None,
+            dated=bool(day) and dated,
         )
 
 
@@ -226,10 +231,11 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     row_fold = fold.reindex(table["user"]).to_numpy()
     masks = split_masks(row_fold, config)
     vocabulary = Vocabulary.of(table, masks["train"])
-    parts, day = {}, time_unit(table, dataset.note.day)
+    parts, known = {}, bool(dataset.note.day)
+    day = time_unit(table, dataset.note.day)
     for name, mask in masks.items():
         part = table[mask].reset_index(drop=True)
-        parts[name] = Sequences.of(part, vocabulary, config.chunk, config.min_length, day)
+        parts[name] = Sequences.of(part, vocabulary, config.chunk, config.min_length, day, known)
         if len(parts[name]) == 0:
             raise KTError(
                 f"{dataset.name}: no sequence of at least {config.min_length} steps for the "

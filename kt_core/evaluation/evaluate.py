@@ -105,8 +105,8 @@ def read(
     Parameters
     ----------
     flips : whether to compute what the other answer would have done, which doubles the work.
-    whole : whether `retrospective` reads whole histories. If not, each chunk starts cold, as in
-        most baselines and in the validation after each epoch.
+    whole : whether `retrospective` and `retentive` read whole histories. If not, each chunk starts
+        cold, as in most baselines and in the validation after each epoch.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def read(
             who = torch.from_numpy(steps.learner[index]).to(device)
             start = ended_in[who] if number else None
             states = model.forward_with_states(
-                batch.skills, batch.responses, batch.items, batch.valid, start
+                batch.skills, batch.responses, batch.items, batch.valid, start, batch.days
             )
             _check_finite(model, batch, states)
             last = batch.valid.sum(1) - 1
@@ -209,10 +209,9 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
     """The fields of a trace for a batch, [B, T], except flips."""
     q = batch.skills
     unknown = states.filtered.new_full((len(q), 1), torch.nan)
-    before = states.filtered[:, :-1].gather(-1, q[:, 1:].unsqueeze(-1)).squeeze(-1)
     values = {
         "predicted": torch.cat([unknown, states.logits.sigmoid()], dim=1),
-        "mastery_pre": torch.cat([unknown, before], dim=1),
+        "mastery_pre": torch.cat([unknown, states.asked], dim=1),
         "mastery_post": at_skill(states.filtered, q),
         "gain": states.own_gains,
     }
@@ -238,7 +237,7 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
 
 def _count(batch: Batch, states: States, start: Tensor | None) -> pd.DataFrame:
     q, r, valid = batch.skills, batch.responses, batch.valid
-    found = violations(states.trajectory, states.gains, q, r, valid, start)
+    found = violations(states.trajectory, states.gains, q, r, valid, start, states.rested)
     found |= saturation(states.trajectory, states.gains, valid)
     live = violations(states.filtered, states.gains, q, r, valid, start)
     names = ("monotonicity", "fall_after_correct")

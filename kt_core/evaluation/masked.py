@@ -7,7 +7,7 @@ whole history, so the hidden answers judge its shape (docs/method.md, "The measu
 necessity* compares it with no gains, with gains that are flat at their mean level, and with gains
 that are shuffled in time; `kt_core.evaluation.shape` has the other tests.
 
-Only mode `retrospective` has a belief from which answers can be hidden.
+Only the modes `retrospective` and `retentive` have a belief from which answers can be hidden.
 """
 
 from __future__ import annotations
@@ -130,12 +130,13 @@ def _places(whole: Sequences, batch: Batch) -> np.ndarray:
 
 def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
-    encoded = model.encode(q, torch.where(hidden, HIDDEN, batch.responses), batch.items)
+    responses = torch.where(hidden, HIDDEN, batch.responses)
+    encoded = model.encode(q, responses, batch.items, batch.days)
     last, reading = valid.sum(1) - 1, encoded.reading
     factor = reading.at(last).factor
     gains_before = factor * reading.practice
     mixed = reading.gains.gather(1, key.argsort(1)).unsqueeze(-1)
-    reach = reading.skeleton.reach(q).tril(-1)
+    reach = reading.reach.tril(-1)
     return {
         "believed": PathTerms(model.heads, encoded).at(last),
         "gains_before": gains_before,

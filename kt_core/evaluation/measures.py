@@ -35,6 +35,8 @@ CONSTRAINTS = {
     "fall_after_correct": "retrospective",
     "filtered_monotonicity": "post",
     "filtered_fall_after_correct": "post",
+    "rise_in_break": "retrospective",
+    "below_start": "retrospective",
 }
 
 
@@ -55,7 +57,7 @@ class Measures:
         other answer would do, how far beliefs are revised.
     collapse, recovery : quantity, value (and interval).
     necessity, forgetting, growth : tests on hidden answers (`kt_core.evaluation.masked`, `shape`);
-        only mode `retrospective` has them.
+        only `retrospective` and `retentive` have them.
     exam : of `kt_core.evaluation.exam.exam_table`: mastery before the last quarter of each history
         against the score in it, next to the psychometric ladder.
     A table that cannot be computed is empty.
@@ -119,7 +121,8 @@ def measure(
     Parameters
     ----------
     base : [C], share of right answers per skill in the *training* data, for the nulls.
-    hidden : of `hidden_answers`, for these learners; only mode `retrospective` has them.
+    hidden : of `hidden_answers`, for these learners; only `retrospective` and `retentive` have
+        them.
     hidden_elsewhere : the same for other learners who were not trained on; the forgetting test and
         growth calibration use both.
     improved : of `improvements`, with the column `usual`: of each pair's skill among training

@@ -9,6 +9,7 @@ import torch
 from kt_core.base.errors import KTError, brief
 from kt_core.base.values import convert, names_of
 from kt_core.data import Splits
+from kt_core.data.batches import days
 from kt_core.evaluation.evaluate import Beliefs, believed_last
 from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
@@ -123,7 +124,8 @@ def learner_frame(
     Columns `step` (from 1), `skill` (name), `mastery` (as believed at the horizon, NaN after it),
     `filtered` (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was
     not asked), `low` and `high` (95 % around `filtered`; NaN without a spread).
-    In `retrospective` all of the learner's history is shown, in the other modes the sequence.
+    In `retrospective` and `retentive` all of the learner's history is shown, in the other modes the
+    sequence.
 
     Raises
     ------
@@ -146,7 +148,8 @@ def learner_frame(
         torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)
     )
     with torch.no_grad():
-        states = model.forward_with_states(asked_ids, *inputs)
+        given = days(s, np.arange(at.start, at.stop)[None])
+        states = model.forward_with_states(asked_ids, *inputs, days=given)
         believed = model.heads.trajectory_at(states, torch.tensor([horizon - 1]))
     practised = np.unique(skills)
     asked = skills[:, None] == practised

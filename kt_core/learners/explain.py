@@ -1,9 +1,10 @@
-"""Why this prediction? The logit of mode `retrospective`, decomposed.
+"""Why this prediction? The logit of modes `retrospective` and `retentive`, decomposed.
 
-    logit = skill + ability + start on the skill + gains so far + network + form - item difficulty,
+    logit = skill + ability + start on the skill + gains so far - what was forgotten of them
+            + network + form - item difficulty,
 
-and nothing else, so that the parts sum to the logit (docs/method.md, "The three modes"). The first
-four are the psychometric skeleton's; they are given gain by gain. Mastery is all but form and
+and nothing else, so that the parts sum to the logit (docs/method.md, "The modes"). The first
+five are the psychometric skeleton's; gains are given one by one. Mastery is all but form and
 difficulty. What the network knows is a black box of all answers so far; `Measures.conduct` has the
 shares of the logit's variance that gains, network and form account for.
 """
@@ -17,6 +18,7 @@ import torch
 from kt_core.base.errors import KTError
 from kt_core.base.values import convert
 from kt_core.data import Sequences, Vocabulary
+from kt_core.data.batches import days
 from kt_core.mastery import PathTerms
 from kt_core.model import GainAKT2
 
@@ -35,10 +37,10 @@ def explain(
     Returns
     -------
     One row per part, in order: `part` (skill; ability; start on the skill; gain; transferred gain;
-    network; form; item difficulty), `step` (0 if it has none), `skill`, `correct`, and `logit`, the
-    part's contribution. The parts of the skeleton are shrunk by the factor `shrink`, as they are
-    uncertain. All parts sum to the predicted logit, which ``frame.attrs`` holds as `logit`, with
-    `shrink`, `probability` and `mastery`.
+    forgotten, of all gains, in `retentive` only; network; form; item difficulty), `step` (0 if it
+    has none), `skill`, `correct`, and `logit`, the part's contribution. The parts of the skeleton
+    are shrunk by the factor `shrink`, as they are uncertain. All parts sum to the predicted logit,
+    which ``frame.attrs`` holds as `logit`, with `shrink`, `probability` and `mastery`.
 
     Raises
     ------
@@ -47,21 +49,25 @@ def explain(
     """
     if not model.on_path:
         raise KTError(
-            f"mode {model.config.mode!r}: its predictions do not decompose; train `retrospective`"
+            f"mode {model.config.mode!r}: its predictions do not decompose; train `retrospective` "
+            "or `retentive`"
         )
-    q, r, i = history(sequences, learner)
+    whole, rows = history(sequences, learner)
+    # Narrower types where they come from disk.
+    q, r, i = (x[rows].astype(np.int64) for x in (whole.skill, whole.response, whole.item))
     step = convert("step", step, int)
     if not 2 <= step <= len(q):
         raise KTError(f"step {step}: learner {learner!r} has predicted answers 2 to {len(q)}")
     model.eval()
-    q, r, i = (x[:step] for x in (q, r, i))  # later answers play no role
+    q, r, i, at = (x[:step] for x in (q, r, i, rows))  # later answers play no role
     skills, responses, items = (torch.from_numpy(x)[None] for x in (q, r, i))
-    encoded = model.encode(skills, responses, items)
+    encoded = model.encode(skills, responses, items, days(whole, at[None]))
     t, asked, name = step - 1, q[step - 1], vocabulary.skills
     path, reading = PathTerms(model.heads, encoded), encoded.reading
     level = reading.before()
     reach = reading.skeleton.reach(skills)[0, t, :t]
     added = (level.factor[0, t] * reach * reading.gains[0, :t]).numpy()
+    left = (level.factor * reading.practice)[0, t].item()
     logit, form = (x[0, t - 1].item() for x in (path.next_step(), path.form()))
     network = model.heads.corrections_before(encoded)[0, t - 1].item()
     difficulty = (level.shrink * reading.difficulty)[0, t].item()
@@ -76,6 +82,8 @@ def explain(
     for u in np.flatnonzero(added):
         kind = "gain" if q[u] == asked else "transferred gain"
         parts.append((kind, u + 1, name[q[u]], float(r[u]), float(added[u])))
+    if reading.kept is not None:
+        parts.append(("forgotten", 0, name[asked], np.nan, left - float(added.sum())))
     parts += [("network", 0, name[asked], np.nan, network), ("form", 0, name[asked], np.nan, form)]
     if model.difficulty is not None:
         parts.append(("item difficulty", step, name[asked], np.nan, -difficulty))
@@ -93,8 +101,8 @@ def explain(
     return frame
 
 
-def history(sequences: Sequences, learner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skills, responses and items of a learner's whole history, each [T].
+def history(sequences: Sequences, learner: str) -> tuple[Sequences, np.ndarray]:
+    """Whole histories, and the rows of one learner's.
 
     Raises
     ------
@@ -106,9 +114,7 @@ def history(sequences: Sequences, learner: str) -> tuple[np.ndarray, np.ndarray,
     at = np.flatnonzero(whole.learner == number[0]) if len(number) else number
     if len(at) == 0:
         raise KTError(f"learner {learner!r} is not in this split")
-    rows = slice(whole.starts[at[0]], whole.starts[at[0]] + whole.lengths[at[0]])
-    columns = (whole.skill, whole.response, whole.item)  # narrower where they come from disk
-    return tuple(column[rows].astype(np.int64) for column in columns)
+    return whole, whole.starts[at[0]] + np.arange(whole.lengths[at[0]])
 
 
 def _sigmoid(x: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -13,6 +15,8 @@ from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.learners.standing import current
 from kt_core.runs.run import Run
 
+DAY = pd.Timedelta(days=1)
+
 
 def believed(run: Run, dataset: Dataset) -> Beliefs:
     """The beliefs of a run about histories of any length, also of learners that it does not know.
@@ -22,7 +26,8 @@ def believed(run: Run, dataset: Dataset) -> Beliefs:
     KTError
         For a skill that the run does not know (see `kt_core.data.known`).
     """
-    sequences = Sequences.of(dataset.table, run.vocabulary, run.config.data.chunk, min_length=1)
+    chunk, day = run.config.data.chunk, dataset.note.day
+    sequences = Sequences.of(dataset.table, run.vocabulary, chunk, min_length=1, day=day)
     return evaluate(run.model, sequences, flips=False)
 
 
@@ -44,8 +49,8 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     Returns
     -------
     One row per learner and skill, in the order of the data: `learner`, `skill`, `mastery` (the
-    filtered state, after all answers), `low`, `high` (95 %, `kt_core.uncertainty`;
-    only `retrospective` has them), `opportunities` on the skill and `steps` in all.
+    filtered state, after all answers), `low`, `high` (95 %, `kt_core.uncertainty`; only
+    `retrospective` and `retentive` have them), `opportunities` on the skill and `steps` in all.
 
     Raises
     ------
@@ -70,26 +75,29 @@ class LiveLearner:
 
     def __init__(self, run: Run):
         self.run = run
-        self.history: list[tuple[str, int, str]] = []
+        self.history: list[tuple[str, int, str, pd.Timestamp | None]] = []
 
-    def answer(self, skill: str, correct: bool, item: str = "") -> None:
+    def answer(self, skill: str, correct: bool, item: str = "", when: Any = None) -> None:
         """Add an answer.
 
         Parameters
         ----------
         correct : true or false, or 1 or 0.
+        when : date and time, as text or as an object. Only a run of mode `retentive` that was
+            trained with times reads it, and needs it.
 
         Raises
         ------
         KTError
-            For a skill that the run does not know, or any other value.
+            For a skill that the run does not know, a time before that of the last answer, or any
+            other value.
         """
         self._skill(skill)
         if not isinstance(correct, (int, np.integer, np.bool_)) or correct not in (0, 1):
             raise KTError(f"correct = {brief(correct)}: expected true or false, or 1 or 0")
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
-        self.history.append((skill, int(correct), item))
+        self.history.append((skill, int(correct), item, self._time(when)))
 
     def mastery(self, skill: str | None = None) -> float | pd.Series:
         """Mastery of one skill, or of all by name, on the answers so far.
@@ -104,30 +112,31 @@ class LiveLearner:
             return pd.Series(filtered, index=self.run.vocabulary.skills, name="mastery")
         return float(filtered[self._skill(skill)])
 
-    def predict(self, skill: str, item: str = "") -> float:
-        """P(right) if this were asked next."""
+    def predict(self, skill: str, item: str = "", when: Any = None) -> float:
+        """P(right) if this were asked next, at the time `when` (see `answer`)."""
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
         self._skill(skill)
+        time = self._time(when)
         self._states()  # raises an error if there is no history yet
         size = self.run.config.data.chunk
         begin = 0 if self.run.model.whole_histories else (len(self.history) - 1) // size * size
-        q, r, i = self._tensors([*self.history[begin:], (skill, 0, item)])
+        columns, days = self._tensors([*self.history[begin:], (skill, 0, item, time)])
         with torch.no_grad():
-            return float(self.run.model(q, r, i)[0, -1].sigmoid())
+            return float(self.run.model(*columns, days)[0, -1].sigmoid())
 
     def _states(self):
         if not self.history:
             raise KTError("there are no answers yet, and mastery is estimated from answers")
         model, chunk = self.run.model, self.run.config.data.chunk
-        columns, start = self._tensors(self.history), None
+        (columns, days), start = self._tensors(self.history), None
         size = (
             len(self.history) if model.whole_histories else chunk
         )  # as `evaluate` reads histories
         for begin in range(0, len(self.history), size):
             q, r, i = (x[:, begin : begin + size] for x in columns)
             with torch.no_grad():
-                states = model.forward_with_states(q, r, i, start=start)
+                states = model.forward_with_states(q, r, i, start=start, days=days)
             start = states.filtered[:, -1]
         return states
 
@@ -136,8 +145,28 @@ class LiveLearner:
             raise KTError(f"skill {brief(name)}: expected the name of a skill, as a text")
         return int(self.run.vocabulary.ids(pd.Series([name]))[0])
 
-    def _tensors(self, history: list[tuple[str, int, str]]) -> list[torch.Tensor]:
-        table = pd.DataFrame(history, columns=["skill", "correct", "item"])
+    def _time(self, when: Any) -> pd.Timestamp | None:
+        if not self.run.model.timed:
+            return None
+        try:
+            time = pd.Timestamp(when)
+        except (ValueError, TypeError):
+            time = pd.NaT
+        if when is None or time is pd.NaT:
+            raise KTError(
+                f"when = {brief(when)}: this run was trained with the times of answers; give a "
+                "date and time, such as when='2026-03-01 14:30'"
+            )
+        last = self.history[-1][-1] if self.history else time
+        if time < last:
+            raise KTError(f"when = {brief(when)}: the last answer was given at {last}")
+        return time
+
+    def _tensors(self, history: list[tuple]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        table = pd.DataFrame(history, columns=["skill", "correct", "item", "time"])
         v = self.run.vocabulary
         columns = (v.ids(table["skill"]), table["correct"].to_numpy(), v.item_ids(table))
-        return [torch.tensor(c.tolist())[None] for c in columns]
+        days = None
+        if self.run.model.timed:
+            days = torch.tensor([(time - history[0][-1]) / DAY for *_, time in history])[None]
+        return [torch.tensor(c.tolist())[None] for c in columns], days

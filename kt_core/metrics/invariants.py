@@ -6,7 +6,7 @@ A value that is not finite is a violation. Dimensions: B learners, T steps, C sk
 
 from __future__ import annotations
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from kt_core.layers import Ids, Skills, Start, Valid
@@ -21,6 +21,7 @@ def violations(
     responses: Ids,
     valid: Valid,
     start: Start | None = None,
+    rested: Skills | None = None,
 ) -> Counts:
     """Count broken constraints and the places where they could break.
 
@@ -28,24 +29,29 @@ def violations(
     ----------
     start : mastery at the end of each learner's previous chunk. If given, the step from there to
         the first one is counted too.
+    rested : mastery right before each step, where breaks may lower it.
 
     Returns
     -------
     ``<name>`` and ``<name>_n`` for `monotonicity` (m_{t+1} < m_t), `negative_gains` (g < 0),
     `bounds` (m outside [0, 1]) and `fall_after_correct` (m falls at a right answer on that skill).
+    With `rested`, falls are counted from right before a step to right after it, and there are
+    `rise_in_break` (from after a step to before the next) and `below_start`.
     """
     steps, C = valid.unsqueeze(-1), mastery.shape[-1]
-    finite = mastery.isfinite()
     outside = ~((mastery >= 0) & (mastery <= 1)) & steps
     negative = ~((gains >= 0) & gains.isfinite()) & steps
     pairs = valid[:, 1:] & valid[:, :-1]
-    holds = (mastery[:, 1:] >= mastery[:, :-1]) & finite[:, 1:] & finite[:, :-1]
-    falls = ~holds & pairs.unsqueeze(-1)
-    own_falls = falls.gather(-1, skills[:, 1:].unsqueeze(-1)).squeeze(-1)
-    right = pairs & (responses[:, 1:] == 1)
+    counted = pairs if rested is None else valid
+    earlier, later = (mastery[:, :-1], mastery[:, 1:]) if rested is None else (rested, mastery)
+    if rested is None:
+        skills, responses = skills[:, 1:], responses[:, 1:]
+    falls = _breaks(later, earlier) & counted.unsqueeze(-1)
+    own_falls = falls.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
+    right = counted & (responses == 1)
     counts = {
         "monotonicity": falls.sum((1, 2)),
-        "monotonicity_n": pairs.sum(1) * C,
+        "monotonicity_n": counted.sum(1) * C,
         "negative_gains": negative.sum((1, 2)),
         "negative_gains_n": valid.sum(1) * C,
         "bounds": outside.sum((1, 2)),
@@ -56,7 +62,19 @@ def violations(
     if start is not None:
         counts["monotonicity"] += (~(mastery[:, 0] >= start)).sum(1)
         counts["monotonicity_n"] += C
+    if rested is not None:
+        rises = _breaks(mastery[:, :-1], rested[:, 1:]) & pairs.unsqueeze(-1)
+        start = rested[:, :1].expand_as(rested)
+        below = _breaks(rested, start) | _breaks(mastery, start)
+        counts["rise_in_break"], counts["rise_in_break_n"] = rises.sum((1, 2)), pairs.sum(1) * C
+        counts["below_start"] = (below & steps).sum((1, 2))
+        counts["below_start_n"] = valid.sum(1) * C
     return counts
+
+
+def _breaks(upper: Skills, lower: Skills) -> Bool[Tensor, "B T C"]:
+    """Where the first is not at least the second, or one of them is not finite."""
+    return ~((upper >= lower) & upper.isfinite() & lower.isfinite())
 
 
 def saturation(mastery: Skills, gains: Skills, valid: Valid) -> Counts:

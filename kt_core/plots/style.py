@@ -22,7 +22,12 @@ BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
 # A model has the same colour in all figures.
-MODES = {"retrospective": GREEN, "cumulative": BLUE, "projection": RED}
+MODES = {
+    "retrospective": GREEN,
+    "retentive": "#44AA99",
+    "cumulative": BLUE,
+    "projection": RED,
+}
 MODELS = MODES | {
     "DKT": ORANGE,
     "SAKT": SKY,
@@ -37,6 +42,7 @@ MODELS = MODES | {
 }
 MARKERS = {  # round for our modes; distinguishable in black and white
     "retrospective": "o",
+    "retentive": "o",
     "cumulative": "o",
     "projection": "o",
     "DKT": "s",
@@ -58,6 +64,8 @@ LABELS = {
     "negative_gains": "negative gains",
     "bounds": "mastery outside [0, 1]",
     "filtered_monotonicity": "filtered mastery falls",
+    "rise_in_break": "mastery rises in a break",
+    "below_start": "mastery below its start",
     "fall_after_correct": "falls after a right answer",
     "own_mastery": "mastery after the answer",
     "own_gain": "gain",

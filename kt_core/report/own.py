@@ -37,7 +37,9 @@ def own_learners(
     config = with_overrides(run.config, reading).data
     steps = dataset.table.groupby("user", sort=False).size().to_numpy()
     note = dataset.note.with_counts(out_of_protocol(steps, config))
-    test = Sequences.of(dataset.table, run.vocabulary, config.chunk, config.min_length)
+    test = Sequences.of(
+        dataset.table, run.vocabulary, config.chunk, config.min_length, dataset.note.day
+    )
     if len(test) == 0:
         raise KTError(f"{dataset.name}: no learner has {config.min_length} answers on known skills")
     met = {str(u) for part in (splits.train, splits.valid) for u in np.asarray(part.learners)}

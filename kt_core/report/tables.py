@@ -15,7 +15,7 @@ from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined, paired_aucs
 from kt_core.report.text import best_rung, difference, interval, number, percent, with_interval
-from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, verdicts
+from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, names, verdicts
 
 EXAM_KEYS = ASSOCIATED = ["measure", "variant", "sees"]
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
@@ -125,7 +125,7 @@ def violation_text(m: Measures) -> pd.DataFrame:
         return v
     return pd.DataFrame(
         {
-            "constraint": v["constraint"].map(NAMES),
+            "constraint": v["constraint"].map(names(m)),
             "sees": v["sees"],
             "counted on": v["scope"],
             "share": v["share"].map(percent),

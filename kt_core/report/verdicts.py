@@ -23,9 +23,13 @@ NAMES = {
     "fall_after_correct": "Mastery falls at a right answer on its skill",
     "filtered_monotonicity": "Filtered mastery (what a live user sees) falls between steps",
     "filtered_fall_after_correct": "Filtered mastery falls at a right answer on its skill",
+    "rise_in_break": "Mastery rises in a break",
+    "below_start": "Mastery below its start",
 }
+AT_STEPS = {"monotonicity": "Mastery falls at a step (breaks may lower it)"}  # in `retentive`
 FILTERED = ("filtered_monotonicity", "filtered_fall_after_correct")
 JUDGED = ("monotonicity", "negative_gains", "bounds")
+OF_BREAKS = ("rise_in_break", "below_start")
 PROSPECTIVE = "prospective validity, learner x skill"
 MATERIAL = 0.1  # share of the growth that may be missing without a word
 HARDLY = 0.1  # growth told, in log-odds per unit of log(1 + opportunity), that is next to none
@@ -53,6 +57,7 @@ def verdicts(examined: Examined) -> pd.DataFrame:
     gain = (targets.gain_performance, targets.gain_performance_minimum)
     rows = [
         *(_violation(m, name, getattr(targets, name), guaranteed) for name in JUDGED),
+        *(_violation(m, name, 0.0, guaranteed) for name in OF_BREAKS if _has_breaks(m)),
         *(_described(m, name, guaranteed) for name in FILTERED),
         _auc(examined, targets),
         _correlation(m, "mastery-response", "pooled", wanted),
@@ -179,13 +184,22 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
     return [{"measure": row.pop("measure"), **same, **row} for row in rows]
 
 
+def names(m: Measures) -> dict[str, str]:
+    """Of the constraints, in words: where breaks may lower mastery, falls are counted at steps."""
+    return NAMES | AT_STEPS if _has_breaks(m) else NAMES
+
+
+def _has_breaks(m: Measures) -> bool:
+    return "rise_in_break" in set(m.violations["constraint"])
+
+
 def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
     v = m.violations.set_index("constraint").loc[name]
     limit = 0.0 if guaranteed else limit
     ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
     word = "reached" if ok else f"misses the target by {v['share'] - limit:.2%}"
     target = "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}")
-    row = _counted(v, name, target, word if v["places"] else UNDEFINED, guaranteed)
+    row = _counted(v, names(m)[name], target, word if v["places"] else UNDEFINED, guaranteed)
     return row | {"warns": v["places"] > 0 and not ok}
 
 
@@ -194,7 +208,8 @@ def _described(m: Measures, name: str, guaranteed: bool) -> dict[str, Any]:
     table = m.violations.set_index("constraint")
     if name not in table.index:
         return {}
-    row = _counted(table.loc[name], name, "none", "not guaranteed, and not judged", guaranteed)
+    told = "not guaranteed, and not judged"
+    row = _counted(table.loc[name], NAMES[name], "none", told, guaranteed)
     return row | {"warns": False}
 
 
@@ -203,7 +218,7 @@ def _counted(
 ) -> dict[str, Any]:
     """A row about the places where something is broken."""
     return {
-        "measure": NAMES[name],
+        "measure": name,
         "sees": v["sees"],
         "value": f"{percent(v['share'])} ({v['broken']:,} of {v['places']:,})",
         "interval": interval(v["low"], v["high"], 2, percent=True),

@@ -32,7 +32,7 @@ from kt_core.base import signals
 from kt_core.base.errors import KTError
 from kt_core.base.files import copy, make_folder, whole, write_text
 from kt_core.base.locks import locked, wait_for
-from kt_core.config import FORMER, RunConfig
+from kt_core.config import FORMER, ON_PATH, RunConfig
 from kt_core.model import HEADS
 from kt_core.notebook.headless import KEEP_FAILED
 from kt_core.presets import configure
@@ -44,7 +44,7 @@ from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell, s
 
 OURS = tuple(HEADS)
 MODELS = (*OURS, *BASELINES)
-PATH_ONLY = {  # settings that only `retrospective` has
+PATH_ONLY = {  # settings of `ON_PATH` alone
     "model": ("transfer",),
     "train": ("hide", "hide_in", "skeleton_steps"),
 }
@@ -57,6 +57,7 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("data", "missing_as_text"): False,
     ("data", "draw"): 0,
     ("train", "skeleton_steps"): 400,
+    ("model", "times"): True,
 }
 PATIENCE = "20s"  # with a scheduler that does not answer
 
@@ -105,7 +106,7 @@ class Cell:
         settings["targets"] = {FORMER.get(name, name): value for name, value in targets}
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")} | searched(self.model)
-        elif self.model != "retrospective":
+        elif self.model not in ON_PATH:
             for part, names in PATH_ONLY.items():
                 settings[part] = {k: v for k, v in settings[part].items() if k not in names}
             settings["loss"] |= GONE

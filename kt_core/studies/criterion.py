@@ -161,7 +161,8 @@ def of_run(run: str | Path, scores: str | Path, until_date: bool = False) -> Cri
     given, notes = matched(given, pd.Index(split), what)
     table, more = _until(table, given, until_date, what)
     config, model = saved.config, saved.model
-    sequences = Sequences.of(table, splits.vocabulary, config.data.chunk, min_length=1)
+    day = splits.dataset.note.day
+    sequences = Sequences.of(table, splits.vocabulary, config.data.chunk, min_length=1, day=day)
     mastery = mastery_after(model, sequences, config.data.chunk)
     rungs = Ladder.fit(splits).rungs(sequences)
     learners = _summaries(sequences, mastery, rungs).merge(given, on="learner")

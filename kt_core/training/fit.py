@@ -28,6 +28,7 @@ from kt_core.base.errors import KTError, reason
 from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
+from kt_core.model import GainAKT2
 from kt_core.training.checkpoints import WholeFiles
 
 LESS = "choose fewer train.tokens_per_batch or a smaller model"  # where memory is too small
@@ -97,7 +98,7 @@ class NextStep(L.LightningModule):
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, unweighted."""
-        logits = self.model(batch.skills, batch.responses, batch.items)
+        logits = next_logits(self.model, batch)
         return {"bce": losses.next_step(logits, batch.responses, batch.valid)}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
@@ -272,9 +273,15 @@ def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
         raise KeyboardInterrupt from None
 
 
+def next_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """Logits of the next answers; only GainAKT2 reads when they were given."""
+    days = (batch.days,) if isinstance(model, GainAKT2) else ()
+    return model(batch.skills, batch.responses, batch.items, *days)
+
+
 def scored(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Logits and answers of a batch, all but the first of each sequence, on the CPU."""
-    logits, keep = model(batch.skills, batch.responses, batch.items), batch.valid[:, 1:]
+    logits, keep = next_logits(model, batch), batch.valid[:, 1:]
     return logits[keep].float().cpu(), batch.responses[:, 1:][keep].cpu()
 
 

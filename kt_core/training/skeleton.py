@@ -31,7 +31,12 @@ EPOCHS = 8  # passes over the data
 RATE = 0.03  # peak learning rate
 SURE = 2.0  # standard errors by which transfer must lower the validation loss
 SPARSITY = 3e-4  # price of transferred shares, per answer and skill
-PRECISION = {"offset": 1.0, "log_gain": 4.0, "log_loading": 25.0}  # of priors around their means
+PRECISION = {  # of priors around their means
+    "offset": 1.0,
+    "log_gain": 4.0,
+    "log_loading": 25.0,
+    "retention.log_decay": 4.0,
+}
 
 
 def fit_skeleton(
@@ -49,26 +54,34 @@ def fit_skeleton(
 
     Returns
     -------
-    Log loss per answer on validation learners, `without transfer` and, where it was tried, `with
-    transfer`; a cut history starts afresh there, too.
+    Log loss per answer on validation learners, `without transfer` and, where they were tried, `with
+    transfer` and `without forgetting`; a cut history starts afresh there, too.
     """
     skeleton = model.heads.skeleton
     train, valid = some(splits.train, steps), some(splits.valid, steps)
+    if skeleton.retention is not None:
+        skeleton.retention.begin(model.config.times and splits.train.dated)
     counts = tally(train.skill, train.response, skeleton.n_skills)
     rate = (torch.from_numpy(counts[1]) + 1) / (torch.from_numpy(counts[0]) + 2)
     skeleton.offset.copy_(rate.logit())
     plain = copy.deepcopy(skeleton)
     plain.raw_transfer = None
+    tried = {}
+    if skeleton.retention is not None:
+        lasting, difficulty = copy.deepcopy((plain, model.difficulty))
+        lasting.retention = None
+        _fit(lasting, difficulty, train, seed, steps)
+        tried["without forgetting"] = _mean(_losses(lasting, difficulty, valid))
     _fit(plain, model.difficulty, train, seed, steps)
     before = _losses(plain, model.difficulty, valid)
-    tried = {"without transfer": float(np.concatenate(before).mean())}
+    tried["without transfer"] = _mean(before)
     skeleton.load_state_dict(plain.state_dict(), strict=False)
     if skeleton.raw_transfer is not None:
         other, difficulty = copy.deepcopy((skeleton, model.difficulty))
         other.raw_transfer.fill_(0.05)
         _fit(other, difficulty, train, seed, steps)
         after = _losses(other, difficulty, valid)
-        tried["with transfer"] = float(np.concatenate(after).mean())
+        tried["with transfer"] = _mean(after)
         if _better(after, before):
             skeleton.load_state_dict(other.state_dict())
             if difficulty is not None:
@@ -130,16 +143,18 @@ def _terms(
 ) -> tuple[Tensor, Tensor]:
     """Log loss of each answer, [B, T], and which are answers."""
     d = None if difficulty is None else difficulty(batch.items)
-    logits = skeleton.read(batch.skills, batch.responses, d).logits
+    logits = skeleton.read(batch.skills, batch.responses, d, batch.days).logits
     target = batch.responses.to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none"), batch.valid
 
 
 def _penalty(skeleton: Skeleton, answers: int) -> Tensor:
     """Minus the logs of the priors, per answer."""
+    tables = dict(skeleton.named_parameters())
     penalty = sum(
-        0.5 * precision * ((x := getattr(skeleton, name)) - x.mean()).square().sum()
+        0.5 * precision * ((x := tables[name]) - x.mean()).square().sum()
         for name, precision in PRECISION.items()
+        if name in tables
     )
     if skeleton.raw_transfer is None:
         return penalty / answers
@@ -158,6 +173,10 @@ def _losses(
         for row, index in enumerate(batch.index.tolist()):
             found[index] = terms[row, there[row]][1:].double().numpy()
     return found
+
+
+def _mean(losses: list[np.ndarray]) -> float:
+    return float(np.concatenate(losses).mean())
 
 
 def _better(after: list[np.ndarray], before: list[np.ndarray]) -> bool:

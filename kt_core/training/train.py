@@ -26,7 +26,7 @@ from kt_core.data import Batch, Sequences, Splits, loader
 from kt_core.data.batches import reading_tokens
 from kt_core.data.sequences import MOST_LEARNERS, tally
 from kt_core.evaluation.evaluate import evaluate
-from kt_core.mastery import Encoded, PathTerms
+from kt_core.mastery import Encoded, PathTerms, States
 from kt_core.model import GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs.read import settings_sha256
@@ -49,13 +49,12 @@ class LastStep:
 
     Attributes
     ----------
-    states : filtered mastery, trajectory and gains, [B, T, C], and own gains, [B, T]; None where no
-        loss needed them.
+    states : None where no loss needed them.
     """
 
     logits: Tensor
     encoded: Encoded
-    states: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+    states: States | None = None
 
 
 class KTModule(NextStep):
@@ -80,7 +79,7 @@ class KTModule(NextStep):
         model, t = self.model, self.config.train
         q, r, valid = batch.skills, batch.responses, batch.valid
         hidden = hide(valid, t.hide, t.hide_in)
-        encoded = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items)
+        encoded = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items, batch.days)
         path = PathTerms(model.heads, encoded)
         logits = path.next_step()
         self.last_step = LastStep(logits.detach(), encoded.detach())
@@ -98,8 +97,7 @@ class KTModule(NextStep):
         terms = {"bce": losses.next_step(logits, r, valid)}
         if weights.active:
             s = model.read(encoded, logits=logits)
-            states = (s.filtered, s.trajectory, s.gains, s.own_gains)
-            self.last_step.states = tuple(x.detach() for x in states)
+            self.last_step.states = s.detach()
             terms |= losses.auxiliary(weights, s, q, r, valid)
         return terms
 

@@ -81,7 +81,10 @@ def test_overrides_take_text_and_keep_types():
         ({"train.learning_rate": -1}, "train.learning_rate"),
         ({"train.learning_rate": "nan"}, "train.learning_rate"),
         ({"model.heads": 3}, "model.heads = 3: must be a divisor"),
-        ({"model.mode": "magic"}, "choose one of: retrospective, cumulative, projection"),
+        (
+            {"model.mode": "magic"},
+            "choose one of: retrospective, retentive, cumulative",
+        ),
         ({"model.dropout": 1}, "model.dropout"),
         ({"loss.sparsity": float("inf")}, "loss.sparsity"),
         ({"loss": "wild"}, "loss weighting 'wild'"),

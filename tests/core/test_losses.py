@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import random_batch
+from conftest import random_batch, states_of
 
 from kt_core import losses
 from kt_core.config import ENHANCED, LossConfig
-from kt_core.mastery import Encoded, States
 from kt_core.model import GainAKT2
 
 
@@ -74,7 +73,7 @@ def test_padding_never_contributes():
     def total(scale):
         noise = torch.where(valid, 0.0, scale)
         m, v = mastery + noise[..., None], gains + noise[..., None]
-        states = States(logits + noise[:, 1:], Encoded(q, r, v, v), m, m, v, v[..., 0])
+        states = states_of(m, m, v, v[..., 0], logits + noise[:, 1:], q)
         everything = LossConfig(*[1.0] * 6)
         terms = losses.auxiliary(everything, states, q, r, valid)
         return terms | {"bce": losses.next_step(states.logits, r, valid)}

@@ -7,6 +7,7 @@ import torch
 from conftest import random_batch, stir
 from hypothesis import given
 from hypothesis import strategies as st
+from invariants import CONSTRAINTS, OF_BREAKS
 
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
@@ -21,7 +22,7 @@ from kt_core.skeleton import HIDDEN
 C = 7
 
 
-MODES = ("retrospective", "cumulative", "projection")
+MODES = ("retrospective", "retentive", "cumulative", "projection")
 
 
 def make(mode="cumulative", position="decay", seed=0, **kwargs):
@@ -55,13 +56,13 @@ def test_later_answers_never_change_earlier_outputs(mode, position):
             assert torch.equal(a[:, :t], b[:, :t]), name
         assert not torch.equal(before.encoded.context[:, t], after.encoded.context[:, t])
         assert torch.equal(before.filtered[:, :t], after.filtered[:, :t])
-        if mode == "retrospective":
+        if model.on_path:
             a, b = (
                 PathTerms(model.heads, s.encoded).forecasts()[:, :t, : t + 1]
                 for s in (before, after)
             )
             assert torch.equal(a, b) and torch.equal(before.belief[:, :t], after.belief[:, :t])
-        else:  # gains are believed at the last step in `retrospective`
+        else:  # on the path gains are believed at the last step
             assert torch.equal(before.gains[:, :t], after.gains[:, :t])
 
 
@@ -76,7 +77,7 @@ def test_padding_and_batch_order_change_nothing(mode):
     wide = model.forward_with_states(q2, r2)
     order = torch.tensor([2, 0, 3, 1])
     mixed = model.forward_with_states(q[order], r[order])
-    names = ("filtered",) if mode == "retrospective" else ("filtered", "gains")
+    names = ("filtered",) if model.on_path else ("filtered", "gains")
     for name in names:
         torch.testing.assert_close(getattr(wide, name)[:, :9], getattr(alone, name))
         torch.testing.assert_close(getattr(mixed, name), getattr(alone, name)[order])
@@ -89,10 +90,11 @@ def test_forward_is_the_logits_of_forward_with_states(mode):
     q, r, _ = random_batch()
     states = model.forward_with_states(q, r)
     torch.testing.assert_close(model(q, r), states.logits)
-    if mode == "retrospective":  # what is predicted is mastery, and form
+    if model.on_path:  # what is predicted is mastery, and form
         form = PathTerms(model.heads, states.encoded).form()
-        mastery = at_skill(states.filtered[:, :-1], q[:, 1:])
-        torch.testing.assert_close((states.logits - form).sigmoid(), mastery)
+        torch.testing.assert_close((states.logits - form).sigmoid(), states.asked)
+    if mode != "retentive":  # where nothing fades between a step and the next
+        assert torch.equal(states.asked, at_skill(states.filtered[:, :-1], q[:, 1:]))
 
 
 def test_decay_is_the_additive_bias_it_stands_for():
@@ -149,7 +151,7 @@ def test_cumulative_mastery_equals_the_loop(seed, T, scale):
 
 
 @given(
-    mode=st.sampled_from(["retrospective", "cumulative"]),
+    mode=st.sampled_from(["retrospective", "retentive", "cumulative"]),
     seed=st.integers(0, 10_000),
     T=st.integers(1, 60),
     power=st.integers(-20, 20),
@@ -164,9 +166,11 @@ def test_guarantees_hold_exactly_for_any_weights(mode, seed, T, power, dtype):
     valid = torch.ones_like(q, dtype=torch.bool)
     with torch.no_grad():
         states = model.to(dtype).forward_with_states(q, r)
-        counts = violations(states.trajectory, states.gains, q, r, valid)
+        found = states.trajectory, states.gains, q, r, valid
+        counts = violations(*found, rested=states.rested)
     assert states.trajectory.dtype == dtype
-    for name in ("monotonicity", "negative_gains", "bounds"):
+    assert ("below_start" in counts) == (mode == "retentive")
+    for name in set(counts) & {*CONSTRAINTS, *OF_BREAKS}:
         assert counts[name].sum() == 0, name
 
 

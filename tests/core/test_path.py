@@ -1,4 +1,4 @@
-"""Mode `retrospective`: the prediction is the mastery, part by part, against slow references."""
+"""The mastery path: the prediction is the mastery, part by part, against slow references."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def slow_path(model, q, r, items):
     """One learner, step and earlier step at a time, on top of the skeleton's levels."""
     e = model.encode(q, r, items)
     heads, level, B, T = model.heads, e.reading.every_skill()[0], *q.shape
-    unit = e.reading.all_gains()
+    unit = e.reading.all_gains
     logits, trajectory = torch.zeros(B, T - 1), torch.zeros(B, T, C)
     for b in range(B):
         for t in range(T - 1):
@@ -92,7 +92,7 @@ def test_a_new_network_adds_nothing_to_the_skeleton():
     torch.testing.assert_close(model(q, r, items), reading.logits[:, 1:])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "retentive"])
 def test_trajectory_at_a_horizon_is_that_of_a_history_that_ends_there(mode):
     model = make(mode=mode)
     q, r, _ = random_batch(B=4, T=11, pad=False)
@@ -114,7 +114,7 @@ def test_the_horizon_is_the_last_real_step():
         torch.testing.assert_close(states.trajectory[b, :n], short.trajectory[0])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "retentive"])
 @pytest.mark.parametrize("items", [False, True])
 @pytest.mark.parametrize("position", ["decay", "absolute"])
 def test_flips_in_one_pass_are_flips_one_by_one(mode, items, position):

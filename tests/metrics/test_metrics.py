@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import random_batch
+from conftest import random_batch, states_of
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
@@ -275,7 +275,7 @@ def test_batch_metrics_read_each_field_at_the_right_step():
     m, gains = torch.rand(6, 10, 4, generator=g), torch.rand(6, 10, 4, generator=g)
     logits = torch.randn(6, 9, generator=g)
     own = gains.gather(-1, q.unsqueeze(-1)).squeeze(-1)
-    seen = batch_sums(m, m, gains, own, logits, q, r, valid)
+    seen = batch_sums(states_of(m, m, gains, own, logits, q), r, valid)
     steps = {len(x.shape) for x in (seen.pre, seen.post, seen.predicted, seen.own_gain)}
     assert steps == {1} and len(seen.post) == valid[:, 1:].sum()
     values = batch_metrics(seen, m.shape[-1])
@@ -299,10 +299,13 @@ def test_two_halves_of_a_batch_together_are_the_batch():
     q, r, valid = random_batch(B=6, T=8, C=3, pad=False)
     g = torch.Generator().manual_seed(3)
     m, gains, logits = (torch.randn(6, *n, generator=g) for n in ((8, 3), (8, 3), (7,)))
-    tensors = (m, m, gains, gains[..., 0], logits, q, r, valid)
-    halves = (slice(0, 2), slice(2, 6))
-    parts = [batch_sums(*(x[half] for x in tensors)) for half in halves]
-    whole = batch_metrics(batch_sums(*tensors), 3)
+    tensors = (m, m, gains, gains[..., 0], logits, q)
+
+    def sums(half):
+        return batch_sums(states_of(*(x[half] for x in tensors)), r[half], valid[half])
+
+    parts = [sums(half) for half in (slice(0, 2), slice(2, 6))]
+    whole = batch_metrics(sums(slice(None)), 3)
     for name, value in batch_metrics(BatchSums.together(parts), 3).items():
         assert float(value) == pytest.approx(float(whole[name])), name
     assert whole["violations/bounds"] > 0

@@ -18,7 +18,7 @@ from kt_core.monitor import BatchSums, batch_metrics, batch_sums
 from kt_core.presets import preset
 from kt_core.runs.run import Run
 from kt_core.training.train import train
-from tests.conftest import ROOT, random_batch
+from tests.conftest import ROOT, random_batch, states_of
 
 STILL = {  # weights that hardly move, and nothing random: epochs are then sums over batches
     "data.learners": 80,
@@ -88,9 +88,13 @@ def test_glances_of_parts_are_the_glance_of_the_whole():
     g = torch.Generator().manual_seed(2)
     m, trajectory, gains = (torch.rand(6, 10, 4, generator=g) for _ in range(3))
     own, logits = torch.rand(6, 10, generator=g), torch.randn(6, 9, generator=g)
-    fields = (m, trajectory, gains - 0.1, own, logits, q, r, valid)
-    whole = batch_metrics(batch_sums(*fields), 4)
-    parts = [batch_sums(*(x[rows] for x in fields)) for rows in (slice(0, 2), slice(2, 6))]
+    fields = (m, trajectory, gains - 0.1, own, logits, q)
+
+    def sums(rows):
+        return batch_sums(states_of(*(x[rows] for x in fields)), r[rows], valid[rows])
+
+    whole = batch_metrics(sums(slice(None)), 4)
+    parts = [sums(rows) for rows in (slice(0, 2), slice(2, 6))]
     together = batch_metrics(BatchSums.together(parts), 4)
     for name, value in whole.items():
         torch.testing.assert_close(together[name], value, equal_nan=True, msg=name)

@@ -58,7 +58,7 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     if run.uncertainty is None:
         raise KTError(
             f"{run.path}: mode {run.config.model.mode!r} does not say how sure it is, and these "
-            "pages need that; train mode 'retrospective'"
+            "pages need that; train mode 'retrospective' or 'retentive'"
         )
     folder = Path(folder).absolute()
     free_folder(folder)
