@@ -95,6 +95,23 @@ class Level:
 
 
 @dataclass
+class Doubt:
+    """How uncertain the levels of a trajectory are, as believed at one horizon.
+
+    Attributes
+    ----------
+    deviation : [B, T], standard deviation of the level right after each step, in logits.
+    of_speed : [B, T], the part of it that goes with the learner's speed: covariance of the level
+        and the speed, by the standard deviation of the speed.
+    log_speed : [B, T], standard deviation of the logarithm of all gains; the same at all steps.
+    """
+
+    deviation: Steps
+    of_speed: Steps
+    log_speed: Steps
+
+
+@dataclass
 class Answers:
     """What answers add: [B, T] each.
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.layers import Horizon, Ids, Skills, Steps, entries
-from kt_core.posterior import Answers, Level, Own, Shared, matched, shrinkage
+from kt_core.posterior import Answers, Doubt, Level, Own, Shared, matched, shrinkage
 from kt_core.retention import Retention, fading
 
 HIDDEN = 2  # the response of an answer that may not be seen
@@ -190,11 +190,20 @@ class Skeleton(nn.Module):
 
     def variance(self, own: Own, shared: Shared, loading: Tensor, slope: Tensor) -> Tensor:
         """Of a level whose derivatives by ability and speed are `loading` and `slope`."""
-        a = loading - self.spread * own.ability / own.precision
-        z = slope - self.spread * own.speed / own.precision
+        a, z = self._derivatives(own, loading, slope)
         both = 2 * a * z * shared.covariance
         known = a**2 * shared.ability_variance + z**2 * shared.speed_variance + both
         return known.clamp(min=0) + self.spread**2 / own.precision
+
+    def with_speed(self, own: Own, shared: Shared, loading: Tensor, slope: Tensor) -> Tensor:
+        """Covariance of such a level with the speed, by the speed's standard deviation."""
+        a, z = self._derivatives(own, loading, slope)
+        return (a * shared.covariance + z * shared.speed_variance) / shared.speed_variance.sqrt()
+
+    def _derivatives(self, own: Own, loading: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """By ability and speed, where the start goes along with them as the answers say."""
+        a = loading - self.spread * own.ability / own.precision
+        return a, slope - self.spread * own.speed / own.precision
 
     def level(
         self, skills: Int[Tensor, "..."], shared: Shared, own: Own, practice: Tensor
@@ -329,19 +338,35 @@ class Reading:
         return level, self.practice + gained
 
     @precise
+    def doubt(self, horizon: Horizon) -> Doubt:
+        """Of the skill asked at each step, as believed after step `horizon`."""
+        s, (_, shared, own) = self.skeleton, self._known_at(horizon)
+        loading = s._at(s.loading, self.skills)
+        slope = s.speed * s.factor(shared.speed) * (self.practice + self.gains)
+        parts = own, shared, loading, slope
+        log_speed = s.speed * shared.speed_variance.sqrt()
+        deviation = s.variance(*parts).sqrt()
+        return Doubt(deviation, s.with_speed(*parts), log_speed.expand_as(deviation))
+
+    @precise
     def at(self, horizon: Horizon) -> Level:
         """[B, T], the level of the skill asked at each step, as believed after step `horizon`."""
+        seen, shared, own = self._known_at(horizon)
+        done = torch.where(seen, self.gains, 0.0).unsqueeze(-1)
+        practice = (self.skeleton.reach(self.skills) @ done).squeeze(-1)
+        return self.skeleton.level(self.skills, shared, own, practice)
+
+    def _known_at(self, horizon: Horizon) -> tuple[Bool[Tensor, "B T"], Shared, Own]:
+        """Which answers have been seen, and what they say of the learner and of the skills."""
         step = torch.arange(self.skills.shape[1], device=self.skills.device)
         seen = step <= horizon.unsqueeze(1)
         same = same_skill(self.skills).to(self.gains.dtype)
         row = torch.arange(len(horizon), device=horizon.device)
         shared = Shared.of(self.information[row, horizon + 1].unsqueeze(1))
-        done = torch.where(seen, self.gains, 0.0).unsqueeze(-1)
-        practice = (self.skeleton.reach(self.skills) @ done).squeeze(-1)
         own = self.skeleton.own(
             self.added, lambda x: same @ torch.where(seen.unsqueeze(-1), x, 0.0)
         )
-        return self.skeleton.level(self.skills, shared, own, practice)
+        return seen, shared, own
 
     @precise
     def pairs(self) -> tuple[Level, Pairs]:

@@ -12,13 +12,14 @@ docs/results.md.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, logit
-from scipy.stats import norm
+from scipy.stats import norm, qmc
 
 from kt_core.posterior import shrinkage
 
@@ -26,6 +27,7 @@ NEXT = 4  # answers on the skill, after a state, that enter the likelihood
 FLOOR = 1e-6  # mastery is kept this far from 0 and 1
 SCALES = 0.5, 4.0  # the smallest and the largest scale
 MOST_STATES = 50_000  # that enter the likelihood
+DRAWS, BLOCK = 512, 2000  # of start and speed; rows at a time
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
 
@@ -34,6 +36,36 @@ class Uncertainty:
     """How much wider than the skeleton's posterior an interval has to be."""
 
     scale: float
+
+    def growth(
+        self, first: pd.DataFrame, last: pd.DataFrame, level: float = 0.95
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the interval of the growth from one step to a later one on the same skill, both
+        as believed at the end. Start and speed are uncertain; they are drawn `DRAWS` times.
+
+        Parameters
+        ----------
+        first, last : [N] rows with `mastery_last`, `deviation_last`, `of_speed_last` and
+            `log_speed_last`, as in `Beliefs.frame`.
+        """
+        low, high = np.zeros(len(first)), np.zeros(len(first))
+        for begin in range(0, len(first), BLOCK):
+            rows = slice(begin, begin + BLOCK)
+            drawn = self._grown(first[rows], last[rows])
+            low[rows], high[rows] = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=1)
+        told = last["mastery_last"].to_numpy() - first["mastery_last"].to_numpy()
+        return np.minimum(low, told), np.maximum(high, told)
+
+    def _grown(self, first: pd.DataFrame, last: pd.DataFrame) -> np.ndarray:
+        """[N, DRAWS]"""
+        deviation = last["deviation_last"].to_numpy()
+        start, end = (mean_level(x["mastery_last"].to_numpy(), deviation) for x in (first, last))
+        speed = first["of_speed_last"].to_numpy()
+        rest = np.sqrt(np.maximum(first["deviation_last"].to_numpy() ** 2 - speed**2, 0.0))
+        by_speed, by_rest = self.scale * _normal()[:, :, None]
+        begun = start + speed * by_speed + rest * by_rest
+        factor = np.exp(first["log_speed_last"].to_numpy() * by_speed)
+        return (expit(begun + factor * (end - start)) - expit(begun)).T
 
     def interval(
         self, mastery: np.ndarray, deviation: np.ndarray, level: float = 0.95
@@ -48,6 +80,13 @@ class Uncertainty:
         reach = norm.ppf(0.5 + level / 2) * self.scale * deviation
         mean = mean_level(mastery, deviation)
         return np.minimum(expit(mean - reach), mastery), np.maximum(expit(mean + reach), mastery)
+
+
+@functools.cache
+def _normal() -> np.ndarray:
+    """[2, DRAWS], points that are spread as two independent standard normal numbers are."""
+    points = qmc.Sobol(2, seed=0).random(DRAWS)
+    return norm.ppf(points).T
 
 
 def mean_level(mastery: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -84,9 +123,13 @@ def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
     return Uncertainty(float(np.exp(found.x)))
 
 
-def coverage(frame: pd.DataFrame, uncertainty: Uncertainty, level: float = 0.95) -> np.ndarray:
-    """[N], whether the interval around filtered mastery holds the truth of a simulated learner."""
-    mastery, deviation = (frame[c].to_numpy(float) for c in ("mastery_post", "deviation"))
+def coverage(
+    frame: pd.DataFrame, uncertainty: Uncertainty, level: float = 0.95, at: str = "post"
+) -> np.ndarray:
+    """[N], whether the interval holds the truth of a simulated learner: around filtered mastery, or
+    with `at` = last around the trajectory."""
+    names = {"post": ("mastery_post", "deviation"), "last": ("mastery_last", "deviation_last")}
+    mastery, deviation = (frame[c].to_numpy(float) for c in names[at])
     low, high = uncertainty.interval(mastery, deviation, level)
     truth = frame["true_mastery"].to_numpy()
     return (truth >= low) & (truth <= high)

@@ -219,12 +219,15 @@ def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
         return values
     moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
     reading = states.encoded.reading
-    level = reading.before()
+    level, doubt = reading.before(), reading.doubt(batch.valid.sum(1) - 1)
     values |= {
         "mastery_last": at_skill(states.trajectory, q),
         "gains_before": level.factor * reading.practice,
         "revision": torch.cat([unknown, moved], dim=1),
         "deviation": at_skill(states.deviation, q),
+        "deviation_last": doubt.deviation,
+        "of_speed_last": doubt.of_speed,
+        "log_speed_last": doubt.log_speed,
         "practice": reading.practice,
         "speed": reading.speed(),
         "network": torch.cat([unknown, model.heads.corrections_before(states.encoded)], dim=1),
@@ -243,6 +246,13 @@ def _count(batch: Batch, states: States, start: Tensor | None) -> pd.DataFrame:
     names = ("monotonicity", "fall_after_correct")
     found |= {f"filtered_{n}{end}": live[n + end] for n in names for end in ("", "_n")}
     return pd.DataFrame({name: value.cpu().numpy() for name, value in found.items()})
+
+
+def ends(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The first and the last row of each learner on each skill, by learner and skill."""
+    groups = frame.groupby(["learner", "skill"])
+    rows = groups.head(1), groups.tail(1)
+    return tuple(x.set_index(["learner", "skill"]).sort_index() for x in rows)
 
 
 def believed_last(frame: pd.DataFrame) -> str:

@@ -13,13 +13,14 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.evaluate import Beliefs, believed_last, ends
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.uncertainty import Uncertainty, coverage
 
 BINS = {"2 or 3 practices": (2, 3), "4 to 7": (4, 7), "8 or more": (8, 10**9)}
 PRACTICES = "number of practices"
+HELD = "share of 95 % intervals that hold the truth"
 POINTS = 0.1  # an error in growth that a teacher would notice
 
 
@@ -53,10 +54,32 @@ def recovery_table(
     null = practices_null(grown(frame, looks["retrospective"][0]), bootstrap)
     table.append(tidy(null, "quantity").assign(sees="retrospective", predictor=PRACTICES))
     if uncertainty is not None:
-        share = bootstrap.row_mean(coverage(frame, uncertainty), frame["learner"], (0, 1))
-        row = tidy({"mastery, share of 95 % intervals that hold the truth": share}, "quantity")
-        table.append(row.assign(sees="post", predictor="model"))
+        table += intervals_table(frame, bootstrap, uncertainty)
     return pd.concat(table, ignore_index=True)
+
+
+def intervals_table(
+    frame: pd.DataFrame, bootstrap: Bootstrap, uncertainty: Uncertainty
+) -> list[pd.DataFrame]:
+    """How often the 95 % intervals of filtered state, trajectory and growth hold the truth."""
+    found = {"post": {}, "retrospective": {}}
+    for sees, at in (("post", "post"), ("retrospective", "last")):
+        share = coverage(frame, uncertainty, at=at)
+        found[sees][f"mastery, {HELD}"] = bootstrap.row_mean(share, frame["learner"], (0, 1))
+    pairs = grown(frame, "mastery_last")
+    known = pd.MultiIndex.from_frame(pairs[["learner", "skill"]])
+    low, high = uncertainty.growth(*(end.loc[known] for end in ends(frame)))
+    pairs["held"] = (pairs["truth"].to_numpy() >= low) & (pairs["truth"].to_numpy() <= high)
+    for name, part in (
+        (f"growth, {HELD}", pairs),
+        (f"growth, {HELD}, 8 or more practices", pairs[pairs["practices"] >= 8]),
+    ):
+        held = part["held"].astype(float)
+        found["retrospective"][name] = bootstrap.row_mean(held, part["learner"], (0, 1))
+    return [
+        tidy(estimates, "quantity").assign(sees=sees, predictor="model")
+        for sees, estimates in found.items()
+    ]
 
 
 def rmse(frame: pd.DataFrame, column: str, bootstrap: Bootstrap) -> Estimate:

@@ -35,6 +35,8 @@ class Trace:
         Predictions are sigmoid(logit(mastery_pre) - difficulty + form), nearly so where they
         average over an ability.
     deviation : [N], standard deviation of the level behind `mastery_post`, in logits.
+    deviation_last, of_speed_last, log_speed_last : [N], of the level behind `mastery_last`
+        (`kt_core.posterior.Doubt`).
     practice : [N], on the asked skill before the step, as a learner of usual speed gains by it.
     speed : [N], by which factor this learner gains more, as believed after the step.
     revision : [N], by how many logits the answer moved the belief about the start of its skill.
@@ -54,6 +56,9 @@ class Trace:
     network: np.ndarray | None = None
     form: np.ndarray | None = None
     deviation: np.ndarray | None = None
+    deviation_last: np.ndarray | None = None
+    of_speed_last: np.ndarray | None = None
+    log_speed_last: np.ndarray | None = None
     practice: np.ndarray | None = None
     speed: np.ndarray | None = None
     revision: np.ndarray | None = None

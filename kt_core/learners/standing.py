@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.evaluate import Beliefs, believed_last, ends
 from kt_core.uncertainty import Uncertainty
 
 MINIMUM = 8  # answers on a skill, before anything is said about a learner and this skill
@@ -66,20 +66,21 @@ def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.Dat
     -------
     One row per learner and skill, by their numbers: `learner`, `skill`, `answers`, `right`, `start`
     (mastery at the first answer, as believed now), `mastery`, `low`, `high` (mastery itself without
-    `uncertainty`), `growth` (along the trajectory), `verdict`, `sure` (whether the interval is
-    narrow).
+    `uncertainty`), `growth` (along the trajectory), `growth_low`, `growth_high` (growth itself
+    without `uncertainty`), `verdict`, `sure` (whether the interval of mastery is narrow).
     """
     table = current(beliefs, uncertainty).rename(columns={"opportunities": "answers"})
     if uncertainty is None:
         table = table.assign(low=table["mastery"], high=table["mastery"])
-    frame = beliefs.frame
-    trajectory = frame.groupby(["learner", "skill"])[believed_last(frame)]
-    past = pd.DataFrame({"start": trajectory.first(), "end": trajectory.last()})
-    past["right"] = frame.groupby(["learner", "skill"])["correct"].sum()
+    first, last = ends(beliefs.frame)
+    believed = believed_last(beliefs.frame)
+    past = pd.DataFrame({"start": first[believed], "growth": last[believed] - first[believed]})
+    past["growth_low"] = past["growth_high"] = past["growth"]
+    if uncertainty is not None:
+        past["growth_low"], past["growth_high"] = uncertainty.growth(first, last)
+    past["right"] = beliefs.frame.groupby(["learner", "skill"])["correct"].sum()
     table = table.merge(past.reset_index(), on=["learner", "skill"], validate="one_to_one")
-    table["growth"] = table["end"] - table["start"]
     table["verdict"] = [
         verdict(row.answers, row.low, row.high, row.growth) for row in table.itertuples()
     ]
-    table["sure"] = table["high"] - table["low"] <= SURE
-    return table.drop(columns="end")
+    return table.assign(sure=table["high"] - table["low"] <= SURE)

@@ -17,7 +17,7 @@ import pandas as pd
 from kt_core.base.errors import KTError
 from kt_core.base.files import make_folder, whole, write_text
 from kt_core.data.worlds import WORLDS
-from kt_core.evaluation.recovery import BINS, PRACTICES
+from kt_core.evaluation.recovery import BINS, HELD, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
 from kt_core.report.text import estimate, number, percent
@@ -42,7 +42,8 @@ WARNINGS = {  # verdicts about mastery and growth, and what they are called here
     "No forgetting, all skills, by time": "no forgetting, by time",
     "No forgetting, all skills, by steps": "no forgetting, by steps",
 }
-COVERED = "mastery, share of 95 % intervals that hold the truth"
+COVERED = f"mastery, {HELD}"
+COVERED_GROWTH, OFTEN = f"growth, {HELD}", ", 8 or more practices"
 BIAS = "mastery, mean error"
 FLIPS = "a right answer would lower mastery (share)"
 SAME = "growth, rank correlation, same skill and practices"
@@ -131,7 +132,8 @@ def conduct_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
                 "world": world,
                 "mean error, trajectory": _told(next(errors)),
                 "mean error, filter": _told(next(errors)),
-                "95 % intervals that hold the truth": percent(_value(rows, COVERED, model), 1),
+                "95 % intervals that hold the truth": _covered(rows, model, "post"),
+                "of the trajectory": _covered(rows, model, "retrospective"),
                 "a right answer lowers mastery": percent(_value(rows, FLIPS, model), 1),
                 "AUC": number(_value(rows, "AUC", model)),
             }
@@ -152,6 +154,8 @@ def growth_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFr
         line["by the truth's"] = _told(_estimate(rows, SIZE, model), 2)
         for name in BINS:
             line[name] = number(_value(rows, f"{SIZE}, {name}", model), 2)
+        for name, more in (("95 % intervals that hold it", ""), ("of 8 or more", OFTEN)):
+            line[name] = percent(_value(rows, COVERED_GROWTH + more, model), 1)
         line["off by more than 10 points"] = _shares(rows, OFF, model)
         line["first answer turned right raises it"] = _shares(rows, RAISED, model)
         lines.append(line)
@@ -210,7 +214,7 @@ def gates(rows: pd.DataFrame, model: str = "retrospective") -> dict[str, bool | 
     share = _value(rows, RANK, model, sees) / ceiling
     rung = best_rung(rows, RMSE, sees, min)
     gap = difference(rows, RMSE, sees, model, rung) if rung else None
-    covered = _value(rows, COVERED, model)
+    covered = _value(rows, COVERED, model, "post")
     result: dict[str, bool | None] = {
         "trajectory RMSE against the ladder": None if gap is None else not gap.low > 0,
         "trajectory rank r": _passed(share >= 0.95, share),
@@ -323,6 +327,10 @@ def _value(
     rows: pd.DataFrame, measure: str, model: str, sees: str = "", predictor: str = ""
 ) -> float:
     return _estimate(rows, measure, model, sees, predictor).value
+
+
+def _covered(rows: pd.DataFrame, model: str, sees: str) -> str:
+    return percent(_value(rows, COVERED, model, sees), 1)
 
 
 def _three(rows: pd.DataFrame, measure: str, sees: str, model: str, best) -> str:

@@ -1,5 +1,7 @@
 """The skeleton against a filter that goes answer by answer, and against integrals."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,7 @@ def test_all_steps_at_once_are_answers_one_by_one(transfer, monkeypatch):
     reading = s.read(q, r, d)
     horizon = torch.tensor([3, 6, 9])
     at, (pairs, _) = reading.at(horizon), reading.pairs()
+    doubt = reading.doubt(horizon)
     every, gains = reading.every_skill()
     for b in range(3):
         slow = Slow(s)
@@ -94,6 +97,15 @@ def test_all_steps_at_once_are_answers_one_by_one(transfer, monkeypatch):
                 torch.testing.assert_close(of_pairs, here)
                 if t == horizon[b]:
                     torch.testing.assert_close(getattr(at, part)[b], here)
+            if t == horizon[b]:
+                known = copy.deepcopy(slow)
+        for t in range(10):  # along the trajectory, as believed at the horizon
+            after = reading.practice[b, t] + reading.gains[b, t]
+            _, variance, h = known.level(int(q[b, t]), after)
+            deviation, speed = variance.sqrt(), known.cov[1, 1].sqrt()
+            torch.testing.assert_close(doubt.deviation[b, t], deviation)
+            torch.testing.assert_close(doubt.of_speed[b, t], (h @ known.cov)[1] / speed)
+            torch.testing.assert_close(doubt.log_speed[b, t], s.log_speed.exp() * speed)
 
 
 def test_a_few_rounds_are_enough(monkeypatch):

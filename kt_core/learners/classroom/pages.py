@@ -71,7 +71,8 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
     curves = tables.practice_curves(beliefs, run.vocabulary.skills, skills[:CURVES])
     files = file_names(table["learner"].unique())
     pages = _environment()
-    facts = {"rules": RULES, "made": date.today().isoformat(), "run": run.name}
+    forgets = run.config.model.mode == "retentive"
+    facts = {"rules": RULES, "forgets": forgets, "made": date.today().isoformat(), "run": run.name}
     with new_folder(folder) as partial:
         (partial / "learners").mkdir()
         page = pages.get_template("learner.html.j2")
