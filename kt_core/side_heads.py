@@ -1,8 +1,7 @@
 """Modes `projection` and `cumulative`: mastery and gains read off next to a free prediction head.
 
 `projection` is the unconstrained original. In `cumulative` mastery accumulates non-negative gains
-and stays in [0, 1], whatever the weights. Notation as in `mastery.py`; docs/method.md, "The three
-modes".
+and stays in [0, 1], whatever the weights. Notation as in `mastery.py`; docs/method.md, "The modes".
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.baselines.ability import beliefs, grid, mean
+from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import sequence_of, step_of
 from kt_core.baselines.factors import AFM, Rasch, levels
 from kt_core.data.sequences import Sequences, Splits, Vocabulary
@@ -35,6 +36,7 @@ from kt_core.evaluation.tracer import Tracer
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import base_rates
 
+BKT_RUNG = "BKT"
 FEWEST = 20  # learners that can be cut into halves
 MOST_ANSWERS = 500_000  # that a ladder is fitted on: about a GB of memory, and minutes
 
@@ -61,6 +63,7 @@ class Ladder(_Judge):
 
     rasch: Rasch
     afm: AFM
+    bkt: BKT
     rates: np.ndarray
 
     @classmethod
@@ -68,12 +71,12 @@ class Ladder(_Judge):
         """Fit all rungs; of more than 20,000 learners or 500,000 answers, some learners are drawn
         at random."""
         train, valid = (part.some(MOST_ANSWERS) for part in (splits.train, splits.valid))
-        rasch, afm = Rasch(), AFM()
+        tracers = Rasch(), AFM(), BKT(read="correct")
         small = dataclasses.replace(splits, train=train, valid=valid)
-        rasch.fit(small)
-        afm.fit(small)
+        for tracer in tracers:
+            tracer.fit(small)
         rates = base_rates(train.skill, train.response, len(splits.vocabulary.skills))
-        return cls(rasch, afm, rates)
+        return cls(*tracers, rates)
 
     def difficulties(self, exam: Exam) -> Difficulties:
         """How difficult an exam is, by the Rasch model of training learners."""
@@ -102,6 +105,11 @@ class Ladder(_Judge):
             own=own,
             rates=np.tile(self.rates, (n, 1)),
         )
+
+    def predictions(self, sequences: Sequences) -> dict[str, np.ndarray]:
+        """P(right) of every answer from those before it, [N], by Rasch, AFM and BKT."""
+        tracers = {RASCH: self.rasch, AFM_RUNG: self.afm, BKT_RUNG: self.bkt}
+        return {name: tracer.trace(sequences).predicted for name, tracer in tracers.items()}
 
     def middles(self, sequences: Sequences) -> dict[str, np.ndarray]:
         """Mastery of every skill after half of each sequence, [S, C], by Rasch and by AFM."""

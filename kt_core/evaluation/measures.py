@@ -25,6 +25,7 @@ from kt_core.evaluation.recovery import recovery_table
 from kt_core.evaluation.shape import forgetting, growth_calibration
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.nulls import step_nulls
+from kt_core.metrics.paired import paired_table
 from kt_core.metrics.prediction import Prediction, calibration_curve
 from kt_core.uncertainty import Uncertainty
 
@@ -47,6 +48,7 @@ class Measures:
     Attributes
     ----------
     prediction : predictor (the model, or a null that is a probability), quality, value, low, high.
+    simple : of `kt_core.metrics.paired.paired_table`: AUC next to that of the psychometric ladder.
     violations : constraint, sees, scope, share, low, high, broken, places.
     associations : measure, variant, sees, predictor, kind (model, null, reference), value, low,
         high, gap, gap_low, gap_high (model minus this row, paired), entries, learners.
@@ -76,6 +78,7 @@ class Measures:
     forgetting: pd.DataFrame = field(default_factory=pd.DataFrame)
     growth: pd.DataFrame = field(default_factory=pd.DataFrame)
     exam: pd.DataFrame = field(default_factory=pd.DataFrame)
+    simple: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def quality(self, name: str, predictor: str = "model") -> pd.Series:
         """One row of `prediction`."""
@@ -115,6 +118,7 @@ def measure(
     uncertainty: Uncertainty | None = None,
     exam: pd.DataFrame | None = None,
     ladder: dict[str, np.ndarray] | None = None,
+    rungs: dict[str, np.ndarray] | None = None,
 ) -> Measures:
     """All measures of one model on one split.
 
@@ -131,12 +135,14 @@ def measure(
     exam : of `exam_table`, on the same resamples.
     ladder : by name, what simple models believe in the middle of each sequence, [S, C], as nulls
         of prospective validity.
+    rungs : by name, what simple models predict of each answer, [N].
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
-    quality, curve, miscalibration = pd.DataFrame(), pd.DataFrame(), np.nan
+    quality, simple, curve, miscalibration = *(pd.DataFrame() for _ in range(3)), np.nan
     if len(rows := beliefs.predicted):
         prediction = prediction_of(beliefs, bootstrap)
         quality = prediction_table(prediction, rows, base)
+        simple = simple_table(prediction, rows, rungs or {})
         curve, miscalibration = calibration_curve(prediction)
     tables = {} if exam is None else {"exam": exam}
     if hidden is not None:
@@ -161,6 +167,7 @@ def measure(
         conduct=conduct_table(beliefs, bootstrap),
         collapse=collapse_table(beliefs),
         recovery=recovery_table(beliefs, bootstrap, uncertainty),
+        simple=simple,
         **tables,
     )
 
@@ -182,6 +189,17 @@ def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarra
         null = Prediction(nulls[name], prediction.y, prediction.learner, prediction.bootstrap)
         parts.append(tidy(null.estimates(), "quality").assign(predictor=name))
     return pd.concat(parts, ignore_index=True)
+
+
+def simple_table(
+    prediction: Prediction, rows: pd.DataFrame, rungs: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """AUC of the model and of simple models, on the same answers."""
+    draws, p = {"model": prediction.auc()}, prediction
+    for name, values in rungs.items():
+        draws[name] = Prediction(values[rows.index], p.y, p.learner, p.bootstrap).auc()
+    size = len(rows), rows["learner"].nunique()
+    return paired_table(draws, *size, prediction.bootstrap).assign(measure="AUC", sees="pre")
 
 
 def violation_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:

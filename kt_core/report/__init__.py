@@ -13,6 +13,7 @@ from kt_core.report.tables import (
     provenance_table,
     quantities_text,
     recovery_text,
+    simple_text,
     verdict_tables,
     violation_text,
 )

@@ -127,7 +127,9 @@ def examine(
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
     tests = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
     tests |= {"uncertainty": run.uncertainty, "exam": exam_of(run, splits, split)}
-    tests["ladder"] = ladder_of(run.config.data, splits).middles(getattr(splits, split))
+    ladder = ladder_of(run.config.data, splits)
+    tests["ladder"] = ladder.middles(getattr(splits, split))
+    tests["rungs"] = ladder.predictions(getattr(splits, split))
     measures = measure(beliefs, rates, names, *resampling, **tests)
     valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
     bootstrap = Bootstrap(len(valid.learners), *resampling)

@@ -69,7 +69,12 @@ def exam_text(m: Measures) -> pd.DataFrame:
     return ladder_text(m.exam.assign(variant=m.exam["variant"].map(VARIANTS)), EXAM_KEYS)
 
 
-def ladder_text(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def simple_text(m: Measures) -> pd.DataFrame:
+    """AUC of the model and of the rungs of the ladder side by side; empty without a ladder."""
+    return ladder_text(m.simple, ["measure", "sees"], 4) if len(m.simple) > 1 else pd.DataFrame()
+
+
+def ladder_text(table: pd.DataFrame, keys: list[str], digits: int = 3) -> pd.DataFrame:
     """`paired_table`s, one after the other: a row for each, with the model and its interval, the
     rungs, and the model's lead over the best one.
 
@@ -80,11 +85,13 @@ def ladder_text(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     rows = []
     for values, part in table.groupby(keys, sort=False):
         own, best = part.iloc[0], best_rung(part)
-        row = dict(zip(keys, values, strict=True)) | {"model": with_interval(own)}
+        row = dict(zip(keys, values, strict=True)) | {"model": with_interval(own, digits)}
         rungs = part[part["kind"] == "rung"]
-        row |= {r.predictor: number(r.value) for r in rungs.itertuples() if np.isfinite(r.value)}
+        row |= {
+            r.predictor: number(r.value, digits) for r in rungs.itertuples() if np.isfinite(r.value)
+        }
         if best is not None:
-            row["minus the best rung"] = difference(best)
+            row["minus the best rung"] = difference(best, digits)
         rows.append(row | {"entries": f"{own['entries']:,}", "learners": f"{own['learners']:,}"})
     last = ["minus the best rung", "entries", "learners"]
     wide = pd.DataFrame(rows).fillna("")

@@ -14,7 +14,15 @@ from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.shape import BELIEVED_GROWTH, MISSING_GROWTH, STRICT
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined
-from kt_core.report.text import against_ladder, best_rung, called, interval, number, percent
+from kt_core.report.text import (
+    against_ladder,
+    best_rung,
+    called,
+    difference,
+    interval,
+    number,
+    percent,
+)
 
 NAMES = {
     "monotonicity": "Mastery falls between steps",
@@ -60,6 +68,7 @@ def verdicts(examined: Examined) -> pd.DataFrame:
         *(_violation(m, name, 0.0, guaranteed) for name in OF_BREAKS if _has_breaks(m)),
         *(_described(m, name, guaranteed) for name in FILTERED),
         _auc(examined, targets),
+        *_prediction(m),
         _correlation(m, "mastery-response", "pooled", wanted),
         _correlation(m, PROSPECTIVE, "pooled", wanted),
         *_exam(m),
@@ -249,6 +258,33 @@ def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
         "kind": "evidence",
         "warns": word.startswith(("WARNING", *MISSED)),
     }
+
+
+def _prediction(m: Measures) -> list[dict[str, Any]]:
+    """Does a simple model predict better? Where BKT does, learning may come in steps, which no sum
+    of gains can follow."""
+    if len(m.simple) < 2:
+        return []
+    own, best, word = m.simple.iloc[0], best_rung(m.simple), UNDEFINED
+    if best is not None and np.isfinite(best["gap_low"]):
+        better = "worse than" if best["gap_high"] < 0 else "better than"
+        level = best["gap_low"] <= 0 <= best["gap_high"]
+        word = f"{'about as well as' if level else better} {called(best['predictor'])} "
+        word += f"({difference(best, 4)})"
+        if best["predictor"] == "BKT" and not best["gap_low"] > 0:
+            word += "; learning may come in steps, and BKT is made for that"
+    row = {
+        "measure": "AUC next to simple models",
+        "sees": "pre",
+        "value": number(own["value"], 4),
+        "interval": interval(own["low"], own["high"], 4),
+        "target": "not below any of them",
+        "best null": "none" if best is None else f"{best['value']:.4f} ({best['predictor']})",
+        "verdict": word,
+        "kind": "evidence",
+        "warns": word.startswith("worse"),
+    }
+    return [row]
 
 
 def _correlation(

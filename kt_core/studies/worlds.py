@@ -39,6 +39,7 @@ WARNINGS = {  # verdicts about mastery and growth, and what they are called here
     "Exam": "exam",
     "Loss of hidden answers": "gains",
     "Growth": "growth",
+    "AUC next to simple models": "prediction",
     "No forgetting, all skills, by time": "no forgetting, by time",
     "No forgetting, all skills, by steps": "no forgetting, by steps",
 }

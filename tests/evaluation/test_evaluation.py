@@ -9,8 +9,10 @@ import pytest
 import torch
 from conftest import module_of, stir
 from scipy.stats import pearsonr
+from sklearn.metrics import roc_auc_score
 
 from kt_core.base.errors import KTError
+from kt_core.baselines.ladder import Ladder
 from kt_core.config import ModelConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
 from kt_core.data.registry import load_dataset, read_splits
@@ -29,6 +31,7 @@ from kt_core.report.tables import (
     headline,
     metrics_dict,
     over_learners,
+    simple_text,
 )
 from kt_core.report.verdicts import _word, verdicts
 from kt_core.runs.find import open_run
@@ -310,7 +313,7 @@ def test_an_auc_that_nobody_has_reached_is_a_warning(examined):
         valid = dataclasses.replace(examined.valid_auc, value=auc, low=auc - 0.005)
         changed = dataclasses.replace(examined, splits=splits, valid_auc=valid)
         table = verdicts(changed).set_index("measure")["verdict"]
-        return table.filter(like="AUC").item()
+        return table.filter(like="AUC on").item()
 
     own = examined.measures.quality("AUC")["value"]
     assert own > 0.74 or word(0.73) == "reached"
@@ -334,3 +337,44 @@ def test_markup_in_names_is_shown_and_not_run():
     table = pd.DataFrame({"name": ["<script>alert(1)</script>"]})
     shown = show(table, "<b>caption</b>").data
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "<b>" not in shown
+
+
+def test_simple_models_predict_the_same_answers(examined):
+    rows, frame = examined.beliefs.predicted, examined.beliefs.frame
+    ladder = Ladder.fit(examined.splits)
+    said = ladder.predictions(examined.splits.test)
+    table = examined.measures.simple.set_index("predictor")
+    for name, values in said.items():
+        want = roc_auc_score(rows["correct"], values[rows.index])
+        assert len(values) == len(frame) and table.loc[name, "value"] == pytest.approx(want)
+    own = table.loc["model", "value"]
+    assert own == examined.measures.quality("AUC")["value"]
+    assert table.loc["BKT", "gap"] == pytest.approx(own - table.loc["BKT", "value"])
+    shown = simple_text(examined.measures)
+    assert list(shown["measure"]) == ["AUC"] and "BKT" in shown
+
+
+@pytest.mark.parametrize(
+    ("rungs", "words", "warns"),
+    [
+        ({"AFM": (0.01, 0.02, 0.70)}, "better than AFM (+0.0150", False),
+        ({"AFM": (-0.01, 0.02, 0.70), "BKT": (0.1, 0.2, 0.6)}, "about as well as AFM (", False),
+        ({"AFM": (-0.02, -0.01, 0.70)}, "worse than AFM (-0.0150 [-0.0200, -0.0100])", True),
+        ({"BKT": (-0.02, -0.01, 0.70)}, "worse than BKT (-0.0150 [-0.0200, -0.0100]); le", True),
+        ({"BKT": (-0.02, 0.01, 0.70)}, "about as well as BKT (", False),
+        ({"BKT": (np.nan, np.nan, np.nan)}, "not defined on this data", False),
+    ],
+)
+def test_a_simple_model_that_predicts_better_is_a_warning(examined, rungs, words, warns):
+    rows = [examined.measures.simple.iloc[0].to_dict()]
+    for name, (low, high, value) in rungs.items():
+        rows.append({"kind": "rung", "predictor": name, "value": value, "gap_low": low})
+        rows[-1] |= {"gap_high": high, "gap": (low + high) / 2}
+    measures = dataclasses.replace(examined.measures, simple=pd.DataFrame(rows))
+    table = verdicts(dataclasses.replace(examined, measures=measures)).set_index("measure")
+    row = table.loc["AUC next to simple models"]
+    assert row["verdict"].startswith(words) and row["warns"] == warns
+    assert ("in steps" in row["verdict"]) == ("BKT" in words)
+    nobody = dataclasses.replace(measures, simple=measures.simple[:1])
+    table = verdicts(dataclasses.replace(examined, measures=nobody))
+    assert "AUC next to simple models" not in set(table["measure"])
