@@ -157,10 +157,9 @@ class Stream(nn.Module):
     def forward(
         self,
         token: Ids,
-        difficulty: Steps | None,
+        difficulty: Steps | None = None,
         features: Features | None = None,
         other: Ids | None = None,
-        other_features: Features | None = None,
     ) -> Float[Tensor, "B S D"]:
         """The embedded steps and, where `other` tokens are given, the same steps with those."""
         own = self._interaction(token, difficulty, features)
@@ -169,7 +168,7 @@ class Stream(nn.Module):
             x = x + self.positions.weight[: token.shape[1]]
         parts = [x]
         if other is not None:
-            parts.append(x - own + self._interaction(other, difficulty, other_features))
+            parts.append(x - own + self._interaction(other, None, None))
         if self.start is not None:
             parts.insert(0, self.start.expand(len(x), 1, -1))
         return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else x)
@@ -226,21 +225,13 @@ class Encoder(nn.Module):
         """Context and value."""
         return self.context, self.value
 
-    def flipped(
-        self,
-        skills: Ids,
-        responses: Ids,
-        difficulty: Steps | None = None,
-        features: tuple[Features, Features] | None = None,
-    ) -> tuple[Vectors, Vectors]:
+    def flipped(self, skills: Ids, responses: Ids) -> tuple[Vectors, Vectors]:
         """The states at each step if its own answer had been the other one, after the true
-        history: all T counterfactuals in one pass. `features` are those of the true answers and of
-        the others."""
+        history: all T counterfactuals in one pass, without items and features."""
         T = skills.shape[1]
         token = skills + self.n_skills * responses
         other = skills + self.n_skills * (1 - responses)
-        true, others = (None, None) if features is None else features
-        context, value = (stream(token, difficulty, true, other, others) for stream in self.streams)
+        context, value = (stream(token, other=other) for stream in self.streams)
         view = View.counterfactual(T, self.start, skills.device)
         for block in self.blocks:
             context, value = block(context, value, view)

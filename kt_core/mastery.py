@@ -1,7 +1,7 @@
 """Modes `retrospective` and `retentive`: a psychometric skeleton, and what a network adds to it.
 
 The other modes are in `side_heads.py`. Both kinds of heads have the same methods (`next_logits`,
-`states`, `trajectory_at`, `own_mastery`): the mode is decided once, where the model is built. B
+`states`, `trajectory_at`, `flips`): the mode is decided once, where the model is built. B
 learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: c_t and v_t, the
 encoder's context and value states at step t, have seen the answers 0..t. The mathematics in words:
 docs/method.md, "The modes".
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +31,7 @@ from kt_core.layers import (
 )
 from kt_core.posterior import Level
 from kt_core.retention import retentive_mastery
-from kt_core.skeleton import MOST_SKILLS, Reading, Skeleton, same_skill
+from kt_core.skeleton import HIDDEN, MOST_SKILLS, Reading, Skeleton, same_skill
 
 
 @dataclass
@@ -178,9 +178,11 @@ class MasteryPath(nn.Module):
     Belief and gains are the skeleton's, as believed at the horizon. The network corrects the belief
     about a skill k by W[k] . c_t + w[k] and, as one state cannot hold the past of every skill, by
     the shrunken mean of what each step on k has left there: the sum of E[k] . v_u + e[k], divided
-    by the number of steps on k + prior strength. What it says about the next answer alone, F[k] .
-    c_t + f[k], is the *form*, which is no part of mastery. All start at 0: training starts from the
-    skeleton.
+    by the number of steps on k + prior strength. An answer on k itself enters both only with the
+    next step: right after it the skeleton alone says what it means, so that no right answer leaves
+    mastery of its skill lower than a wrong one would have. What the network says about the next
+    answer alone, F[k] . c_t + f[k], is the *form*, which is no part of mastery. All start at 0:
+    training starts from the skeleton.
 
     Attributes
     ----------
@@ -250,7 +252,7 @@ class MasteryPath(nn.Module):
             logits,
             e,
             known.sigmoid(),
-            level.sigmoid(),
+            self._filtered(e, level),
             trajectory,
             gains,
             own,
@@ -259,44 +261,86 @@ class MasteryPath(nn.Module):
             rested,
         )
 
+    def _filtered(self, e: Encoded, level: Skills) -> Skills:
+        """Mastery after each step, in the order that `flips` promises."""
+        right, wrong = (self._own(e, answer) for answer in (1, 0))
+        mastery, asked = level.sigmoid(), e.skills.unsqueeze(-1)
+        hidden = at_skill(mastery, e.skills)
+        own = torch.where(e.responses == 1, right, torch.where(e.responses == 0, wrong, hidden))
+        return mastery.scatter(-1, asked, own.unsqueeze(-1))
+
     def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
         e = states.encoded
         return self._believed(e, *self._read(e, e.reading.every_skill()[0]), horizon)[0]
 
-    def own_mastery(
-        self, states: States, context: Vectors, value: Vectors, start: Start | None = None
-    ) -> Steps:
-        """Mastery of the asked skill after each step, had it been answered otherwise: `context` and
-        `value` are the states after that, and `states` those of the true history."""
-        e = states.encoded
-        level, practice = e.reading.answered(1 - e.responses)
-        known = level_logits(level, practice, None).to(context.dtype)
-        correction = output(self.correction, context, e.skills)
-        own = output(self.evidence, value, e.skills)
-        mean = self._evidence_mean(same_skill(e.skills).tril(-1), self._left(e), own)
-        return (known + correction + mean).sigmoid()
+    def flips(self, states: States) -> Steps:
+        """Mastery of the asked skill after a right answer minus that after a wrong one, never below
+        0."""
+        right, wrong = (self._own(states.encoded, answer) for answer in (1, 0))
+        return right - wrong
+
+    def _own(self, e: Encoded, answer: int) -> Steps:
+        """Mastery of the asked skill after each step, had the answer been this one: of what the
+        skeleton believes after either answer, the higher after a right and the lower after a wrong
+        one. The network's correction does not know the answer yet."""
+        step = torch.arange(e.skills.shape[1], device=e.skills.device).expand_as(e.skills)
+        network = self._correction_from(e, step - 1, e.skills, same_skill(e.skills))
+        right, wrong = (credible(x + network).sigmoid() for x in self._after(e))
+        return torch.maximum(right, wrong) if answer else torch.minimum(right, wrong)
+
+    @torch.no_grad()
+    def _after(self, e: Encoded) -> tuple[Steps, Steps]:
+        """The skeleton's level of the asked skill after a right and after a wrong answer."""
+        both = (e.reading.answered(torch.full_like(e.responses, r)) for r in (1, 0))
+        return tuple(level_logits(*known, None).to(e.context.dtype) for known in both)
+
+    @torch.no_grad()
+    def _order(self, e: Encoded) -> Steps:
+        """[B, T], what takes the belief after an answer to where the other answer would have taken
+        it, if that is higher after a right one, or lower after a wrong one."""
+        right, wrong = self._after(e)
+        ordered = torch.where(e.responses == 1, right.maximum(wrong), right.minimum(wrong))
+        now = level_logits(*e.reading.after(), None).to(ordered.dtype)
+        return torch.where(e.responses < HIDDEN, ordered - now, 0.0)
 
     def corrections(self, e: Encoded) -> Float[Tensor, "B T T"]:
         """Entry [s, t]: after step s, of the belief about the skill asked at t, a logit."""
         weight, bias = outputs(self.correction, e.skills)
         correction = e.context @ weight.transpose(1, 2) + bias.unsqueeze(1)
-        return correction + self._running_mean(same_skill(e.skills), self._left(e))
+        same = same_skill(e.skills)
+        correction = correction + self._running_mean(same, self._left(e))
+        return torch.where(same, _earlier(correction) + self._order(e).unsqueeze(-1), correction)
 
     def corrections_before(self, e: Encoded) -> Next:
         """Only the entries [t - 1, t] of `corrections`, which predict the next answers."""
-        correction = output(self.correction, e.context[:, :-1], e.skills[:, 1:])
-        return correction + self._evidence_mean(same_skill(e.skills).tril(-1), self._left(e))[:, 1:]
+        again = e.skills[:, 1:] == e.skills[:, :-1]
+        step = torch.arange(again.shape[1], device=e.skills.device)
+        same = same_skill(e.skills)[:, 1:]
+        correction = self._correction_from(e, step - again.long(), e.skills[:, 1:], same)
+        return correction + torch.where(again, self._order(e)[:, :-1], 0.0)
 
     def corrections_at(self, e: Encoded, horizon: Horizon) -> Steps:
         """Only the row [horizon] of `corrections`."""
-        state = e.context[torch.arange(len(horizon), device=horizon.device), horizon]
-        weight, bias = outputs(self.correction, e.skills)
-        correction = (weight @ state.unsqueeze(-1)).squeeze(-1) + bias
-        seen = torch.arange(e.skills.shape[1], device=horizon.device) <= horizon.unsqueeze(1)
-        return correction + self._evidence_mean(
-            same_skill(e.skills) & seen.unsqueeze(1), self._left(e)
-        )
+        row, h = torch.arange(len(horizon), device=horizon.device), horizon.unsqueeze(1)
+        again = e.skills == e.skills[row, horizon].unsqueeze(1)
+        correction = self._correction_from(e, h - again.long(), e.skills, same_skill(e.skills))
+        return correction + torch.where(again, self._order(e)[row, horizon].unsqueeze(1), 0.0)
+
+    def _correction_from(
+        self,
+        e: Encoded,
+        last: Int[Tensor, "B S"],
+        skills: Int[Tensor, "B S"],
+        same: Bool[Tensor, "B S T"],
+    ) -> Float[Tensor, "B S"]:
+        """Of the belief about some skills, from the steps up to `last`; 0 where there are none."""
+        at = last.clamp(min=0).unsqueeze(-1).expand(-1, -1, e.context.shape[-1])
+        correction = output(self.correction, e.context.gather(1, at), skills)
+        step = torch.arange(e.skills.shape[1], device=skills.device)
+        seen = same & (step <= last.unsqueeze(-1))
+        correction = correction + self._evidence_mean(seen, self._left(e))
+        return torch.where(last >= 0, correction, 0.0)
 
     @property
     def prior_strength(self) -> Scalar:
@@ -307,16 +351,12 @@ class MasteryPath(nn.Module):
         """The evidence that each step leaves on its skill."""
         return output(self.evidence, e.value, e.skills)
 
-    def _evidence_mean(
-        self, mask: Bool[Tensor, "B S T"], left: Steps, own: Steps | None = None
-    ) -> Float[Tensor, "B S"]:
-        """Shrunken mean of the evidence of the steps in the mask, and of one more step where `own`
-        is given: the sum, divided by the number of steps + prior strength."""
+    def _evidence_mean(self, mask: Bool[Tensor, "B S T"], left: Steps) -> Float[Tensor, "B S"]:
+        """Shrunken mean of the evidence of the steps in the mask: the sum, divided by the number of
+        steps + prior strength."""
         wide = torch.promote_types(left.dtype, torch.float32)  # half precision counts only to 256
         mask = mask.to(wide)
         total, n = (mask @ left.to(wide).unsqueeze(-1)).squeeze(-1), mask.sum(-1)
-        if own is not None:
-            total, n = total + own, n + 1
         return (total / (n + self.prior_strength)).to(left.dtype)
 
     def _running_mean(self, mask: Bool[Tensor, "B T K"], left: Steps) -> Float[Tensor, "B T K"]:
@@ -332,6 +372,8 @@ class MasteryPath(nn.Module):
         dtype = e.context.dtype
         on = F.one_hot(e.skills, self.skeleton.n_skills) > 0
         correction = self.correction(e.context) + self._running_mean(on, self._left(e))
+        own = _earlier(correction) + self._order(e).unsqueeze(-1)
+        correction = torch.where(on, own, correction)
         belief = credible(level.belief.to(dtype) + correction)
         return belief, credible(level.factor).to(dtype), e.reading.all_gains.to(dtype)
 
@@ -352,6 +394,11 @@ class MasteryPath(nn.Module):
         lost = torch.where(known, lost, lost[row, horizon].unsqueeze(1))
         trajectory, rested = retentive_mastery(belief, past, lost)
         return trajectory, gains, rested
+
+
+def _earlier(values: Float[Tensor, "B T K"]) -> Float[Tensor, "B T K"]:
+    """Those of the step before; 0 at the first step."""
+    return F.pad(values, (0, 0, 1, 0))[:, :-1]
 
 
 def credible(values: Tensor) -> Tensor:

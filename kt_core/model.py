@@ -19,9 +19,9 @@ from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
 from kt_core.layers import Ids, Next, Start, Steps, Valid
-from kt_core.mastery import Encoded, MasteryPath, States, at_skill
+from kt_core.mastery import Encoded, MasteryPath, States
 from kt_core.side_heads import SideHeads
-from kt_core.skeleton import FEATURES
+from kt_core.skeleton import FEATURES, HIDDEN
 
 HEADS = {
     "retrospective": MasteryPath,
@@ -160,17 +160,19 @@ class GainAKT2(nn.Module):
         last = (whole if valid is None else valid.sum(1)) - 1
         return self.heads.states(encoded, last, start, logits)
 
+    def unpadded(self, responses: Ids, valid: Valid) -> Ids:
+        """The responses, with padding as hidden answers where there are such: a long run of wrong
+        answers that nobody gave would have to be made sense of."""
+        return torch.where(valid, responses, HIDDEN) if self.on_path else responses
+
     @torch.no_grad()
     def flips(self, states: States, start: Start | None = None) -> Steps:
         """Mastery of the asked skill after a right answer minus that after a wrong one, at each
         step on its true history (docs/method.md, "The measures": flips)."""
-        e = states.encoded
-        q, r, reading = e.skills, e.responses, e.reading
-        known = None if reading is None else (reading.features(r), reading.features(1 - r))
-        context, value = self.encoder.flipped(q, r, e.difficulty, known)
-        true = at_skill(states.filtered, q)
-        other = self.heads.own_mastery(states, context, value, start)
-        return torch.where(r == 1, true - other, other - true)
+        if self.on_path:
+            return self.heads.flips(states)
+        q, r = states.encoded.skills, states.encoded.responses
+        return self.heads.flips(states, *self.encoder.flipped(q, r), start)
 
     def check(self, skills: Ids, responses: Ids) -> None:
         """Raise a KTError for ids, responses or shapes that the model cannot read."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,11 @@ class Own:
     ability: Tensor
     speed: Tensor
     pull: Tensor
+
+    @classmethod
+    def together(cls, parts: Sequence[Own]) -> Own:
+        """Those of steps one after the other, [B, T] each."""
+        return cls(*(torch.cat(x, 1) for x in zip(*(vars(p).values() for p in parts), strict=True)))
 
     def start(self, shared: Shared) -> Tensor:
         """Mean of the start, in its standard deviations."""
@@ -126,6 +132,11 @@ class Answers:
     pull: Steps
     slope: Steps
     loading: Steps
+
+    @classmethod
+    def together(cls, parts: Sequence[Answers]) -> Answers:
+        """Those of steps one after the other."""
+        return cls(*(torch.cat(x, 1) for x in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
 def matched(

@@ -116,9 +116,16 @@ class SideHeads(nn.Module):
         at = torch.minimum(step, horizon.unsqueeze(1)).unsqueeze(-1)
         return states.filtered.gather(1, at.expand_as(states.filtered))
 
-    def own_mastery(
+    def flips(
         self, states: States, context: Vectors, value: Vectors, start: Start | None = None
     ) -> Steps:
+        """Mastery of the asked skill after a right answer minus that after a wrong one: `context`
+        and `value` are the states of each step, had it been answered otherwise."""
+        true = at_skill(states.filtered, states.encoded.skills)
+        other = self._own(states, context, value, start)
+        return torch.where(states.encoded.responses == 1, true - other, other - true)
+
+    def _own(self, states: States, context: Vectors, value: Vectors, start: Start | None) -> Steps:
         """Mastery of the asked skill after each step: `context` and `value` are the states at the
         step itself, and `states` holds the history before it."""
         skills = states.encoded.skills

@@ -19,6 +19,7 @@ B learners, T steps, C skills. Steps count from 0; step s is answered after step
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from kt_core.retention import Retention, fading
 
 HIDDEN = 2  # the response of an answer that may not be seen
 ROUNDS = 4  # over a sequence, until the estimates have settled
+STILL = 0.1  # logits by which a level may move in the last round
+BLOCK = 16  # steps at once, where they do not settle: long runs of surprising answers
 FEATURES = 3  # of `Reading.features`
 MOST_SKILLS = 300  # among which gains may transfer: the shares are a table of C x C
 LARGEST = 30.0  # of a logarithm, so that squares and sums of its exponential stay finite
@@ -116,32 +119,62 @@ class Skeleton(nn.Module):
         KTError
             When gains fade by the day and `days` is None.
         """
-        loading, offset = self._at(self.loading, skills), self._at(self.offset, skills)
-        d = torch.zeros_like(offset) if difficulty is None else difficulty.to(offset.dtype)
-        gains, seen = self.gains(skills, responses), responses < HIDDEN
-        earlier = same_skill(skills).tril(-1).to(offset.dtype)
+        d = torch.zeros_like(skills, dtype=self.spread.dtype)
+        d = d if difficulty is None else difficulty.to(d.dtype)
         kept = None if self.retention is None else self.retention.kept(skills, days)
-        total = practice = self._sum(self.reach(skills), gains)
+        gains, reach = self.gains(skills, responses), self.reach(skills)
+        total = practice = self._sum(reach, gains)
         if kept is not None:
-            practice = self._sum(self.reach(skills, kept), gains)
-        slope, moved = self.speed * practice, torch.zeros_like(offset)
-        mean = offset + practice
-        variance = loading**2 + self.spread**2 + slope**2
-        for _ in range(ROUNDS):
-            parts = matched(mean - d, variance, moved, responses == 1)
-            added = Answers(*(torch.where(seen, x, 0.0) for x in parts), slope, loading)
-            own = self.own(added, lambda x: earlier @ x)
-            information = F.pad(self.information(own, added).cumsum(1), (0, 0, 1, 0))
-            before = Shared.of(information[:, :-1])
-            start, factor = self.spread * own.start(before), self.factor(before.speed)
-            moved = self.moved(own, before, added)
-            slope = self.speed * factor * practice
-            mean = offset + loading * before.ability + start + factor * practice
-            variance = self.variance(own, before, loading, slope)
-        if kept is not None:
-            variance = self.variance(own, before, loading, self.speed * factor * total)
-        parts = gains, practice, total, added, own, information, mean, variance, kept
-        return Reading(self, skills, responses, d, *parts)
+            practice = self._sum(reach * kept, gains)
+        asked = skills, responses, d, practice, total
+        found, moving = self._settled(*asked, skills.shape[1])
+        if moving.any():
+            row = moving.nonzero().squeeze(1)
+            found = merged(found, row, self._settled(*(x[row] for x in asked), BLOCK)[0])
+        return Reading(self, skills, responses, d, gains, practice, total, **found, kept=kept)
+
+    def _settled(
+        self, skills: Ids, responses: Ids, d: Steps, practice: Steps, total: Steps, block: int
+    ) -> tuple[dict[str, Any], Bool[Tensor, "B"]]:
+        """What the answers add and what is known before each, a `block` of steps at once; and whose
+        estimates still moved in the last round."""
+        loading, offset = self._at(self.loading, skills), self._at(self.offset, skills)
+        B, T = skills.shape
+        earlier = same_skill(skills).tril(-1).to(offset.dtype)
+        information = [offset.new_zeros(B, 1, 5)]
+        known: list[Answers] = []
+        parts, moving = [], torch.zeros(B, dtype=torch.bool, device=skills.device)
+        for a in range(0, T, block):
+            now = slice(a, min(a + block, T))
+            own_loading, own_practice = loading[:, now], practice[:, now]
+            seen, right = responses[:, now] < HIDDEN, responses[:, now] == 1
+            nothing = torch.zeros_like(own_loading)
+            added, mean = Answers(nothing, nothing, nothing, nothing), nothing
+            for number in range(ROUNDS + 1):
+                whole = Answers.together([*known, added])
+                own = self.own(whole, lambda x, now=now: earlier[:, now, : now.stop] @ x)
+                more = information[-1][:, -1:] + self.information(own, added).cumsum(1)
+                before = Shared.of(torch.cat([information[-1][:, -1:], more[:, :-1]], 1))
+                start, factor = self.spread * own.start(before), self.factor(before.speed)
+                old, slope = mean, self.speed * factor * own_practice
+                mean = offset[:, now] + own_loading * before.ability + start + factor * own_practice
+                variance = self.variance(own, before, own_loading, slope)
+                if number == ROUNDS:
+                    break
+                moved = self.moved(own, before, dataclasses.replace(added, slope=slope))
+                found = matched(mean - d[:, now], variance, moved, right)
+                found = (torch.where(seen, x, 0.0) for x in found)
+                added = Answers(*found, slope, own_loading)
+            moving |= ~((mean - old).abs() <= STILL).all(1)
+            # A level is as uncertain as if nothing had faded: see `Reading`.
+            slope = self.speed * factor * total[:, now]
+            parts.append((own, mean, self.variance(own, before, own_loading, slope)))
+            known.append(added)
+            information.append(more)
+        owns, means, variances = zip(*parts, strict=True)
+        found = {"added": Answers.together(known), "own": Own.together(owns)}
+        found |= {"information": torch.cat(information, 1)}
+        return found | {"mean": torch.cat(means, 1), "variance": torch.cat(variances, 1)}, moving
 
     @staticmethod
     def _sum(reach: Pairs, gains: Steps) -> Steps:
@@ -326,12 +359,21 @@ class Reading:
     def answered(self, responses: Ids) -> tuple[Level, Steps]:
         """[B, T], the level of the skill asked at each step and the practice on it, as believed
         after it, had it been answered by `responses` after its true history."""
-        s, seen = self.skeleton, self.responses < HIDDEN
+        s, seen, a = self.skeleton, self.responses < HIDDEN, self.added
         shared = Shared.of(self.information[:, :-1])
-        moved = s.moved(self.own, shared, self.added)
-        parts = matched(self.mean - self.difficulty, self.variance, moved, responses == 1)
+        variance = s.variance(self.own, shared, a.loading, a.slope)
+        moved = s.moved(self.own, shared, a)
+        parts = matched(self.mean - self.difficulty, variance, moved, responses == 1)
         parts = (torch.where(seen, x, 0.0) for x in parts)
-        added = Answers(*parts, self.added.slope, self.added.loading)
+        return self._after(Answers(*parts, a.slope, a.loading), responses)
+
+    @precise
+    def after(self) -> tuple[Level, Steps]:
+        """The same for the answers that were given."""
+        return self._after(self.added, self.responses)
+
+    def _after(self, added: Answers, responses: Ids) -> tuple[Level, Steps]:
+        s = self.skeleton
         known = self.information[:, :-1] + s.information(self.own, added)
         gained, own = s.gains(self.skills, responses), s.after(self.own, added)
         level = s.level(self.skills, Shared.of(known), own, self.total + gained)
@@ -410,6 +452,18 @@ class Reading:
     def lost(self) -> Skills:
         """[B, T, C], what is lost at each step of the gains before it, at speed 1."""
         return fading(self.all_gains, self.kept)
+
+
+def merged(found: dict[str, Any], row: Int[Tensor, "N"], others: dict[str, Any]) -> dict[str, Any]:
+    """`found` with some rows replaced."""
+
+    def replaced(old: Any, new: Any) -> Any:
+        if torch.is_tensor(old):
+            return old.index_copy(0, row, new)
+        pairs = zip(vars(old).values(), vars(new).values(), strict=True)
+        return type(old)(*(replaced(x, y) for x, y in pairs))
+
+    return {name: replaced(old, others[name]) for name, old in found.items()}
 
 
 def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:

@@ -126,8 +126,9 @@ def read(
             batch = batch.to(device)
             who = torch.from_numpy(steps.learner[index]).to(device)
             start = ended_in[who] if number else None
+            responses = model.unpadded(batch.responses, batch.valid)
             states = model.forward_with_states(
-                batch.skills, batch.responses, batch.items, batch.valid, start, batch.days
+                batch.skills, responses, batch.items, batch.valid, start, batch.days
             )
             _check_finite(model, batch, states)
             last = batch.valid.sum(1) - 1

@@ -130,7 +130,7 @@ def _places(whole: Sequences, batch: Batch) -> np.ndarray:
 
 def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
-    responses = torch.where(hidden, HIDDEN, batch.responses)
+    responses = torch.where(hidden | ~valid, HIDDEN, batch.responses)
     encoded = model.encode(q, responses, batch.items, batch.days)
     last, reading = valid.sum(1) - 1, encoded.reading
     factor = reading.at(last).factor

@@ -275,8 +275,10 @@ def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
 
 def next_logits(model: nn.Module, batch: Batch) -> Tensor:
     """Logits of the next answers; only GainAKT2 reads when they were given."""
-    days = (batch.days,) if isinstance(model, GainAKT2) else ()
-    return model(batch.skills, batch.responses, batch.items, *days)
+    if not isinstance(model, GainAKT2):
+        return model(batch.skills, batch.responses, batch.items)
+    responses = model.unpadded(batch.responses, batch.valid)
+    return model(batch.skills, responses, batch.items, batch.days)
 
 
 def scored(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

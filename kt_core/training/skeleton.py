@@ -20,7 +20,7 @@ from kt_core.data import Batch, Sequences, Splits, loader
 from kt_core.data.sequences import tally
 from kt_core.difficulty import Difficulty
 from kt_core.model import GainAKT2
-from kt_core.skeleton import Skeleton
+from kt_core.skeleton import HIDDEN, Skeleton
 from kt_core.training.fit import one_cycle
 
 MOST_ANSWERS = 500_000  # that a skeleton is fitted to
@@ -143,7 +143,8 @@ def _terms(
 ) -> tuple[Tensor, Tensor]:
     """Log loss of each answer, [B, T], and which are answers."""
     d = None if difficulty is None else difficulty(batch.items)
-    logits = skeleton.read(batch.skills, batch.responses, d, batch.days).logits
+    responses = torch.where(batch.valid, batch.responses, HIDDEN)
+    logits = skeleton.read(batch.skills, responses, d, batch.days).logits
     target = batch.responses.to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none"), batch.valid
 

@@ -78,7 +78,7 @@ class KTModule(NextStep):
     def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
         model, t = self.model, self.config.train
         q, r, valid = batch.skills, batch.responses, batch.valid
-        hidden = hide(valid, t.hide, t.hide_in)
+        hidden = hide(valid, t.hide, t.hide_in) | ~valid
         encoded = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items, batch.days)
         path = PathTerms(model.heads, encoded)
         logits = path.next_step()

@@ -38,7 +38,10 @@ def items_for(skills, seed=0):
 
 def slow_correction(heads, context, value, q, s, k):
     """What the network adds after step s of one learner to the belief about skill k: a read-out,
-    and the evidence of the steps on k, one step at a time."""
+    and the evidence of the steps on k, one step at a time. An answer on k itself counts later."""
+    s = s - 1 if q[s] == k else s
+    if s < 0:
+        return torch.tensor(0.0)
     said = [heads.evidence(value[u])[k] for u in range(s + 1) if q[u] == k]
     strength = torch.nn.functional.softplus(heads.raw_prior_strength)
     return heads.correction(context[s])[k] + sum(said) / (len(said) + strength)
@@ -300,3 +303,37 @@ def test_without_items_there_is_no_term_for_their_difficulty():
     model, batch = make(), batch_of(q, r, valid)
     path = path_of(model, batch, torch.zeros_like(valid))
     assert not losses.path_terms(LossConfig(difficulty=1.0), model, path, batch)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    mode=st.sampled_from(["retrospective", "retentive"]),
+    power=st.integers(-3, 6),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)
+def test_a_right_answer_never_lowers_mastery_of_its_skill(seed, mode, power, dtype):
+    model = make(seed, mode=mode)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_().mul_(2.0**power)
+        model.to(dtype)
+        q, r, _ = random_batch(B=3, T=12, C=3, seed=seed, pad=False)
+        states = model.forward_with_states(q, r)
+        flips = model.flips(states)
+        assert (flips >= 0).all()
+        other = model.flips(model.forward_with_states(q, 1 - r))
+        torch.testing.assert_close(other[:, 0], flips[:, 0])  # whatever was answered
+
+
+def test_an_answer_moves_the_network_only_with_the_next_step():
+    model = make()
+    q, r, _ = random_batch(B=2, T=9, pad=False)
+    states = model.forward_with_states(q, r)
+    own = at_skill(states.belief, q)
+    model.heads.evidence.weight.data.add_(1.0)  # what step u leaves on its skill
+    later = at_skill(model.forward_with_states(q, r).belief, q)
+    for b in range(2):
+        for t in range(9):
+            seen = (q[b, :t] == q[b, t]).any()
+            assert seen or torch.equal(own[b, t], later[b, t])
+    assert not torch.equal(own, later)

@@ -224,3 +224,24 @@ def test_shares_of_a_gain_are_whole_on_its_own_skill_and_never_below_zero():
     for i in range(3):
         for u in range(3):
             assert reach[i, u] == shares[q[0, u], q[0, i]]
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+@pytest.mark.parametrize("steps", [100, 400])
+def test_long_runs_of_one_answer_settle(answer, steps, monkeypatch):
+    """All steps at once would never settle: the practice of 100 wrong answers says "mastered"."""
+    torch.manual_seed(0)
+    s = make(scale=0.2)
+    with torch.no_grad():
+        s.raw_decay.fill_(-1.0)
+    q, r = torch.zeros(3, steps, dtype=torch.long), torch.full((3, steps), answer)
+    r[1], q[1] = torch.randint(2, (steps,)), torch.randint(C, (steps,))
+    r[2, ::2] = 1 - answer
+    read = s.read(q, r)
+    monkeypatch.setattr(module, "STILL", -1.0)
+    monkeypatch.setattr(module, "BLOCK", 1)  # answer by answer
+    want = s.read(q, r)
+    for name in ("mean", "variance"):
+        torch.testing.assert_close(getattr(read, name), getattr(want, name), rtol=0.05, atol=0.05)
+    later = read.every_skill()[0].belief[:, -1]
+    assert later.isfinite().all() and read.features(r).abs().max() < 10
