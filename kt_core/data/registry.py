@@ -23,6 +23,7 @@ from kt_core.data.formats.memphis import practice_source
 from kt_core.data.formats.names import with_names
 from kt_core.data.formats.readers import open_source, read_source, read_table, sizes_of
 from kt_core.data.formats.tables import names_in
+from kt_core.data.kept import is_kept, read_kept
 from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
 from kt_core.data.public import PUBLIC, Public
 from kt_core.data.reading import ReadOptions, repeated_answers
@@ -40,8 +41,12 @@ DATASETS: dict[str, Simulation | Public] = {
 }
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, table: pd.DataFrame | None = None) -> Dataset:
     """The data that `config` names: a file, simulated learners, or a public data set.
+
+    Parameters
+    ----------
+    table : answers in memory, in place of what is named; they are read as a file would be.
 
     Raises
     ------
@@ -49,8 +54,12 @@ def load_dataset(config: DataConfig) -> Dataset:
         For an unknown name, an unreadable file, or a download that fails or has a wrong checksum.
     """
     names = pseudonyms() if config.pseudonymise else None
+    if table is not None:
+        return read_dataset(table, ReadOptions.of(config, names))
     if config.path:
         path = Path(config.path)
+        if is_kept(path):
+            return read_kept(path)
         return read_dataset(path, ReadOptions.of(config, names))
     if config.dataset not in DATASETS:
         raise KTError(
@@ -242,12 +251,12 @@ def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
         seen |= dict.fromkeys(users, path)
 
 
-def read_splits(config: RunConfig) -> Splits:
-    """The data that `config` names, split by learner."""
-    if is_stored(config.data.path):
+def read_splits(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
+    """The data that `config` names, or a `table` in its place, split by learner."""
+    if table is None and is_stored(config.data.path):
         splits = stored_splits(config.data)
     else:
-        splits = make_splits(load_dataset(config.data), config.data)
+        splits = make_splits(load_dataset(config.data, table), config.data)
     log.info("%s", splits.dataset.note)
     if splits.dataset.inflated:
         log.warning("answers are repeated once per skill: all results of this run are inflated")
