@@ -19,8 +19,8 @@ def demo() -> KnowledgeTracer:
     >>> model = kt.demo()
     >>> model.plot(model.mastery()["learner"][0])
 
-    It is a copy in a temporary folder, which is removed when Python ends. ``model.save("runs/demo")``
-    makes a run of it that the notebooks and the command line open.
+    It is a copy in a temporary folder, which is removed when Python ends. Saved under a name, as by
+    ``model.save("runs/demo")``, it is a run that notebooks and the command line open.
     """
     folder = make_folder(scratch() / "demo")
     for file in STORED.iterdir():

@@ -128,6 +128,8 @@ class KnowledgeTracer:
             that exists.
         """
         table, config = self._config(data)
+        if self.temporary and self.out is not None:
+            raise KTError(f"out = {brief(self.out)}: leave it out, or temporary")
         if self.temporary:
             folder = run_folder(config, out=str(scratch()))
         elif self.out is None:
@@ -401,9 +403,6 @@ class KnowledgeTracer:
             shutil.copytree(self.run.path, partial, dirs_exist_ok=True)
         return folder
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return self._run is not None
-
     def __repr__(self) -> str:
         if self._run is not None:
             return f"<KnowledgeTracer {line(self._run)}>"
@@ -506,12 +505,15 @@ def load(path: str | Path) -> KnowledgeTracer:
 
 
 def trained(config: RunConfig, splits: Splits, folder: Path, progress: bool) -> Run:
-    """Train, with a bar; an interrupted training says how it goes on."""
-    from kt_core.tracing.progress import Progress  # takes seconds to load
+    """Train, with a bar; an interrupted training says how it goes on. The caller's random numbers
+    stay as they were."""
+    from lightning.pytorch.utilities.seed import isolate_rng  # takes seconds to load
+
+    from kt_core.tracing.progress import Progress
     from kt_core.training.train import train
 
     try:
-        with Progress(config.train.epochs, progress) as bar:
+        with isolate_rng(), Progress(config.train.epochs, progress) as bar:
             return train(config, splits, folder, [bar])
     except KeyboardInterrupt:
         if (folder / STATE).is_file():

@@ -10,17 +10,14 @@ from kt_core.base.errors import KTError
 from kt_core.data.reading.note import ROLES
 
 MEANINGS = {word: role for role, word in ROLES.items()}  # learner -> user, ...
+DATA = ("encoding", "kc_model", "skill_separator", "skill_level", "missing_as_text", "pseudonymise")
 IN_PYTHON = {
     "--column": "columns={'skill': 'NAME'}",
     "--mastery-column": "mastery_columns={'mastery': 'NAME'}",
     "--seen-learners": "seen=True",
-    "--name": "another folder",
-    "--out": "out='FOLDER'",
-    "--data": "the data itself",
-    **{
-        f"--{option.replace('_', '-')}": f"**{{'data.{option}': ...}}"
-        for option in ("encoding", "kc_model", "skill_separator", "missing_as_text")
-    },
+    "--name": "the name of another folder",
+    "--out": "the name of another folder",
+    **{f"--{name.replace('_', '-')}": f"**{{'data.{name}': ...}}" for name in DATA},
 }
 
 
