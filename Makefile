@@ -35,7 +35,7 @@ AUDIT  := .venv-audit
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
-OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs $(addsuffix .py,data/test_formats data/test_long_tables data/test_sheets data/test_times data/test_odd_readers data/test_readers \
+OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs tracing $(addsuffix .py,data/test_formats data/test_long_tables data/test_sheets data/test_times data/test_odd_readers data/test_readers \
 	data/test_robustness_readers data/test_robustness_stored data/test_sequences data/test_store \
 	data/test_scores data/test_simulated_worlds evaluation/test_ceiling evaluation/test_ceiling_live evaluation/test_evaluation evaluation/test_exam evaluation/test_improvement evaluation/test_masked evaluation/test_not_defined evaluation/test_shape \
 	learners/test_cohort learners/test_use studies/test_audit studies/test_criterion training/test_resume training/test_training))

@@ -23,10 +23,11 @@ from kt_core.data.table import Dataset
 KEPT = "answers.parquet"
 IN_RUN = f"{{run}}/{KEPT}"  # `data.path` of a run that has its answers in its own folder
 FACTS = b"kt_core.dataset"  # the key in the file's metadata
-TYPES = {
-    **dict.fromkeys(("user", "skill", "item"), pa.string()),
-    **dict.fromkeys(("correct", "fold"), pa.int64()),
-    **dict.fromkeys(("timestamp", "true_mastery", "true_before", "true_gain"), pa.float64()),
+TYPES = {  # of each column; times may be whole numbers, such as nanoseconds
+    **dict.fromkeys(("user", "skill", "item"), (pa.string(),)),
+    **dict.fromkeys(("correct", "fold"), (pa.int64(),)),
+    **dict.fromkeys(("true_mastery", "true_before", "true_gain"), (pa.float64(),)),
+    "timestamp": (pa.float64(), pa.int64()),
 }
 
 
@@ -34,8 +35,9 @@ def keep(dataset: Dataset, folder: Path) -> dict[str, str]:
     """Write a data set into a folder; return the name of the file and its SHA-256."""
     facts = {"name": dataset.name, "note": dataset.note.to_dict()}
     facts |= {"inflated": dataset.inflated, "pseudonyms": dataset.pseudonyms}
-    schema = pa.schema([(name, TYPES[name]) for name in dataset.table])
-    table = pa.Table.from_pandas(dataset.table, schema, preserve_index=False)
+    whole_numbers = [n for n, column in dataset.table.items() if column.dtype.kind in "iu"]
+    kinds = [(n, TYPES[n][-1 if n in whole_numbers else 0]) for n in dataset.table]
+    table = pa.Table.from_pandas(dataset.table, pa.schema(kinds), preserve_index=False)
     table = table.replace_schema_metadata({FACTS: json.dumps(facts)})
     with whole(folder / KEPT) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -70,7 +72,7 @@ def read_kept(path: Path) -> Dataset:
         inflated = facts["inflated"]
     except (*parquet.BROKEN, ValueError, LookupError, TypeError, AttributeError) as error:
         raise KTError(f"{path}: damaged ({reason(error)}); restore it, or train again") from None
-    wrong = [f.name for f in table.schema if f.type != TYPES.get(f.name)]
+    wrong = [f.name for f in table.schema if f.type not in TYPES.get(f.name, ())]
     wrong += [name for name in table.column_names if table[name].null_count]
     if wrong or type(inflated) is not bool or not all(type(text) is str for text in texts):
         raise KTError(

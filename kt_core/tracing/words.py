@@ -15,8 +15,8 @@ IN_PYTHON = {
     "--column": "columns={'skill': 'NAME'}",
     "--mastery-column": "mastery_columns={'mastery': 'NAME'}",
     "--seen-learners": "seen=True",
-    "--name": "the name of another folder",
-    "--out": "the name of another folder",
+    "--name": "another folder",
+    "--out": "another folder",
     **{f"--{name.replace('_', '-')}": f"**{{'data.{name}': ...}}" for name in DATA},
 }
 
@@ -28,10 +28,10 @@ def in_python() -> Iterator[None]:
         yield
     except KTError as error:
         options = dict.fromkeys(re.findall(r"--[a-z][a-z-]+", str(error)))
-        words = [f"{name} is {IN_PYTHON[name]}" for name in options if name in IN_PYTHON]
+        words = [f"{IN_PYTHON[name]} for {name}" for name in options if name in IN_PYTHON]
         if not words:
             raise
-        raise KTError(f"{error}\n(in Python, {'; '.join(words)})") from None
+        raise KTError(f"{error}\n(in Python: {'; '.join(words)})") from None
 
 
 def meanings(columns: dict[str, str] | None) -> dict[str, str]:

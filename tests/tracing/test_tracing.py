@@ -293,7 +293,7 @@ def test_what_cannot_be_fitted_is_refused(answers, tmp_path, monkeypatch):
         (answers, named | {"columns": "Thema"}, "expected a mapping of meanings to names"),
         (answers, named | {"columns": {"pupil": "Thema"}}, "'pupil'. unknown; choose from"),
         (answers, named | {"temporary": True}, "leave it out, or temporary"),
-        (answers, named | {"out": tmp_path}, r"(?s)exists already; .*name of another folder"),
+        (answers, named | {"out": tmp_path}, r"(?s)exists already; .*another folder for --name"),
         (answers, named | {"preset": "huge"}, "preset 'huge' does not exist"),
         (answers, named | {"mode": "magic"}, "model.mode = 'magic'"),
         ("nothing.csv", named, "nothing.csv: no such file; data sets by name: simulated"),
@@ -311,7 +311,7 @@ def test_what_a_model_cannot_be_asked_is_refused(model, chunked, answers, others
     learner = answers["Schüler Nr."].iloc[0]
     strange = others.assign(Thema="magic")
     refused = [
-        (lambda: model.mastery(strange), r"(?s)none of its skills \('magic'\).*in Python, --col"),
+        (lambda: model.mastery(strange), r"(?s)none of its skills \('magic'\).*in Python: columns="),
         (lambda: model.predict(strange), "none of its skills"),
         (lambda: model.evaluate(answers), "60 of its 60 learners are among|among those that"),
         (lambda: model.trajectory(f"{learner}x"), f"did you mean '{learner}' or"),
