@@ -53,14 +53,12 @@ def load_dataset(config: DataConfig, table: pd.DataFrame | None = None) -> Datas
     KTError
         For an unknown name, an unreadable file, or a download that fails or has a wrong checksum.
     """
+    path = Path(config.path)
+    if table is None and is_kept(path):
+        return read_kept(path)
     names = pseudonyms() if config.pseudonymise else None
-    if table is not None:
-        return read_dataset(table, ReadOptions.of(config, names))
-    if config.path:
-        path = Path(config.path)
-        if is_kept(path):
-            return read_kept(path)
-        return read_dataset(path, ReadOptions.of(config, names))
+    if table is not None or config.path:
+        return read_dataset(path if table is None else table, ReadOptions.of(config, names))
     if config.dataset not in DATASETS:
         raise KTError(
             f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "

@@ -311,7 +311,7 @@ def test_what_a_model_cannot_be_asked_is_refused(model, chunked, answers, others
     learner = answers["Schüler Nr."].iloc[0]
     strange = others.assign(Thema="magic")
     refused = [
-        (lambda: model.mastery(strange), r"(?s)none of its skills \('magic'\).*in Python: columns="),
+        (lambda: model.mastery(strange), r"(?s)of its skills \('magic'\).*in Python: columns="),
         (lambda: model.predict(strange), "none of its skills"),
         (lambda: model.evaluate(answers), "60 of its 60 learners are among|among those that"),
         (lambda: model.trajectory(f"{learner}x"), f"did you mean '{learner}' or"),
