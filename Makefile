@@ -7,6 +7,7 @@
 # make audit        look for versions that clash or have known holes
 # make hashes       write the digests of the versions in constraints.txt
 # make gallery  make figures/ again
+# make demo     train the small run of kt_core.demo() again
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV   ?= .venv
@@ -34,12 +35,12 @@ AUDIT  := .venv-audit
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
-OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs $(addsuffix .py,data/test_formats data/test_long_tables data/test_sheets data/test_times data/test_odd_readers data/test_readers \
+OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs tracing $(addsuffix .py,data/test_formats data/test_long_tables data/test_sheets data/test_times data/test_odd_readers data/test_readers \
 	data/test_robustness_readers data/test_robustness_stored data/test_sequences data/test_store \
 	data/test_scores data/test_simulated_worlds evaluation/test_ceiling evaluation/test_ceiling_live evaluation/test_evaluation evaluation/test_exam evaluation/test_improvement evaluation/test_masked evaluation/test_not_defined evaluation/test_shape \
 	learners/test_cohort learners/test_use studies/test_audit studies/test_criterion training/test_resume training/test_training))
 
-.PHONY: report test coverage test-oldest test-newest audit hashes lab gallery lint clean
+.PHONY: report test coverage test-oldest test-newest audit hashes lab gallery demo lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
@@ -85,6 +86,9 @@ gallery: $(VENV)/.installed
 	rm -rf figures && mkdir figures
 	cp $(VENV)/gallery-runs/*/figures/*.png figures/
 	rm -rf $(VENV)/gallery-runs
+
+demo: $(VENV)/.installed
+	$(PY) benchmarks/demo.py
 
 clean:
 	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(AUDIT) build *.egg-info

@@ -40,10 +40,13 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "notebook": "base config data evaluation learners monitor plots runs training",
     "studies": "base baselines config data evaluation metrics model notebook plots presets report "
     "runs training",
+    "tracing": "base config data evaluation learners metrics notebook plots presets report runs "
+    "studies training",
     "cli": "base config data learners losses model notebook presets report runs studies training",
     "__main__": "cli",
 }
 PUBLIC = {
+    *("KnowledgeTracer", "audit", "compare", "cross_validate", "demo", "fit", "load"),
     *("GainAKT2", "KTError", "LiveLearner", "Monitor", "RunConfig", "configure", "evaluate"),
     *("examine", "explain", "losses", "open_run", "plots", "predict", "read_splits", "train"),
 }

@@ -38,6 +38,7 @@ from kt_core.learners.predict import predict as predictions
 from kt_core.notebook import pdf
 from kt_core.notebook.headless import NotebookFailed, executed, keep
 from kt_core.notebook.page import export_html
+from kt_core.notebook.reports import REPORT, check_writable, write_report
 from kt_core.presets import PRESETS, configure
 from kt_core.report.tables import headline
 from kt_core.runs.answers import answers_for
@@ -45,7 +46,7 @@ from kt_core.runs.find import default_out, open_run
 from kt_core.runs.run import Run, free_folder
 
 CONTINUED = ("convert", "benchmark", "sweep", "worlds")  # called again, they resume
-REPORT, SHOW = "02_consistency_report", "03_mastery_trajectories"
+SHOW = "03_mastery_trajectories"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -239,18 +240,9 @@ def _options(args: argparse.Namespace) -> ReadOptions:
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise KTError("a run is named twice; to compare, name different ones")
-    _finished(folders)
     if as_pdf:
         pdf.browser()
-    parameters = {"runs": [str(f.absolute()) for f in folders], "split": split}
-    several = len(folders) > 1
-    with locked(folders[0]), executed(REPORT, parameters) as notebook:
-        title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
-        target = folders[0] / ("comparison.html" if several else "report.html")
-        keep(notebook, folders[0], "comparison" if several else REPORT)
-        export_html(notebook, target, title)
+    target = write_report(folders, split)
     if as_pdf:
         print(f"PDF: {pdf.export_pdf(target, target.with_suffix('.pdf'))}")
     return target
@@ -282,19 +274,12 @@ def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
 
 
 def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
-    _finished([folder])
+    check_writable(folder)
     given = {name: value for name, value in chosen.items() if value}
     parameters = {"run": str(folder.absolute()), "split": split} | given
     with locked(folder), executed(SHOW, parameters) as notebook:
         keep(notebook, folder)
         export_html(notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}")
-
-
-def _finished(folders: list[Path]) -> None:
-    for folder in folders:
-        Run.load(folder)
-        if not os.access(folder, os.W_OK):
-            raise KTError(f"{folder}: cannot be written")
 
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert)

@@ -23,6 +23,7 @@ from kt_core.data.formats.memphis import practice_source
 from kt_core.data.formats.names import with_names
 from kt_core.data.formats.readers import open_source, read_source, read_table, sizes_of
 from kt_core.data.formats.tables import names_in
+from kt_core.data.kept import is_kept, read_kept
 from kt_core.data.pseudonyms import Pseudonyms, pseudonyms
 from kt_core.data.public import PUBLIC, Public
 from kt_core.data.reading import ReadOptions, repeated_answers
@@ -40,18 +41,24 @@ DATASETS: dict[str, Simulation | Public] = {
 }
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, table: pd.DataFrame | None = None) -> Dataset:
     """The data that `config` names: a file, simulated learners, or a public data set.
+
+    Parameters
+    ----------
+    table : answers in memory, in place of what is named; they are read as a file would be.
 
     Raises
     ------
     KTError
         For an unknown name, an unreadable file, or a download that fails or has a wrong checksum.
     """
+    path = Path(config.path)
+    if table is None and is_kept(path):
+        return read_kept(path)
     names = pseudonyms() if config.pseudonymise else None
-    if config.path:
-        path = Path(config.path)
-        return read_dataset(path, ReadOptions.of(config, names))
+    if table is not None or config.path:
+        return read_dataset(path if table is None else table, ReadOptions.of(config, names))
     if config.dataset not in DATASETS:
         raise KTError(
             f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "
@@ -242,12 +249,12 @@ def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
         seen |= dict.fromkeys(users, path)
 
 
-def read_splits(config: RunConfig) -> Splits:
-    """The data that `config` names, split by learner."""
-    if is_stored(config.data.path):
+def read_splits(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
+    """The data that `config` names, or a `table` in its place, split by learner."""
+    if table is None and is_stored(config.data.path):
         splits = stored_splits(config.data)
     else:
-        splits = make_splits(load_dataset(config.data), config.data)
+        splits = make_splits(load_dataset(config.data, table), config.data)
     log.info("%s", splits.dataset.note)
     if splits.dataset.inflated:
         log.warning("answers are repeated once per skill: all results of this run are inflated")

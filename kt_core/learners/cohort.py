@@ -11,6 +11,7 @@ from kt_core.base.values import convert, names_of
 from kt_core.data import Splits
 from kt_core.data.batches import days
 from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.learners.predict import read_history
 from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
@@ -112,20 +113,19 @@ def learner_frame(
     horizon: int = 0,
     uncertainty: Uncertainty | None = None,
 ) -> pd.DataFrame:
-    """Every practised skill at every step of one sequence, for the trajectory figures.
+    """Every practised skill at every step of one learner's history, for the trajectory figures.
 
     Parameters
     ----------
+    sequence : any one of the learner's.
     horizon : step (from 1) at which the trajectory is believed; 0 for the last.
-    spread : of the run, for the intervals.
+    uncertainty : of the run, for the intervals.
 
     Returns
     -------
     Columns `step` (from 1), `skill` (name), `mastery` (as believed at the horizon, NaN after it),
     `filtered` (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was
-    not asked), `low` and `high` (95 % around `filtered`; NaN without a spread).
-    In `retrospective` and `retentive` all of the learner's history is shown, in the other modes the
-    sequence.
+    not asked), `low` and `high` (95 % around `filtered`; NaN without an uncertainty).
 
     Raises
     ------
@@ -133,33 +133,32 @@ def learner_frame(
         For a horizon outside the history.
     """
     s = getattr(splits, split)
-    if model.whole_histories:
-        whole = s.whole()
-        sequence = int(np.searchsorted(whole.starts, s.starts[sequence], side="right")) - 1
-        s = whole
-    at = slice(s.starts[sequence], s.starts[sequence] + s.lengths[sequence])
+    own = np.flatnonzero(s.learner == s.learner[sequence])
+    begin, lengths = s.starts[own[0]], s.lengths[own]
+    T = int(lengths.sum())
+    at = slice(begin, begin + T)
     skills, responses, items = s.skill[at], s.response[at], s.item[at]
-    T = len(skills)
     horizon = convert("horizon", horizon, int)
     if not 0 <= horizon <= T:
         raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
     horizon = horizon or T
-    asked_ids, *inputs = (
-        torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)
-    )
-    with torch.no_grad():
-        given = days(s, np.arange(at.start, at.stop)[None])
-        states = model.forward_with_states(asked_ids, *inputs, days=given)
-        believed = model.heads.trajectory_at(states, torch.tensor([horizon - 1]))
+    columns = [torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)]
+    given = days(s, np.arange(at.start, at.stop)[None])
+    read = read_history(model, columns, int(lengths.max()), given)
+    filtered, gains = (torch.cat([getattr(x, n)[0] for x in read]) for n in ("filtered", "gains"))
+    believed = filtered  # where beliefs are not revised
+    if model.whole_histories:
+        with torch.no_grad():
+            believed = model.heads.trajectory_at(read[0], torch.tensor([horizon - 1]))[0]
     practised = np.unique(skills)
     asked = skills[:, None] == practised
     step = np.arange(1, T + 1)
-    trajectory = believed[0][:, practised].numpy().copy()
+    trajectory = believed[:, practised].numpy().copy()
     trajectory[step > horizon] = np.nan
-    filtered = states.filtered[0][:, practised].numpy()
+    filtered = filtered[:, practised].numpy()
     low = high = np.full(filtered.shape, np.nan)
     if uncertainty is not None:
-        deviation = states.deviation[0][:, practised].numpy()
+        deviation = read[0].deviation[0][:, practised].numpy()
         low, high = uncertainty.interval(filtered, deviation)
     return pd.DataFrame(
         {
@@ -169,7 +168,7 @@ def learner_frame(
             "filtered": filtered.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
-            "gain": states.gains[0][:, practised].numpy().ravel(),
+            "gain": gains[:, practised].numpy().ravel(),
             "asked": asked.ravel(),
             "correct": np.where(asked, responses[:, None], np.nan).ravel(),
         }

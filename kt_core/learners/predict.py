@@ -13,6 +13,8 @@ from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
 from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.learners.standing import current
+from kt_core.mastery import States
+from kt_core.model import GainAKT2
 from kt_core.runs.run import Run
 
 DAY = pd.Timedelta(days=1)
@@ -35,6 +37,21 @@ def named(table: pd.DataFrame, beliefs: Beliefs, run: Run) -> pd.DataFrame:
     """A table with the learners' ids and the skills' names in place of their numbers."""
     skills = np.asarray(run.vocabulary.skills, object)
     return table.assign(learner=beliefs.learners[table["learner"]], skill=skills[table["skill"]])
+
+
+@torch.no_grad()
+def read_history(
+    model: GainAKT2, columns: list[torch.Tensor], chunk: int, days: torch.Tensor | None = None
+) -> list[States]:
+    """The states of one learner, from skills, responses and items, each [1, T]. They are read as
+    `evaluate` reads them: all at once, or chunk by chunk, each from where the previous one ended.
+    """
+    size = columns[0].shape[1] if model.whole_histories else chunk
+    found, start = [], None
+    for part in zip(*(column.split(size, dim=1) for column in columns), strict=True):
+        found.append(model.forward_with_states(*part, start=start, days=days))
+        start = found[-1].filtered[:, -1]
+    return found
 
 
 def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False) -> pd.DataFrame:
@@ -125,20 +142,12 @@ class LiveLearner:
         with torch.no_grad():
             return float(self.run.model(*columns, days)[0, -1].sigmoid())
 
-    def _states(self):
+    def _states(self) -> States:
         if not self.history:
             raise KTError("there are no answers yet, and mastery is estimated from answers")
-        model, chunk = self.run.model, self.run.config.data.chunk
-        (columns, days), start = self._tensors(self.history), None
-        size = (
-            len(self.history) if model.whole_histories else chunk
-        )  # as `evaluate` reads histories
-        for begin in range(0, len(self.history), size):
-            q, r, i = (x[:, begin : begin + size] for x in columns)
-            with torch.no_grad():
-                states = model.forward_with_states(q, r, i, start=start, days=days)
-            start = states.filtered[:, -1]
-        return states
+        chunk = self.run.config.data.chunk
+        columns, given = self._tensors(self.history)
+        return read_history(self.run.model, columns, chunk, given)[-1]
 
     def _skill(self, name: str) -> int:
         if not isinstance(name, str):

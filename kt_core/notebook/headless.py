@@ -34,8 +34,9 @@ def in_jupyterlab() -> bool:
 
 
 @contextlib.contextmanager
-def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
-    """Run a notebook in a scratch folder; the value is the path of the executed notebook."""
+def executed(name: str, parameters: dict[str, Any], quiet: bool = False) -> Iterator[Path]:
+    """Run a notebook in a scratch folder; the value is the path of the executed notebook. It shows
+    what its cells print, unless `quiet`."""
     from papermill import PapermillExecutionError  # takes seconds to load
 
     source = NOTEBOOKS / f"{name}.ipynb"
@@ -44,9 +45,10 @@ def executed(name: str, parameters: dict[str, Any]) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
     sockets = _short(scratch)
     target, keep = scratch / source.name, False
-    print(f"running {name} ...", flush=True)
+    if not quiet:
+        print(f"running {name} ...", flush=True)
     try:
-        _execute(source, target, parameters, sockets)
+        _execute(source, target, parameters, sockets, quiet)
         yield target
     except PapermillExecutionError as error:
         if folder := os.environ.get(KEEP_FAILED):
@@ -76,7 +78,9 @@ def _short(scratch: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix="kt_core-", dir="/tmp"))
 
 
-def _execute(source: Path, target: Path, parameters: dict[str, Any], sockets: Path) -> None:
+def _execute(
+    source: Path, target: Path, parameters: dict[str, Any], sockets: Path, quiet: bool
+) -> None:
     import papermill
 
     said = target.parent / "kernel.txt"  # a stopped kernel prints tracebacks about its sockets
@@ -85,9 +89,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], sockets: Pa
             _literally(source),
             _literally(target),
             parameters,
-            progress_bar=sys.stderr.isatty(),
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            progress_bar=sys.stderr.isatty() and not quiet,
+            stdout_file=None if quiet else sys.stdout,
+            stderr_file=None if quiet else sys.stderr,
             config=_private_kernel(sockets),
             extra_arguments=_no_configuration(target.parent),
             kernel_manager_class=_own_kernel(said),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -31,14 +33,17 @@ def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
     """
     data = Path(config.data.path).stem if config.data.path else config.data.dataset
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    place = path_of("out", out or default_out())
     auto = f"{data}-{config.model.mode}-{config.preset}-seed{config.train.seed}-{stamp}"
-    name = name or re.sub(r"[^A-Za-z0-9._-]", "_", auto)[-150:].lstrip("._-")
+    auto = re.sub(r"[^A-Za-z0-9._-]", "_", auto)[-140:].lstrip("._-")
+    more = (f"{auto}-{number}" for number in itertools.count(2))  # within one second
+    name = name or next(n for n in itertools.chain([auto], more) if not os.path.lexists(place / n))
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise KTError(
             f"run name {brief(name)}: at most 150 letters, digits, '.', '_' and '-', a letter or "
             "digit first"
         )
-    return path_of("out", out or default_out()) / name
+    return place / name
 
 
 def default_out() -> Path:

@@ -7,6 +7,7 @@ describes before memory is allocated for either.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -24,6 +25,7 @@ from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.files import is_there
 from kt_core.base.values import is_text
 from kt_core.config import FORMER, ModelConfig, RunConfig, from_dict
+from kt_core.data.kept import IN_RUN, KEPT
 from kt_core.data.sequences import Vocabulary
 from kt_core.model import GainAKT2
 from kt_core.runs.shapes import shapes
@@ -67,7 +69,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
-    """The configuration and vocabulary of a run, from `config.json` and `items.csv`.
+    """The configuration and vocabulary of a run, from `config.json` and `items.csv`. Answers in the
+    run's own folder are named by where they are now.
 
     Raises
     ------
@@ -84,6 +87,9 @@ def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
         raise KTError(f"{path}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise KTError(f"{path}: {error} is missing or of the wrong type") from None
+    if config.data.path == IN_RUN:
+        here = dataclasses.replace(config.data, path=str((folder / KEPT).absolute()))
+        config = dataclasses.replace(config, data=here)
     return config, Vocabulary(skills, *_items(folder / "items.csv", len(skills)))
 
 

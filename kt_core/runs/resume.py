@@ -18,6 +18,7 @@ from kt_core.base.locks import in_use, locked
 from kt_core.base.log import log
 from kt_core.config import RunConfig
 from kt_core.data import Splits
+from kt_core.data.kept import IN_RUN, keep
 from kt_core.data.pseudonyms import same_key
 from kt_core.runs.provenance import data_facts, provenance
 from kt_core.runs.read import read_configuration, read_json, refuse_links, settings_sha256
@@ -64,6 +65,8 @@ def training_run(
         run = Run(folder, config, splits.vocabulary, origin)
         try:
             if not resume:
+                if config.data.path == IN_RUN:
+                    origin["data_sha256"] = keep(splits.dataset, folder)
                 run.write_json("config.json", {"config": config.to_dict(), **data_facts(splits)})
                 v = splits.vocabulary
                 if v.items:

@@ -5,6 +5,7 @@ model.safetensors   weights of the best epoch
 config.json         configuration, skills, data set: enough to rebuild the model
 uncertainty.json         how sure a mastery value is (`retrospective`)
 items.csv           items and the skill (by number) of each, where the data has items
+answers.parquet     the answers, where they were a table in memory and in no file
 history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
 provenance.json     versions, commit, checksums, seed, command, time
 metrics.json, report.html, figures/, notebooks/     added by the notebooks
@@ -29,6 +30,7 @@ from kt_core.base.files import is_there, whole, write_json, write_text
 from kt_core.base.locks import in_use
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
+from kt_core.data.reading.note import ReadingNote
 from kt_core.model import GainAKT2
 from kt_core.runs.read import (
     read_configuration,
@@ -62,6 +64,21 @@ class Run:
     def name(self) -> str:
         """The folder's name."""
         return self.path.name
+
+    @property
+    def note(self) -> ReadingNote:
+        """How its data was read; without anything in it for a run of version 0.1.
+
+        Raises
+        ------
+        KTError
+            When provenance.json holds something else.
+        """
+        raw = self.provenance.get("reading", {})
+        try:
+            return ReadingNote.from_dict(raw) if raw else ReadingNote()
+        except (KeyError, TypeError, AttributeError):
+            raise KTError(f"{self.path / 'provenance.json'}: reading is no reading note") from None
 
     def table(self, name: str) -> pd.DataFrame:
         """`history.csv` or `monitor.csv`; empty where it does not exist.

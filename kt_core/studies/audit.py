@@ -53,9 +53,9 @@ ORDERS = ("orderid", "timestamp", "logid")
 FIELD = {"pre": "mastery_pre", "post": "mastery_post", "retrospective": "mastery_last"}
 
 
-@dataclass
+@dataclass(repr=False)
 class Audited:
-    """Estimates of a tool, and all measures that they allow."""
+    """Estimates of a tool, and all measures that they allow, as tables in `measures`."""
 
     beliefs: Beliefs
     measures: Measures
@@ -64,13 +64,21 @@ class Audited:
     note: ReadingNote = field(default_factory=ReadingNote)  # how the responses were read
     steps: str = ""  # where the steps are from
 
+    def __repr__(self) -> str:
+        tables = [name for name in TABLES if not getattr(self.measures, name).empty]
+        return (
+            f"Audited({self.sees} estimates of {len(self.beliefs.learners):,} learners, for "
+            f"{self.covered:.1%} of {len(self.beliefs.frame):,} answers; measures: "
+            f"{', '.join(tables)})"
+        )
+
 
 def read_mastery(
-    path: str | Path,
+    source: str | Path | pd.DataFrame,
     columns: dict[str, str] | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> pd.DataFrame:
-    """Read and check the long table, from CSV or Parquet.
+    """Read and check the long table, from CSV or Parquet, or as it is in memory.
 
     Without a column of steps, a learner's rows are counted from 1, in order of the time or the
     number of the answer where the file has one, else as in the file.
@@ -89,14 +97,8 @@ def read_mastery(
     KTError
         When it cannot be read, a column is missing, or a step or mastery is not a number.
     """
-    path = Path(path)
-    try:
-        if path.suffix == ".parquet":
-            raw = pd.read_parquet(path)
-        else:
-            raw = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
-        raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
+    path = _named(source)
+    raw = _raw(source, path)
     names = _columns(path, [str(c) for c in raw.columns], columns or {})
     table = as_texts(pd.DataFrame({part: raw[name] for part, name in names.items()}))
     for part in ("learner", "skill"):
@@ -106,6 +108,22 @@ def read_mastery(
         table["learner"] = pseudonyms.of(table["learner"])
     table.attrs["steps"] = _number_steps(path, table, names)
     return _checked_estimates(table.drop(columns="order", errors="ignore"), str(path))
+
+
+def _named(source: str | Path | pd.DataFrame) -> Path:
+    """What messages call a table of estimates."""
+    return Path("mastery") if isinstance(source, pd.DataFrame) else path_of("mastery", source)
+
+
+def _raw(source: Path | pd.DataFrame, path: Path) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source.set_axis(source.columns.map(str), axis=1).reset_index(drop=True)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
+        raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
 
 
 def _checked_estimates(table: pd.DataFrame, path: str) -> pd.DataFrame:
@@ -146,6 +164,8 @@ def _columns(path: Path, header: list[str], given: dict[str, str]) -> dict[str, 
         name = given.get(part) or (part if part in header else fits[0] if fits else "")
         if part in given and name not in header:
             raise KTError(f"{path}: no column {name!r}; it has: {', '.join(header)}")
+        if header.count(name) > 1:
+            raise KTError(f"{path}: {header.count(name)} columns are called {name!r}; rename one")
         if name:
             found[part] = name
     absent = [part for part in COLUMNS if part not in found and part != "step"]
@@ -278,14 +298,14 @@ def last_known(
 
 
 def audit_files(
-    mastery: str | Path,
-    responses: str | Path,
+    mastery: str | Path | pd.DataFrame,
+    responses: str | Path | pd.DataFrame,
     sees: str,
     reading: dict[str, Any] | None = None,
     columns: dict[str, str] | None = None,
     resamples: int = 1000,
 ) -> Audited:
-    """`audit` for a file of estimates and a file of responses.
+    """`audit` for estimates and responses in files, or in tables that are read as files would be.
 
     Parameters
     ----------
@@ -301,12 +321,13 @@ def audit_files(
     resamples = whole_number("resamples", resamples, 20, 10**5)
     data = with_overrides(RunConfig(), reading or {}).data  # checked as a run's would be
     names = pseudonyms() if data.pseudonymise else None
-    estimates = read_mastery(path_of("mastery", mastery), columns, names)
-    path = path_of("responses", responses)
-    dataset = read_dataset(path, ReadOptions.of(data, names))
+    path, estimates = _named(mastery), read_mastery(mastery, columns, names)
+    if not isinstance(responses, pd.DataFrame):
+        responses = path_of("responses", responses)
+    dataset = read_dataset(responses, ReadOptions.of(data, names), "responses")
     steps = estimates.attrs["steps"]
     if not steps.startswith("from"):
-        _check_counts(path_of("mastery", mastery), estimates, dataset.table)
+        _check_counts(path, estimates, dataset.table)
     audited = audit(estimates, dataset, sees, resamples)
     return dataclasses.replace(audited, note=dataset.note, steps=steps)
 

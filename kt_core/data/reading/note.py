@@ -91,13 +91,14 @@ class ReadingNote:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # in a notebook
+        printer.text(str(self))
+
     def with_counts(self, more: dict[str, int]) -> ReadingNote:
-        """The note with further counts; those of zero are left out."""
-        counts = dict(self.counts)
-        for what, count in more.items():
-            if count:
-                counts[what] = counts.get(what, 0) + count
-        return dataclasses.replace(self, counts=counts)
+        """The note with further counts; those of zero are left out. A count that it has already is
+        replaced, so that the same data can be split again."""
+        more = {what: count for what, count in more.items() if count}
+        return dataclasses.replace(self, counts=self.counts | more)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

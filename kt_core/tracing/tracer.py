@@ -1,0 +1,566 @@
+"""One model of learners: fitted to a table of answers, asked, reported on, saved and loaded.
+
+A fitted model is a run (`kt_core.runs`), trained as by the command line, which can open it too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+import html
+import inspect
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from IPython import get_ipython
+
+from kt_core.base.errors import KTError, brief
+from kt_core.base.files import new_folder
+from kt_core.base.log import log
+from kt_core.base.values import path_of
+from kt_core.config import RunConfig, options, with_overrides
+from kt_core.data import DATASETS, Dataset, Sequences, Splits
+from kt_core.data.kept import IN_RUN
+from kt_core.data.pseudonyms import pseudonyms
+from kt_core.data.reading.note import ReadingNote
+from kt_core.data.registry import read_splits
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.evaluation.measures import prediction_of
+from kt_core.learners.cohort import learner_frame
+from kt_core.learners.explain import explain
+from kt_core.learners.predict import LiveLearner, named, predict
+from kt_core.metrics.bootstrap import Bootstrap, tidy
+from kt_core.presets import PRESETS, USUAL, configure, preset
+from kt_core.report.own import own_learners
+from kt_core.report.text import with_interval
+from kt_core.runs.answers import answers_for
+from kt_core.runs.find import open_run, run_folder
+from kt_core.runs.run import STATE, Run, free_folder, way_on
+from kt_core.tracing.card import card, line
+from kt_core.tracing.words import in_python, meanings, reading
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Answers = pd.DataFrame | str | Path
+Columns = dict[str, str] | None
+GIVEN = {  # settings with a name of their own here
+    "data.dataset": "data",
+    "data.path": "data",
+    "data.columns": "columns",
+    "data.fold": "fold",
+    "model.mode": "mode",
+    "train.seed": "seed",
+}
+
+
+class KnowledgeTracer:
+    """A model of learners, with scikit-learn's habits: settings here, data in `fit`.
+
+    >>> model = KnowledgeTracer(preset="quick", seed=1).fit(answers)
+    >>> model.mastery()
+
+    Learners, skills and items are known by their names, as text. Answers are given as a table with
+    one row per answer, or as a file in any format of docs/formats.md.
+
+    Parameters
+    ----------
+    preset : smoke (seconds, for trying out), quick (minutes), standard, ...; `kt_core.presets` has
+        them.
+    mode : retrospective, cumulative or projection; None keeps the preset's.
+    seed : of the training.
+    fold : the fold of learners that is used for validation.
+    columns : meaning -> column, where it is not recognised: `learner`, `skill`, `correct` and,
+        where there are any, `item`, `timestamp`, `fold`. An empty name says that there is none.
+    out : the run folder to write, a new one; None for a dated one where the command line puts them.
+    temporary : write the run into a temporary folder, which is removed when Python ends.
+    overrides : any other setting by its dotted name, such as ``**{"train.epochs": 5}``.
+    """
+
+    def __init__(
+        self,
+        preset: str = USUAL,
+        mode: str | None = None,
+        seed: int = 0,
+        fold: int = 0,
+        columns: Columns = None,
+        out: str | Path | None = None,
+        temporary: bool = False,
+        **overrides: Any,
+    ):
+        self.preset, self.mode, self.seed, self.fold = preset, mode, seed, fold
+        self.columns, self.out, self.temporary = columns, out, temporary
+        self.overrides = overrides
+        self._run: Run | None = None
+        self._splits: Splits | None = None
+        self._auc = ""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name, as scikit-learn asks for them."""
+        return {name: getattr(self, name) for name in PARAMETERS} | self.overrides
+
+    def set_params(self, **params: Any) -> KnowledgeTracer:
+        """Change settings; they are used by the next `fit`."""
+        for name, value in params.items():
+            if name in PARAMETERS:
+                setattr(self, name, value)
+            else:
+                self.overrides[name] = value
+        return self
+
+    @in_python()
+    def fit(self, data: Answers, progress: bool = True) -> KnowledgeTracer:
+        """Train on a table of answers, a file, or a data set by its name; return the model itself.
+
+        Parameters
+        ----------
+        data : one row per answer. Learners, not rows, are divided into training, validation and
+            test learners.
+        progress : print how the data was read, and show a bar.
+
+        Raises
+        ------
+        KTError
+            For an unknown setting, data that cannot be read or has too few learners, or a folder
+            that exists.
+        """
+        table, config = self._config(data)
+        if self.temporary and self.out is not None:
+            raise KTError(f"out = {brief(self.out)}: leave it out, or temporary")
+        if self.temporary:
+            folder = run_folder(config, out=str(scratch()))
+        elif self.out is None:
+            folder = run_folder(config)
+        else:
+            folder = path_of("out", self.out)
+        folder = folder.absolute()
+        free_folder(folder)
+        splits = read_splits(config, table)
+        if progress:
+            print(splits.dataset.note)
+        return self._set(trained(config, splits, folder, progress))
+
+    @property
+    def run(self) -> Run:
+        """The run folder, with its model, configuration and provenance.
+
+        Raises
+        ------
+        KTError
+            Before `fit`.
+        """
+        if self._run is None:
+            raise KTError("this model is not fitted yet: call fit(data), or kt_core.load(folder)")
+        return self._run
+
+    @property
+    def note(self) -> ReadingNote:
+        """How the data was read that the model was fitted to."""
+        return self.run.note
+
+    @property
+    def splits(self) -> Splits:
+        """The data that the model was fitted to, divided by learner.
+
+        Raises
+        ------
+        KTError
+            When it is not there any more.
+        """
+        if self._splits is None:
+            try:
+                self._splits = open_run(self.run.path)[1]
+            except KTError as error:
+                raise KTError(
+                    f"{error}\nThis needs the answers that the model was fitted to. Mastery, "
+                    "predictions and trajectories of other answers do without: mastery(answers)"
+                ) from None
+        return self._splits
+
+    @in_python()
+    def mastery(
+        self, data: Answers | None = None, columns: Columns = None, every_skill: bool = False
+    ) -> pd.DataFrame:
+        """How well each learner masters each skill after all answers.
+
+        Parameters
+        ----------
+        data : answers of any learners, also new ones; None for those that the model was fitted to.
+            Answers on skills that the model does not know are left out, which is told.
+        columns : as of the model, where `data` has other names.
+        every_skill : also skills that a learner never practised.
+
+        Returns
+        -------
+        One row per learner and skill: `learner`, `skill`, `mastery`, `low`, `high` (95 %; NaN in a
+        mode that does not say how sure it is) and `answers`, on this skill.
+
+        Raises
+        ------
+        KTError
+            For data that cannot be read, or has none of the model's skills.
+        """
+        table = predict(self.run, self._answers(data, columns), every_skill)
+        table = table.rename(columns={"opportunities": "answers"})
+        names = ["learner", "skill", "mastery", "low", "high", "answers"]
+        return table.reindex(columns=names)
+
+    @in_python()
+    def predict(self, data: Answers | None = None, columns: Columns = None) -> pd.DataFrame:
+        """The probability that each answer is right, from the learner's answers before it.
+
+        Parameters
+        ----------
+        data, columns : as of `mastery`. Of the learners that the model was fitted to, most were
+            trained on; `evaluate` is about those that were not.
+
+        Returns
+        -------
+        One row per answer, learner by learner in order of time: `learner`, `step` (from 1),
+        `skill`, `item` where the data has items, `response` and `probability`. A learner's first
+        answer is not predicted (NaN); in `cumulative` and `projection`, which read histories in
+        chunks of `data.chunk` answers, nor is the first of each chunk.
+
+        Raises
+        ------
+        KTError
+            For data that cannot be read, or has none of the model's skills.
+        """
+        dataset = self._answers(data, columns)
+        sequences = self._sequences(dataset.table)
+        if self.run.model.whole_histories:
+            sequences = sequences.whole()
+        beliefs = evaluate(self.run.model, sequences, flips=False)
+        frame = named(beliefs.frame[["learner", "skill"]], beliefs, self.run)
+        frame.insert(1, "step", frame.groupby("learner", sort=False).cumcount() + 1)
+        if "item" in dataset.table:
+            frame["item"] = dataset.table["item"].to_numpy()
+        values = {"response": beliefs.frame["correct"], "probability": beliefs.frame["predicted"]}
+        return frame.assign(**values)
+
+    @in_python()
+    def evaluate(
+        self, data: Answers | None = None, columns: Columns = None, seen: bool = False
+    ) -> pd.DataFrame:
+        """How well answers of learners who were not trained on are predicted.
+
+        Parameters
+        ----------
+        data : answers of other learners; None for the test learners of the fitted data.
+        columns : as of `mastery`.
+        seen : allow learners on whom the model was trained or chosen.
+
+        Returns
+        -------
+        One row per measure (AUC, accuracy, log loss, Brier score): `measure`, `value`, `low`,
+        `high` (95 % over learners), `answers`, `learners`. The numbers are those of the report: the
+        first answer of each chunk is not predicted.
+
+        Raises
+        ------
+        KTError
+            When the fitted data is not there, or learners of `data` were trained on.
+        """
+        splits = self.splits
+        if data is not None:
+            splits = own_learners(self.run, splits, data, reading(columns), seen)
+            _tell(splits.dataset.note)
+        beliefs, report = evaluate(self.run.model, splits.test, flips=False), self.run.config.report
+        bootstrap = Bootstrap(len(beliefs.learners), report.bootstrap, report.seed)
+        table = tidy(prediction_of(beliefs, bootstrap).estimates(), "measure")
+        if data is None:
+            self._auc = with_interval(table.iloc[0])
+        return table.drop(columns="draws").rename(columns={"entries": "answers"})
+
+    @in_python()
+    def trajectory(
+        self, learner: str, data: Answers | None = None, columns: Columns = None
+    ) -> pd.DataFrame:
+        """The mastery of one learner, step by step.
+
+        Parameters
+        ----------
+        learner : as in the data.
+        data, columns : as of `mastery`.
+
+        Returns
+        -------
+        One row for each step and each skill that the learner practises: `step` (from 1), `skill`,
+        `mastery` at the time, with `low` and `high` (95 %; NaN where that is not known),
+        `in_hindsight` (mastery at that step, as believed after the last answer) and `response` (NaN
+        where another skill was asked).
+
+        Raises
+        ------
+        KTError
+            For a learner who is not there.
+        """
+        frame = self._frame(learner, data, columns)
+        names = {"filtered": "mastery", "mastery": "in_hindsight", "correct": "response"}
+        wanted = ["step", "skill", "mastery", "low", "high", "in_hindsight", "response"]
+        return frame.rename(columns=names)[wanted]
+
+    @in_python()
+    def explain(
+        self, learner: str, step: int, data: Answers | None = None, columns: Columns = None
+    ) -> pd.DataFrame:
+        """Why this prediction? The parts of its logit, which sum to it (`kt_core.explain`).
+
+        Parameters
+        ----------
+        step : of the learner's history, from 1; the first answer is not predicted.
+        learner, data, columns : as of `trajectory`.
+
+        Raises
+        ------
+        KTError
+            For a learner who is not there, a step that is not predicted, or a mode whose
+            predictions do not decompose.
+        """
+        own, name = self._learner(learner, data, columns)
+        return explain(self.run.model, own.test, own.vocabulary, name, step)
+
+    @in_python()
+    def plot(
+        self,
+        learner: str,
+        data: Answers | None = None,
+        columns: Columns = None,
+        skills: tuple[str, ...] = (),
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Draw the mastery of one learner over steps, at the time and in hindsight; return the
+        axes.
+
+        Parameters
+        ----------
+        skills : empty for the three most practised.
+        ax : to draw on; None for a new figure.
+        learner, data, columns : as of `trajectory`.
+
+        Raises
+        ------
+        KTError
+            For a learner who is not there, or a skill that the learner did not practise.
+        """
+        import matplotlib.pyplot as plt
+
+        from kt_core import plots
+
+        frame = self._frame(learner, data, columns)
+        with plt.rc_context():  # the user's own style comes back
+            plots.use_style()
+            if ax is None:
+                _, ax = plt.subplots(figsize=(plots.PAGE, 2.6))
+            plots.plot_revision(frame, ax, skills=list(skills))
+            ax.set_title(f"Learner {plots.as_text(learner)}")
+        return ax
+
+    @in_python()
+    def report(self, split: str = "test") -> Path:
+        """Make the consistency report on test learners (or `valid`, while choices are still being
+        made); show it in a notebook, and return the path of its page.
+
+        Raises
+        ------
+        KTError
+            When the fitted data is not there, or the run folder cannot be written.
+        """
+        from kt_core.notebook.reports import write_report
+
+        _ = self.splits  # without its data, this is refused before a notebook is started
+        page = write_report([self.run.path], split, quiet=True)
+        if hasattr(get_ipython(), "kernel"):
+            from IPython.display import HTML, display
+
+            inside = html.escape(page.read_text(encoding="utf-8"))
+            style = "width:100%; height:45em; border:1px solid #ccc"
+            display(HTML(f'<div><iframe srcdoc="{inside}" style="{style}"></iframe></div>'))
+        return page
+
+    def live(self) -> LiveLearner:
+        """A new learner, who is told answer by answer (`kt_core.LiveLearner`)."""
+        return LiveLearner(self.run)
+
+    @in_python()
+    def save(self, path: str | Path) -> Path:
+        """Copy the run folder to a new place, from which `kt_core.load` opens it; return its path.
+
+        Answers that were a table go with it. A model that was fitted to a file needs the file for
+        its report, where it was.
+
+        Raises
+        ------
+        KTError
+            When `path` exists already or cannot be written.
+        """
+        folder = path_of("path", path).absolute()
+        free_folder(folder)
+        with new_folder(folder) as partial:
+            shutil.copytree(self.run.path, partial, dirs_exist_ok=True)
+        return folder
+
+    def __repr__(self) -> str:
+        if self._run is not None:
+            return f"<KnowledgeTracer {line(self._run)}>"
+        usual, params = KnowledgeTracer(), self.get_params()
+        given = {
+            name: value for name, value in params.items() if value != getattr(usual, name, None)
+        }
+        return f"KnowledgeTracer({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+    def _repr_html_(self) -> str:
+        if self._run is None:
+            return f"<code>{html.escape(repr(self))}</code>"
+        return card(self._run, self._auc)
+
+    def _config(self, data: Answers) -> tuple[pd.DataFrame | None, RunConfig]:
+        """The answers, where they are in memory, and the settings of a run on them."""
+        overrides = dict(self.overrides)
+        for name in set(GIVEN) & set(overrides):
+            raise KTError(f"{name}: is given as {GIVEN[name]}=... here")
+        if self.columns is not None:
+            overrides["data.columns"] = meanings(self.columns)
+        table, dataset, path = _named(data)
+        given = dataset, path, self.mode or "", self.seed, self.fold, overrides
+        return table, configure(self.preset, *given)
+
+    def _set(self, run: Run) -> KnowledgeTracer:
+        self._run, self._splits, self._auc = run, None, ""
+        return self
+
+    def _answers(self, data: Answers | None, columns: Columns) -> Dataset:
+        """The answers that are given, or those of the run."""
+        if data is not None:
+            dataset = answers_for(self.run, data, reading(columns))
+            _tell(dataset.note)
+            return dataset
+        dataset = self.splits.dataset
+        if dataset.table.empty:
+            raise KTError(f"{dataset.name}: stored on disk, as it is large; name the answers")
+        return dataset
+
+    def _sequences(self, table: pd.DataFrame) -> Sequences:
+        return Sequences.of(table, self.run.vocabulary, self.run.config.data.chunk, min_length=1)
+
+    def _learner(self, learner: str, data: Answers | None, columns: Columns) -> tuple[Splits, str]:
+        """The history of one learner, in place of every split, and the learner's name in it."""
+        dataset, name = self._answers(data, columns), str(learner)
+        users = dataset.table["user"]
+        if dataset.pseudonyms and not (users == name).any():
+            name = pseudonyms().of(pd.Series([name])).item()
+        table = dataset.table[users == name].reset_index(drop=True)
+        if table.empty:
+            near = difflib.get_close_matches(str(learner), users.unique(), 3)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise KTError(
+                f"learner {brief(learner)}: not one of {users.nunique():,} learners{hint}"
+            )
+        own = self._sequences(table)
+        return Splits(dataset, self.run.vocabulary, own, own, own), name
+
+    def _frame(self, learner: str, data: Answers | None, columns: Columns) -> pd.DataFrame:
+        own, _ = self._learner(learner, data, columns)
+        return learner_frame(self.run.model, own, "test", 0, uncertainty=self.run.uncertainty)
+
+
+PARAMETERS = [name for name in inspect.signature(KnowledgeTracer).parameters if name != "overrides"]
+
+
+def fit(data: Answers, *, progress: bool = True, **settings: Any) -> KnowledgeTracer:
+    """Train a model on a table of answers, a file, or a data set by its name.
+
+    >>> import kt_core as kt
+    >>> model = kt.fit(answers, columns={"learner": "Student", "skill": "Topic"})
+    >>> model.mastery()
+
+    Parameters
+    ----------
+    data, progress : as of `KnowledgeTracer.fit`.
+    settings : of `KnowledgeTracer`: preset, mode, seed, fold, columns, out, temporary, and any
+        other setting by its dotted name, such as ``**{"train.epochs": 5}``.
+
+    Raises
+    ------
+    KTError
+        For an unknown setting, data that cannot be read or has too few learners, or a folder that
+        exists.
+    """
+    return KnowledgeTracer(**settings).fit(data, progress)
+
+
+def load(path: str | Path) -> KnowledgeTracer:
+    """The model in a run folder, also of one that was trained by the command line.
+
+    Raises
+    ------
+    KTError
+        When the folder is not a finished run, or is damaged.
+    """
+    run = Run.load(path_of("path", path).absolute())
+    return KnowledgeTracer(**_settings(run.config))._set(run)
+
+
+def trained(config: RunConfig, splits: Splits, folder: Path, progress: bool) -> Run:
+    """Train, with a bar; an interrupted training says how it goes on. The caller's random numbers
+    stay as they were."""
+    from lightning.pytorch.utilities.seed import isolate_rng  # takes seconds to load
+
+    from kt_core.tracing.progress import Progress
+    from kt_core.training.train import train
+
+    try:
+        with isolate_rng(), Progress(config.train.epochs, progress) as bar:
+            return train(config, splits, folder, [bar])
+    except KeyboardInterrupt:
+        if (folder / STATE).is_file():
+            raise KeyboardInterrupt(way_on(folder)) from None
+        raise
+
+
+def scratch() -> Path:
+    """A new folder that is removed when Python ends."""
+    folder = Path(tempfile.mkdtemp(prefix="kt_core-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _named(data: Answers) -> tuple[pd.DataFrame | None, str, str]:
+    """A table in memory, the name of a data set, or the path of a file."""
+    if isinstance(data, pd.DataFrame):
+        return data, "", IN_RUN
+    known = isinstance(data, str) and data in DATASETS
+    if not known and not isinstance(data, str | Path):
+        raise KTError(
+            f"data = {brief(data)}: expected a pandas DataFrame, the name of a file, or one of the "
+            f"data sets {', '.join(DATASETS)}"
+        )
+    there = path_of("data", data).exists()
+    if known and there:
+        raise KTError(f"{data!r} is a data set and also a file here; the file is './{data}'")
+    if not known and not there:
+        raise KTError(f"{data}: no such file; data sets by name: {', '.join(DATASETS)}")
+    return (None, data, "") if known else (None, "", str(Path(data).absolute()))
+
+
+def _tell(note: ReadingNote) -> None:
+    """Warn of answers that a model cannot be asked about."""
+    for what, count in note.counts.items():
+        if "the model does not know" in what or "it knows, left out" in what:
+            log.warning("%s: %s %s", note.source, f"{count:,}", what)
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """The arguments of `KnowledgeTracer` that give a configuration."""
+    name = config.preset if config.preset in PRESETS else "standard"
+    base = with_overrides(preset(name), {"model.mode": config.model.mode}).to_dict()
+    found, own = config.to_dict(), {"preset": name, "columns": config.data.columns or None}
+    own |= {"mode": config.model.mode, "seed": config.train.seed, "fold": config.data.fold}
+    for option in options():
+        section, key = option.split(".")
+        if option not in (*GIVEN, "train.progress") and found[section][key] != base[section][key]:
+            own[option] = found[section][key]
+    return own
