@@ -59,6 +59,7 @@ LABELS = {
     "bounds": "mastery outside [0, 1]",
     "filtered_monotonicity": "filtered mastery falls",
     "fall_after_correct": "falls after a right answer",
+    "filtered_fall_after_correct": "filtered mastery falls after a right answer",
     "own_mastery": "mastery after the answer",
     "own_gain": "gain",
     "mastery_response_pre": "mastery-response (pre)",
