@@ -247,7 +247,8 @@ def notes(table: pd.DataFrame) -> list[str]:
     return [
         f"(*) {REFERENCE[0].upper()}{REFERENCE[1:]}: on other settings, and not measured here; "
         f"{SOURCE}.",
-        f"The modes differ in nothing but the mode and its loss weights ({weights}).",
+        f"The modes differ in nothing but the mode and its loss weights ({weights}). Only "
+        "retrospective reads items, where the data has them.",
         "Test learners. A place is a learner, step and skill; a constraint is broken there without "
         "any tolerance. Intervals: 95 % over learners. Mastery is the history as believed at its "
         "end. Filtered mastery is what a live user saw, and is not among the constraints: in "
