@@ -82,6 +82,7 @@ lab: $(VENV)/.installed
 
 gallery: $(VENV)/.installed
 	$(PY) -m kt_core run --preset quick --name gallery --out $(VENV)/gallery-runs
+	$(PY) -m kt_core run --compare constraints --preset quick --name constraints --out $(VENV)/gallery-runs
 	$(PY) -m kt_core benchmark --print --out $(VENV)/gallery-runs/benchmark
 	rm -rf figures && mkdir figures
 	cp $(VENV)/gallery-runs/*/figures/*.png figures/

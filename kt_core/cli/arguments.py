@@ -18,6 +18,7 @@ NEW = (  # arguments of a new training
     *("preset", "dataset", "data", "column", *READING, "mode", "loss", "seed", "fold", "name"),
     *("out", "set"),
 )
+COMPARISONS = ("constraints",)
 FORMATS = ("auto", "long", "pykt", "akt", "triple")
 
 
@@ -33,7 +34,13 @@ def parser(
         sub.set_defaults(action=actions[name])
         return sub
 
-    _pdf_argument(_training_arguments(command("run")))
+    sub = _pdf_argument(_training_arguments(command("run")))
+    sub.add_argument(
+        "--compare",
+        default="",
+        choices=COMPARISONS,
+        help="train several modes with the same settings, and compare them: by their constraints",
+    )
     _training_arguments(command("train"))
     sub = command("validate")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="run folders; several are compared")
@@ -313,10 +320,11 @@ def _mastery_columns(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _pdf_argument(sub: argparse.ArgumentParser) -> None:
+def _pdf_argument(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     sub.add_argument(
         "--pdf", action="store_true", help="also make the report as PDF, with Chromium"
     )
+    return sub
 
 
 def _split_argument(sub: argparse.ArgumentParser) -> None:

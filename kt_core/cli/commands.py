@@ -95,10 +95,14 @@ def _check_text(argv: list[str]) -> None:
             )
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int | None:
     """Train a model, and make its report and figures."""
     if processes.world() > 1:
         raise KTError("reports are made by one process: start train with torchrun, then validate")
+    if args.compare:
+        from kt_core.cli.compare import compare  # it loads every model
+
+        return compare(args)
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
     folder = launch.train(args)
@@ -109,6 +113,7 @@ def run(args: argparse.Namespace) -> None:
         again = f"python -m kt_core validate {shlex.quote(str(folder))}"
         raise KeyboardInterrupt(f"the training has ended; make its report with: {again}") from None
     summarise(folder)
+    return None
 
 
 def train(args: argparse.Namespace) -> None:

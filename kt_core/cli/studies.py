@@ -104,7 +104,7 @@ def sweep(args: argparse.Namespace) -> int:
     with executed(SWEEP, {"folder": str(out)}) as notebook:
         report = export_html(notebook, out / "sweep.html", f"Sweep: {out.name}")
     print(f"results: {out / 'results.parquet'}\nreport:  {report}")
-    return _told(failed)
+    return told(failed)
 
 
 def _folders(args: argparse.Namespace, usual: Path, name: str) -> tuple[Path, Path]:
@@ -120,10 +120,10 @@ def _shown(notebook: str, store: Path, out: Path, failed: dict[str, str]) -> int
     with executed(notebook, {"store": str(store), "out": str(out)}) as done:
         report = export_html(done, out / f"{name}.html", name.capitalize())
     print(f"report: {report}")
-    return _told(failed)
+    return told(failed)
 
 
-def _told(failed: dict[str, str]) -> int:
+def told(failed: dict[str, str]) -> int:
     """Print the cells that failed; return the exit code."""
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Figures. Each function draws a tidy frame on an `ax` and returns the `ax`."""
 
+from kt_core.plots.constraints import plot_broken, plot_evidence
 from kt_core.plots.decisions import draw_decisions, plot_decisions
 from kt_core.plots.experiment import draw_experiment, plot_effects, plot_shares
 from kt_core.plots.explanation import plot_revision, plot_transfer, plot_waterfall

@@ -67,6 +67,7 @@ LABELS = {
     "rise_in_break": "mastery rises in a break",
     "below_start": "mastery below its start",
     "fall_after_correct": "falls after a right answer",
+    "filtered_fall_after_correct": "filtered mastery falls after a right answer",
     "own_mastery": "mastery after the answer",
     "own_gain": "gain",
     "mastery_response_pre": "mastery-response (pre)",

@@ -188,7 +188,7 @@ def _alone(out: Path, store: Path | None) -> Iterator[None]:
     """Refuse to run next to another study in one of these folders."""
     with ExitStack() as locks:
         for folder in dict.fromkeys(make_folder(p).resolve() for p in (out, store) if p):
-            kind = "sweep" if store is None else "benchmark"
+            kind = "sweep or comparison" if store is None else "benchmark"
             busy = f"{folder} is in use by another {kind}; wait until it has ended"
             locks.enter_context(locked(folder, f"{busy}, or choose another folder"))
         yield

@@ -110,7 +110,7 @@ def test_a_second_sweep_or_benchmark_in_a_folder_is_refused(tmp_path, capsys):
     store.mkdir()
     benchmark = ["benchmark", "--only", "simulated_skill-base-rate", "--out", str(out), "--store"]
     for folder, call, kind in (
-        (out, ["sweep", "--grid", str(file), "--out", str(out)], "sweep"),
+        (out, ["sweep", "--grid", str(file), "--out", str(out)], "sweep or comparison"),
         (store, [*benchmark, str(store)], "benchmark"),
         (out, [*benchmark, str(store)], "benchmark"),
         (out, [*benchmark, str(out)], "benchmark"),
