@@ -347,7 +347,8 @@ def _loss_for(config: RunConfig, mode: str) -> LossConfig:
     In `projection` mastery has no bounds, so that a term which rewards high mastery could fall
     without end: it starts from the monitored weights, as published.
     """
-    if mode == config.model.mode or {mode, config.model.mode} <= set(ON_PATH):
+    both = [mode, config.model.mode]
+    if mode == config.model.mode or all(x in ON_PATH for x in both):
         return config.loss
     if mode in ON_PATH:
         return MASTERY_PATH

@@ -300,9 +300,9 @@ class MasteryPath(nn.Module):
         """[B, T], what takes the belief after an answer to where the other answer would have taken
         it, if that is higher after a right one, or lower after a wrong one."""
         right, wrong = self._after(e)
-        ordered = torch.where(e.responses == 1, right.maximum(wrong), right.minimum(wrong))
-        now = level_logits(*e.reading.after(), None).to(ordered.dtype)
-        return torch.where(e.responses < HIDDEN, ordered - now, 0.0)
+        short = (wrong - right).relu()
+        short = torch.where(e.responses == 1, short, -short)
+        return torch.where(e.responses < HIDDEN, short, 0.0)
 
     def corrections(self, e: Encoded) -> Float[Tensor, "B T T"]:
         """Entry [s, t]: after step s, of the belief about the skill asked at t, a logit."""

@@ -365,15 +365,7 @@ class Reading:
         moved = s.moved(self.own, shared, a)
         parts = matched(self.mean - self.difficulty, variance, moved, responses == 1)
         parts = (torch.where(seen, x, 0.0) for x in parts)
-        return self._after(Answers(*parts, a.slope, a.loading), responses)
-
-    @precise
-    def after(self) -> tuple[Level, Steps]:
-        """The same for the answers that were given."""
-        return self._after(self.added, self.responses)
-
-    def _after(self, added: Answers, responses: Ids) -> tuple[Level, Steps]:
-        s = self.skeleton
+        added = Answers(*parts, a.slope, a.loading)
         known = self.information[:, :-1] + s.information(self.own, added)
         gained, own = s.gains(self.skills, responses), s.after(self.own, added)
         level = s.level(self.skills, Shared.of(known), own, self.total + gained)

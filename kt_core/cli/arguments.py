@@ -108,6 +108,7 @@ def parser(
     sub = command("worlds")
     sub.add_argument("--world", action="append", default=[], help="a world; may be repeated")
     sub.add_argument("--models", nargs="+", default=[], help="modes and baselines")
+    sub.add_argument("--shown", default="", metavar="MODEL", help="whose tables are shown")
     sub.add_argument("--draws", type=int, default=3, help="of each world; default: 3")
     sub.add_argument("--preset", default="", choices=["", *PRESETS], help=f"default: {USUAL}")
     _study_arguments(sub, "worlds", "worlds")

@@ -15,6 +15,7 @@ from kt_core.presets import USUAL
 from kt_core.runs.find import default_out
 from kt_core.runs.run import free_folder
 
+OURS = "retrospective"  # whose tables a study shows
 BENCHMARK, AUDIT, SWEEP, WORLDS = "04_benchmark", "05_audit", "06_sweep", "07_worlds"
 
 
@@ -82,13 +83,13 @@ def worlds(args: argparse.Namespace) -> int:
 
     store, out = _folders(args, judged.STORE, "worlds")
     names = tuple(args.world) or judged.SHOWN
-    models = tuple(args.models) or judged.MODELS_SHOWN
+    models = (tuple(args.models) or judged.MODELS_SHOWN) + ((args.shown,) if args.shown else ())
     plan = judged.plan(names, models, args.draws, args.preset or USUAL)
     failed = {}
     if not args.print:
         failed = run_cells(plan, out, args.jobs, store=make_folder(store))
         judged.thin(store)
-    return _shown(WORLDS, store, out, failed)
+    return _shown(WORLDS, store, out, failed, model=args.shown or OURS)
 
 
 def sweep(args: argparse.Namespace) -> int:
@@ -113,11 +114,11 @@ def _folders(args: argparse.Namespace, usual: Path, name: str) -> tuple[Path, Pa
     return store, Path(args.out).absolute() if args.out else default_out() / name
 
 
-def _shown(notebook: str, store: Path, out: Path, failed: dict[str, str]) -> int:
+def _shown(notebook: str, store: Path, out: Path, failed: dict[str, str], **more: str) -> int:
     """Make the report of a store; return the exit code."""
     make_folder(out)
-    name = notebook.partition("_")[2]
-    with executed(notebook, {"store": str(store), "out": str(out)}) as done:
+    name, parameters = notebook.partition("_")[2], {"store": str(store), "out": str(out)}
+    with executed(notebook, parameters | more) as done:
         report = export_html(done, out / f"{name}.html", name.capitalize())
     print(f"report: {report}")
     return told(failed)

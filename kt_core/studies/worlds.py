@@ -30,7 +30,7 @@ FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
 SHOWN = ("simulated", *FOREIGN, "simulated-no-learning", "simulated-forgetting")
 LADDER = ("Rasch", "AFM", "BKT-correct")  # with a smoothed trajectory on the scale of P(correct)
 SKELETON = "skeleton"  # of the model: the model without its network
-MODELS_SHOWN = ("retrospective", SKELETON, *LADDER)
+MODELS_SHOWN = ("retrospective", "retentive", SKELETON, *LADDER)
 DRAWS = 3
 RANK, GROWTH = "mastery, rank correlation", "growth, rank correlation"
 RMSE, SIZE = "mastery, RMSE", "growth, mean by the truth's"
@@ -71,7 +71,7 @@ def plan(
         Cell(world, model, draw, 0, preset, (("data.draw", draw), ("report.bootstrap", 200)))
         for draw in range(draws)
         for world in worlds  # models of one world after the other share its ceiling and ladder
-        for model in models
+        for model in dict.fromkeys(models)
     ]
 
 

@@ -203,7 +203,11 @@ def test_runs_side_by_side(own, out):
         (["run", "--set", "train.epoch=3"], 2, "did you mean 'train.epochs'"),
         (["run", "--set", "train.epochs"], 2, "write it as name=value"),
         (["run", "--colour", "red"], 2, "unrecognized arguments: --colour"),
-        (["run", "--mode", "magic"], 2, "choose one of: retrospective, cumulative, projection"),
+        (
+            ["run", "--mode", "magic"],
+            2,
+            "choose one of: retrospective, retentive, cumulative",
+        ),
         (["run", "--name", "../up"], 2, "letters, digits"),
         (["paint"], 2, "invalid choice: 'paint'"),
         (["validate", "nowhere"], 2, "nowhere is not a finished run"),

@@ -101,7 +101,8 @@ def test_predictions_and_trajectory_are_the_equations(timed, transfer):
                 torch.testing.assert_close(states.trajectory[b, t, j], after)
                 torch.testing.assert_close(states.rested[b, t, j], before)
     torch.testing.assert_close(model(q, r, i, days), states.logits)
-    torch.testing.assert_close(states.filtered[:, -1], states.trajectory[:, -1])
+    ends = states.filtered[:, -1], states.trajectory[:, -1]
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)  # a round of the skeleton apart
     forecasts = path.forecasts().diagonal(1, 1, 2)
     torch.testing.assert_close(forecasts, path.next_step() - path.form())
     at_end = (

@@ -324,8 +324,8 @@ def test_an_auc_that_nobody_has_reached_is_a_warning(examined):
 def test_changed_data_is_refused(trained, monkeypatch):
     real = load_dataset
 
-    def changed(config):
-        data = real(config)
+    def changed(*args):
+        data = real(*args)
         return Dataset(data.name, data.table.iloc[5:].reset_index(drop=True))
 
     monkeypatch.setattr(module_of(read_splits), "load_dataset", changed)

@@ -24,6 +24,7 @@ def plan() -> list[Cell]:
     ladder = ("skeleton", "Rasch", "AFM", "BKT-correct", "PFA", "Best-LR", "BKT", "skill base rate")
     cells += [cell(d, m) for d in (*every, *more) for m in ladder]
     cells += [cell(d, m) for d in (*others, *more) for m in (ours, "DKT")]
+    cells += [cell(d, "retentive") for d in (*others, *more)]
     cells += [cell(d, "cumulative") for d in others]
     controls = ("no-learning", "slow", "fast", "forgetting")
     cells += [cell(f"simulated-{control}", ours) for control in controls]
