@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import typing
 from collections.abc import Callable
 from typing import Any
 
 from kt_core.base.errors import KTError
-from kt_core.config import LOSS_WEIGHTINGS
+from kt_core.config import LOSS_WEIGHTINGS, Mode
 from kt_core.presets import PRESETS, USUAL
 
 READING = (  # arguments that say how a source is read, as they are named in `DataConfig`
@@ -243,7 +244,8 @@ def _training_arguments(sub: argparse.ArgumentParser) -> argparse.ArgumentParser
     sub.add_argument("--dataset", default="", help="a name from `datasets`; default: simulated")
     sub.add_argument("--data", default="", metavar="PATH", help="a file of your own")
     _reading_arguments(sub)
-    sub.add_argument("--mode", default="", help="retrospective, cumulative or projection")
+    modes = ", ".join(typing.get_args(Mode))
+    sub.add_argument("--mode", default="", help=f"{modes}; default: the preset's")
     sub.add_argument("--loss", default="", help=f"weighting: {', '.join(LOSS_WEIGHTINGS)}")
     sub.add_argument("--seed", type=int, default=None)
     sub.add_argument("--fold", type=int, default=None, help="the fold used for validation")
