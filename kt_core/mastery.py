@@ -292,8 +292,7 @@ class MasteryPath(nn.Module):
     @torch.no_grad()
     def _after(self, e: Encoded) -> tuple[Steps, Steps]:
         """The skeleton's level of the asked skill after a right and after a wrong answer."""
-        both = (e.reading.answered(torch.full_like(e.responses, r)) for r in (1, 0))
-        return tuple(level_logits(*known, None).to(e.context.dtype) for known in both)
+        return tuple(level_logits(*x, None).to(e.context.dtype) for x in e.reading.outcomes)
 
     @torch.no_grad()
     def _order(self, e: Encoded) -> Steps:

@@ -355,6 +355,11 @@ class Reading:
         shared = Shared.of(self.information[:, :-1])
         return self.skeleton.level(self.skills, shared, self.own, self.total)
 
+    @functools.cached_property
+    def outcomes(self) -> tuple[tuple[Level, Steps], tuple[Level, Steps]]:
+        """`answered`, with all answers right and with all wrong."""
+        return tuple(self.answered(torch.full_like(self.responses, r)) for r in (1, 0))
+
     @precise
     def answered(self, responses: Ids) -> tuple[Level, Steps]:
         """[B, T], the level of the skill asked at each step and the practice on it, as believed

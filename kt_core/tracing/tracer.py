@@ -70,7 +70,7 @@ class KnowledgeTracer:
     ----------
     preset : smoke (seconds, for trying out), quick (minutes), standard, ...; `kt_core.presets` has
         them.
-    mode : retrospective, cumulative or projection; None keeps the preset's.
+    mode : retrospective, retentive, cumulative or projection; None keeps the preset's.
     seed : of the training.
     fold : the fold of learners that is used for validation.
     columns : meaning -> column, where it is not recognised: `learner`, `skill`, `correct` and,
@@ -230,7 +230,7 @@ class KnowledgeTracer:
             For data that cannot be read, or has none of the model's skills.
         """
         dataset = self._answers(data, columns)
-        sequences = self._sequences(dataset.table)
+        sequences = self._sequences(dataset.table, dataset.note.day)
         if self.run.model.whole_histories:
             sequences = sequences.whole()
         beliefs = evaluate(self.run.model, sequences, flips=False)
@@ -443,8 +443,9 @@ class KnowledgeTracer:
             raise KTError(f"{dataset.name}: stored on disk, as it is large; name the answers")
         return dataset
 
-    def _sequences(self, table: pd.DataFrame) -> Sequences:
-        return Sequences.of(table, self.run.vocabulary, self.run.config.data.chunk, min_length=1)
+    def _sequences(self, table: pd.DataFrame, day: float) -> Sequences:
+        chunk = self.run.config.data.chunk
+        return Sequences.of(table, self.run.vocabulary, chunk, min_length=1, day=day)
 
     def _learner(self, learner: str, data: Answers | None, columns: Columns) -> tuple[Splits, str]:
         """The history of one learner, in place of every split, and the learner's name in it."""
@@ -459,7 +460,7 @@ class KnowledgeTracer:
             raise KTError(
                 f"learner {brief(learner)}: not one of {users.nunique():,} learners{hint}"
             )
-        own = self._sequences(table)
+        own = self._sequences(table, dataset.note.day)
         return Splits(dataset, self.run.vocabulary, own, own, own), name
 
     def _frame(self, learner: str, data: Answers | None, columns: Columns) -> pd.DataFrame:
