@@ -19,7 +19,7 @@ from kt_core.base.values import path_of
 from kt_core.data import Dataset
 from kt_core.presets import USUAL, configure
 from kt_core.report.text import estimate, interval, number, percent
-from kt_core.report.verdicts import NAMES, PROSPECTIVE
+from kt_core.report.verdicts import NAMES, OF_BREAKS, PROSPECTIVE
 from kt_core.runs.provenance import data_checksums
 from kt_core.runs.read import read_json
 from kt_core.studies.cells import Cell, finished
@@ -29,10 +29,7 @@ MODES = ("projection", "cumulative", "retrospective")  # the first has no constr
 TABLE = "constraints.csv"
 PUBLISHED = {"monotonicity": 0.425, "negative_gains": 0.025, "bounds": 0.217}
 REFERENCE = "published, unconstrained"
-SOURCE = (
-    "as the authors of the original GainAKT2 report it (github.com/clabra/pykt-toolkit, "
-    "CUMULATIVE_MASTERY_TRAINING_GUIDE.md); data, learners and tolerance are not told there"
-)
+SOURCE = "as reported for the original GainAKT2, without data, learners and tolerance"
 EVIDENCE = {  # what a model says about answers: measure, variant -> its name
     ("AUC", ""): "AUC (pre)",
     (PROSPECTIVE, "pooled"): "Prospective validity (pre)",
@@ -210,7 +207,9 @@ def text(table: pd.DataFrame) -> pd.DataFrame:
     facts = table.drop_duplicates("model").set_index("model")["guaranteed"]
     first = {"measure": "Constraints hold for any weights"}
     rows = [first | {title: facts[model] for model, title in titles.items()}]
-    names = {(measure, ""): name for measure, name in NAMES.items()} | EVIDENCE
+    names = {
+        (measure, ""): name for measure, name in NAMES.items() if measure not in OF_BREAKS
+    } | EVIDENCE
     for (measure, variant), name in names.items():
         same = table[(table["measure"] == measure) & (table["variant"] == variant)]
         row = {"measure": name}
