@@ -10,12 +10,23 @@ from matplotlib.axes import Axes
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.values import names_of
-from kt_core.plots.style import BLUE, CYCLE, GREEN, GREY, PURPLE, RED, as_text, whole_numbers
+from kt_core.plots.style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    as_text,
+    whole_numbers,
+)
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     """Draw the parts of a predicted logit: skill, ability and start on the skill, each gain, what
-    the network adds to mastery and to this answer alone (form), and the item's difficulty.
+    was forgotten, what the network adds to mastery and to this answer alone (form), and the item's
+    difficulty.
 
     Parameters
     ----------
@@ -25,6 +36,7 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     bars = _bars(parts, most)
     ends = bars["logit"].cumsum()
     colors = {"gain": GREEN, "transferred gain": GREEN, "item difficulty": RED}
+    colors |= {"forgotten": ORANGE}
     colors |= dict.fromkeys(("network", "form"), PURPLE)
     for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
         color = colors.get(bar["part"], GREY)
@@ -72,7 +84,8 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
     for gain in late.to_dict("records"):
         mark = "right" if gain["correct"] == 1 else "wrong"
         rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
-    rows += _rows(parts, {"network": "network", "form": "form", "item difficulty": "item"})
+    rows += _rows(parts, {"forgotten": "forgotten", "network": "network"})
+    rows += _rows(parts, {"form": "form", "item difficulty": "item"})
     return pd.DataFrame(rows, columns=["part", "label", "logit"])
 
 

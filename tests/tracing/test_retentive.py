@@ -1,5 +1,6 @@
 """Mode `retentive` from a DataFrame with times to a live learner."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,6 +85,10 @@ def test_the_parts_of_a_prediction_hold_what_was_forgotten(model, answers):
     assert parts.attrs["probability"] == pytest.approx(said.iloc[-1], abs=1e-5)
     assert (parts["part"] == "forgotten").sum() == 1
     assert parts.loc[parts["part"] == "forgotten", "logit"].item() <= 0
+    ax = kt.plots.plot_waterfall(parts, plt.subplots()[1])
+    assert "forgotten" in [label.get_text() for label in ax.get_xticklabels()]
+    heights = [bar.get_height() for bar in ax.patches]
+    assert sum(heights[:-1]) == pytest.approx(heights[-1], abs=1e-4)
 
 
 def test_the_report_judges_what_breaks_may_do(model):
