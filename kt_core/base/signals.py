@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code, as shells count
@@ -57,6 +58,15 @@ def obey_parent() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, lambda *_: None)  # children, unlike with SIG_IGN, heed it
     threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def until_stopped(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker of a pool. If SIGTERM ends the call, it ends the worker, too: the
+    pool would keep it, and give it a call that waits already."""
+    try:
+        return function(*arguments)
+    except SystemExit:
+        os._exit(TERMINATED)
 
 
 def _end_after_parent() -> None:

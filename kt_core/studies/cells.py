@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ def _executor(jobs: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(jobs, spawn, initializer=signals.obey_parent)
         try:
-            yield pool.submit, as_completed
+            yield partial(pool.submit, signals.until_stopped), as_completed
         except BaseException:
             for worker in multiprocessing.active_children():
                 worker.terminate()

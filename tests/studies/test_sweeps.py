@@ -144,7 +144,7 @@ def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_a_stopped_sweep(tmp_path, number):
-    text = "preset: smoke\nset:\n  train.epochs: 5000\n  train.patience: 5000\n"
+    text = "preset: smoke\nseed: [0, 1]\nset:\n  train.epochs: 5000\n  train.patience: 5000\n"
     command = [sys.executable, "-m", "kt_core", "sweep", "--grid", str(grid(tmp_path, text))]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "out")],
@@ -162,7 +162,7 @@ def test_no_process_outlives_a_stopped_sweep(tmp_path, number):
     errors = process.communicate()[1]
     if number == signal.SIGTERM:
         assert process.returncode == 143 and errors == "terminated: call it again to continue\n"
-    (state,) = tmp_path.glob("out/*/state.json")
+    (state,) = tmp_path.glob("out/*/state.json")  # the next cell, which waited, has not begun
     assert "interrupted" in state.read_text() and not list(tmp_path.glob("out/failed/*"))
 
 
