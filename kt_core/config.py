@@ -347,8 +347,8 @@ def _loss_for(config: RunConfig, mode: str) -> LossConfig:
     In `projection` mastery has no bounds, so that a term which rewards high mastery could fall
     without end: it starts from the monitored weights, as published.
     """
-    both = [mode, config.model.mode]
-    if mode == config.model.mode or all(x in ON_PATH for x in both):
+    former = config.model.mode
+    if mode == former or (mode in ON_PATH and former in ON_PATH):
         return config.loss
     if mode in ON_PATH:
         return MASTERY_PATH

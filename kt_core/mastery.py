@@ -112,7 +112,7 @@ class PathTerms:
         return known + self.heads.corrections_before(self.encoded) + self.form()
 
     def form(self) -> Next:
-        """What counts for the next answer alone, and is no part of mastery."""
+        """What affects only the next answer and is not part of mastery."""
         return output(self.heads.form, self.encoded.context[:, :-1], self.encoded.skills[:, 1:])
 
     def at(self, horizon: Horizon) -> Steps:
@@ -180,8 +180,8 @@ class MasteryPath(nn.Module):
     the shrunken mean of what each step on k has left there: the sum of E[k] . v_u + e[k], divided
     by the number of steps on k + prior strength. An answer on k itself enters both only with the
     next step: right after it the skeleton alone says what it means, so that no right answer leaves
-    mastery of its skill lower than a wrong one would have. What the network says about the next
-    answer alone, F[k] . c_t + f[k], is the *form*, which is no part of mastery. All start at 0:
+    mastery of its skill lower than a wrong one would have. What the network says about only the
+    next answer, F[k] . c_t + f[k], is the *form*, which is not part of mastery. All start at 0:
     training starts from the skeleton.
 
     Attributes
@@ -263,7 +263,7 @@ class MasteryPath(nn.Module):
 
     def _filtered(self, e: Encoded, level: Skills) -> Skills:
         """Mastery after each step, in the order that `flips` promises."""
-        right, wrong = (self._own(e, answer) for answer in (1, 0))
+        right, wrong = self._own(e)
         mastery, asked = level.sigmoid(), e.skills.unsqueeze(-1)
         hidden = at_skill(mastery, e.skills)
         own = torch.where(e.responses == 1, right, torch.where(e.responses == 0, wrong, hidden))
@@ -277,17 +277,17 @@ class MasteryPath(nn.Module):
     def flips(self, states: States) -> Steps:
         """Mastery of the asked skill after a right answer minus that after a wrong one, never below
         0."""
-        right, wrong = (self._own(states.encoded, answer) for answer in (1, 0))
+        right, wrong = self._own(states.encoded)
         return right - wrong
 
-    def _own(self, e: Encoded, answer: int) -> Steps:
-        """Mastery of the asked skill after each step, had the answer been this one: of what the
-        skeleton believes after either answer, the higher after a right and the lower after a wrong
-        one. The network's correction does not know the answer yet."""
+    def _own(self, e: Encoded) -> tuple[Steps, Steps]:
+        """Mastery of the asked skill after each step, had it been answered right, and wrong: of
+        what the skeleton believes after either answer, the higher, and the lower. The network's
+        correction does not know the answer yet."""
         step = torch.arange(e.skills.shape[1], device=e.skills.device).expand_as(e.skills)
         network = self._correction_from(e, step - 1, e.skills, same_skill(e.skills))
         right, wrong = (credible(x + network).sigmoid() for x in self._after(e))
-        return torch.maximum(right, wrong) if answer else torch.minimum(right, wrong)
+        return torch.maximum(right, wrong), torch.minimum(right, wrong)
 
     @torch.no_grad()
     def _after(self, e: Encoded) -> tuple[Steps, Steps]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -53,11 +54,6 @@ class Own:
     ability: Tensor
     speed: Tensor
     pull: Tensor
-
-    @classmethod
-    def together(cls, parts: Sequence[Own]) -> Own:
-        """Those of steps one after the other, [B, T] each."""
-        return cls(*(torch.cat(x, 1) for x in zip(*(vars(p).values() for p in parts), strict=True)))
 
     def start(self, shared: Shared) -> Tensor:
         """Mean of the start, in its standard deviations."""
@@ -133,10 +129,14 @@ class Answers:
     slope: Steps
     loading: Steps
 
-    @classmethod
-    def together(cls, parts: Sequence[Answers]) -> Answers:
-        """Those of steps one after the other."""
-        return cls(*(torch.cat(x, 1) for x in zip(*(vars(p).values() for p in parts), strict=True)))
+
+Steply = TypeVar("Steply", Own, Answers)
+
+
+def together(parts: Sequence[Steply]) -> Steply:
+    """`Own` or `Answers` of steps one after the other, [B, T] each, as one."""
+    fields = zip(*(vars(part).values() for part in parts), strict=True)
+    return type(parts[0])(*(torch.cat(x, 1) for x in fields))
 
 
 def matched(

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.layers import Horizon, Ids, Skills, Steps, entries
-from kt_core.posterior import Answers, Doubt, Level, Own, Shared, matched, shrinkage
+from kt_core.posterior import Answers, Doubt, Level, Own, Shared, matched, shrinkage, together
 from kt_core.retention import Retention, fading
 
 HIDDEN = 2  # the response of an answer that may not be seen
@@ -149,9 +149,9 @@ class Skeleton(nn.Module):
             own_loading, own_practice = loading[:, now], practice[:, now]
             seen, right = responses[:, now] < HIDDEN, responses[:, now] == 1
             nothing = torch.zeros_like(own_loading)
-            added, mean = Answers(nothing, nothing, nothing, nothing), nothing
+            added, mean = Answers(nothing, nothing, nothing, own_loading), nothing
             for number in range(ROUNDS + 1):
-                whole = Answers.together([*known, added])
+                whole = together([*known, added])
                 own = self.own(whole, lambda x, now=now: earlier[:, now, : now.stop] @ x)
                 more = information[-1][:, -1:] + self.information(own, added).cumsum(1)
                 before = Shared.of(torch.cat([information[-1][:, -1:], more[:, :-1]], 1))
@@ -172,7 +172,7 @@ class Skeleton(nn.Module):
             known.append(added)
             information.append(more)
         owns, means, variances = zip(*parts, strict=True)
-        found = {"added": Answers.together(known), "own": Own.together(owns)}
+        found = {"added": together(known), "own": together(owns)}
         found |= {"information": torch.cat(information, 1)}
         return found | {"mean": torch.cat(means, 1), "variance": torch.cat(variances, 1)}, moving
 
@@ -265,15 +265,13 @@ class Skeleton(nn.Module):
             return own
         return torch.where(own > 0, own, self._wide(self.raw_transfer).relu())
 
-    def reach(self, skills: Ids, kept: Pairs | None = None) -> Pairs:
-        """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s and, where
-        `kept` says what is left of gains, is left then."""
+    def reach(self, skills: Ids) -> Pairs:
+        """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s."""
         if self.raw_transfer is None:
-            reach = same_skill(skills).to(self.spread.dtype)
-        else:  # a product with ones and zeros: its gradient is far cheaper than that of looking up
-            given = F.embedding(skills, self.shares())
-            reach = F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
-        return reach if kept is None else reach * kept
+            return same_skill(skills).to(self.spread.dtype)
+        # A product with ones and zeros: its gradient is far cheaper than that of looking up.
+        given = F.embedding(skills, self.shares())
+        return F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
 
     @property
     def loading(self) -> Table:
@@ -331,8 +329,9 @@ class Reading:
 
     @property
     def reach(self) -> Pairs:
-        """See `Skeleton.reach`; what is left of gains is that at step s."""
-        return self.skeleton.reach(self.skills, self.kept)
+        """As `Skeleton.reach`, of what is left of the gain at step s."""
+        reach = self.skeleton.reach(self.skills)
+        return reach if self.kept is None else reach * self.kept
 
     @property
     def logits(self) -> Steps:

@@ -32,7 +32,7 @@ from kt_core.evaluation.exam import (
     last_state,
     window,
 )
-from kt_core.evaluation.tracer import Tracer
+from kt_core.evaluation.tracer import Trace, Tracer
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import base_rates
 
@@ -106,15 +106,10 @@ class Ladder(_Judge):
             rates=np.tile(self.rates, (n, 1)),
         )
 
-    def predictions(self, sequences: Sequences) -> dict[str, np.ndarray]:
-        """P(right) of every answer from those before it, [N], by Rasch, AFM and BKT."""
+    def traces(self, sequences: Sequences) -> dict[str, Trace]:
+        """What Rasch, AFM and BKT believe, chunk after chunk."""
         tracers = {RASCH: self.rasch, AFM_RUNG: self.afm, BKT_RUNG: self.bkt}
-        return {name: tracer.trace(sequences).predicted for name, tracer in tracers.items()}
-
-    def middles(self, sequences: Sequences) -> dict[str, np.ndarray]:
-        """Mastery of every skill after half of each sequence, [S, C], by Rasch and by AFM."""
-        tracers = {RASCH: self.rasch, AFM_RUNG: self.afm}
-        return {name: tracer.trace(sequences).middle for name, tracer in tracers.items()}
+        return {name: tracer.trace(sequences) for name, tracer in tracers.items()}
 
     def _abilities(self, whole: Sequences) -> np.ndarray:
         """Posterior mean of the Rasch ability after each whole history, in logits."""
@@ -125,6 +120,11 @@ class Ladder(_Judge):
             last = b.states[np.arange(len(b.sequence)), b.lengths]
             ability[b.sequence] = mean(last, nodes)
         return ability
+
+
+def middles(traces: dict[str, Trace]) -> dict[str, np.ndarray]:
+    """Mastery of every skill after half of each sequence, [S, C], by Rasch and by AFM."""
+    return {name: traces[name].middle for name in (RASCH, AFM_RUNG)}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from kt_core.presets import USUAL
 from kt_core.runs.find import default_out
 from kt_core.runs.run import free_folder
 
-OURS = "retrospective"  # whose tables a study shows
 BENCHMARK, AUDIT, SWEEP, WORLDS = "04_benchmark", "05_audit", "06_sweep", "07_worlds"
 
 
@@ -83,13 +82,14 @@ def worlds(args: argparse.Namespace) -> int:
 
     store, out = _folders(args, judged.STORE, "worlds")
     names = tuple(args.world) or judged.SHOWN
-    models = (tuple(args.models) or judged.MODELS_SHOWN) + ((args.shown,) if args.shown else ())
+    shown = {"model": args.shown} if args.shown else {}
+    models = (*(args.models or judged.MODELS_SHOWN), *shown.values())
     plan = judged.plan(names, models, args.draws, args.preset or USUAL)
     failed = {}
     if not args.print:
         failed = run_cells(plan, out, args.jobs, store=make_folder(store))
         judged.thin(store)
-    return _shown(WORLDS, store, out, failed, model=args.shown or OURS)
+    return _shown(WORLDS, store, out, failed, **shown)
 
 
 def sweep(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from kt_core.uncertainty import Uncertainty, coverage
 
 BINS = {"2 or 3 practices": (2, 3), "4 to 7": (4, 7), "8 or more": (8, 10**9)}
 PRACTICES = "number of practices"
+OFTEN = BINS["8 or more"][0]
 HELD = "share of 95 % intervals that hold the truth"
 POINTS = 0.1  # an error in growth that a teacher would notice
 
@@ -72,7 +73,7 @@ def intervals_table(
     pairs["held"] = (pairs["truth"].to_numpy() >= low) & (pairs["truth"].to_numpy() <= high)
     for name, part in (
         (f"growth, {HELD}", pairs),
-        (f"growth, {HELD}, 8 or more practices", pairs[pairs["practices"] >= 8]),
+        (f"growth, {HELD}, 8 or more practices", pairs[pairs["practices"] >= OFTEN]),
     ):
         held = part["held"].astype(float)
         found["retrospective"][name] = bootstrap.row_mean(held, part["learner"], (0, 1))
@@ -123,7 +124,7 @@ def growth_recovery(pairs: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Esti
     for name, (least, most) in BINS.items():
         part = pairs[pairs["practices"].between(least, most)]
         estimates[f"growth, mean by the truth's, {name}"] = _ratio(part, bootstrap)
-    often = pairs[pairs["practices"] >= BINS["8 or more"][0]]
+    often = pairs[pairs["practices"] >= OFTEN]
     wrong = (often["told"] - often["truth"]).abs() > POINTS
     off = bootstrap.row_mean(wrong.astype(float), often["learner"], (0, 1))
     return estimates | {"growth, share off by more than 0.1, 8 or more practices": off}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.baselines.ladder import Ladder
+from kt_core.baselines.ladder import Ladder, middles
 from kt_core.config import DataConfig
 from kt_core.data import Simulation, Splits
 from kt_core.evaluation.ceiling import posterior_mastery
@@ -127,9 +127,9 @@ def examine(
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
     tests = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
     tests |= {"uncertainty": run.uncertainty, "exam": exam_of(run, splits, split)}
-    ladder = ladder_of(run.config.data, splits)
-    tests["ladder"] = ladder.middles(getattr(splits, split))
-    tests["rungs"] = ladder.predictions(getattr(splits, split))
+    traces = ladder_of(run.config.data, splits).traces(getattr(splits, split))
+    tests["ladder"] = middles(traces)
+    tests["rungs"] = {name: trace.predicted for name, trace in traces.items()}
     measures = measure(beliefs, rates, names, *resampling, **tests)
     valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
     bootstrap = Bootstrap(len(valid.learners), *resampling)

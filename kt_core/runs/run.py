@@ -78,7 +78,9 @@ class Run:
         try:
             return ReadingNote.from_dict(raw) if raw else ReadingNote()
         except (KeyError, TypeError, AttributeError):
-            raise KTError(f"{self.path / 'provenance.json'}: reading is no reading note") from None
+            raise KTError(
+                f"{self.path / 'provenance.json'}: the entry reading does not say how data was read"
+            ) from None
 
     def table(self, name: str) -> pd.DataFrame:
         """`history.csv` or `monitor.csv`; empty where it does not exist.

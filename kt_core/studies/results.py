@@ -17,7 +17,7 @@ from kt_core.base.errors import KTError, reason
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
-from kt_core.baselines.ladder import mastery_after
+from kt_core.baselines.ladder import mastery_after, middles
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.baselines.skeleton import SkeletonTracer
@@ -176,7 +176,7 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     ladder, quarter = ladder_of(config.data, splits), hold_exam(sequences)
     mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
     exam = ladder.judge(quarter, mastery, Bootstrap(len(sequences.learners), *resampling))
-    tests = {"exam": exam, "ladder": ladder.middles(sequences)}
+    tests = {"exam": exam, "ladder": middles(ladder.traces(sequences))}
     names, rates = splits.vocabulary.skills, training_rates(splits)
     measured = measure(beliefs, rates, names, *resampling, **tests)
     turned = _turned(beliefs, splits, "test", believe, config)

@@ -506,8 +506,8 @@ def load(path: str | Path) -> KnowledgeTracer:
 
 
 def trained(config: RunConfig, splits: Splits, folder: Path, progress: bool) -> Run:
-    """Train, with a bar; an interrupted training says how it goes on. The caller's random numbers
-    stay as they were."""
+    """Train and show a progress bar. If the training is interrupted, say how to continue it. The
+    state of the caller's random numbers is left as it was."""
     from lightning.pytorch.utilities.seed import isolate_rng  # takes seconds to load
 
     from kt_core.tracing.progress import Progress

@@ -342,7 +342,8 @@ def test_markup_in_names_is_shown_and_not_run():
 def test_simple_models_predict_the_same_answers(examined):
     rows, frame = examined.beliefs.predicted, examined.beliefs.frame
     ladder = Ladder.fit(examined.splits)
-    said = ladder.predictions(examined.splits.test)
+    traces = ladder.traces(examined.splits.test)
+    said = {name: trace.predicted for name, trace in traces.items()}
     table = examined.measures.simple.set_index("predictor")
     for name, values in said.items():
         want = roc_auc_score(rows["correct"], values[rows.index])
