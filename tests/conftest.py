@@ -1,6 +1,7 @@
 """Shapes in signatures are checked in tests: jaxtyping's hook, before kt_core is imported."""
 
 import base64
+import logging
 import os
 import re
 import sys
@@ -45,6 +46,15 @@ def pytest_collection_modifyitems(items):
     """The files that take minutes come first, so that no worker is left alone with one."""
     first = {f"test_{name}": place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: first.get(item.path.stem, len(SLOW)))
+
+
+@pytest.fixture(autouse=True)
+def quiet_log(monkeypatch):
+    """The package's log as a library finds it: no earlier test's command line decides where it goes."""
+    log = logging.getLogger("kt_core")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "level", logging.NOTSET)
 
 
 @pytest.fixture

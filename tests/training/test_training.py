@@ -258,8 +258,6 @@ def test_tracking_that_fails_later_warns_once_and_training_goes_on(
     config, splits = smoke
     broken = Broken()
     monkeypatch.setattr(module_of(train), "tracker", lambda config: Forgiving(broken))
-    monkeypatch.setattr(logging.getLogger("kt_core"), "handlers", [])
-    monkeypatch.setattr(logging.getLogger("kt_core"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         run = train(config, splits, tmp_path / "r")
     assert weights(run) == weights(trained)
