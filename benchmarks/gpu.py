@@ -39,7 +39,7 @@ from kt_core.data.registry import read_splits
 from kt_core.presets import preset
 from kt_core.studies.benchmark import markdown
 from kt_core.training.fit import fit
-from kt_core.training.train import KTModule, new_model
+from kt_core.training.module import KTModule, new_model
 
 SETTING = {"float32": "float32", "TF32": "float32", "bfloat16": "bfloat16"}  # train.precision
 PLAIN = {"train.hide": 0.0, "model.dropout": 0.0, "train.epochs": 2}

@@ -32,7 +32,7 @@ from kt_core.data.store.convert import convert
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.presets import preset
 from kt_core.studies.benchmark import markdown
-from kt_core.training.train import KTModule, new_model
+from kt_core.training.module import KTModule, new_model
 
 BLOCK = 1_000_000
 STEPS, SKILLS = 100, 200  # mean steps per learner; number of skills

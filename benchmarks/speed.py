@@ -50,7 +50,7 @@ from kt_core.plots.style import CYCLE
 from kt_core.presets import preset
 from kt_core.studies.benchmark import markdown
 from kt_core.training.fit import NextStep, fit
-from kt_core.training.train import KTModule, new_model
+from kt_core.training.module import KTModule, new_model
 
 OURS = ("retrospective", "cumulative", "projection")
 BASELINES = {

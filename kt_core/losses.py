@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
-from kt_core.layers import Ids, Next, Scalar, Skills, Valid
+from kt_core.layers import Ids, Next, Scalar, Skills, Steps, Valid
 from kt_core.mastery import PathTerms, States, at_skill
 from kt_core.model import GainAKT2
 from kt_core.side_heads import GAIN_STEP
@@ -33,6 +33,17 @@ def next_step(logits: Next, responses: Ids, valid: Valid) -> Scalar:
     """Binary cross-entropy of the responses of steps 1..T-1."""
     target = responses[:, 1:].to(logits.dtype)
     terms = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return masked_mean(terms, valid[:, 1:])
+
+
+def teacher(logits: Next, likely: Steps, valid: Valid) -> Scalar:
+    """Cross-entropy of a teacher's predictions of steps 1..T-1.
+
+    Parameters
+    ----------
+    likely : what the teacher holds P(right) to be at each step, in [0, 1].
+    """
+    terms = F.binary_cross_entropy_with_logits(logits, likely[:, 1:], reduction="none")
     return masked_mean(terms, valid[:, 1:])
 
 

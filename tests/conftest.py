@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def quiet_log(monkeypatch):
-    """The package's log as a library finds it: no earlier test's command line decides where it goes."""
+    """The package's log as at the start: no earlier test's command line decides where it goes."""
     log = logging.getLogger("kt_core")
     monkeypatch.setattr(log, "handlers", [])
     monkeypatch.setattr(log, "propagate", True)

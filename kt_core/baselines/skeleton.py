@@ -8,8 +8,8 @@ from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.evaluate import read
 from kt_core.evaluation.tracer import Trace
 from kt_core.model import GainAKT2
+from kt_core.training.module import new_model
 from kt_core.training.skeleton import fit_skeleton
-from kt_core.training.train import new_model
 
 IDLE = ModelConfig(d_model=8, heads=1, blocks=1, d_ff=8, dropout=0.0)  # a network that says nothing
 

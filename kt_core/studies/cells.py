@@ -58,6 +58,8 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("data", "missing_as_text"): False,
     ("data", "draw"): 0,
     ("train", "skeleton_steps"): 400,
+    ("train", "teachers"): 0,
+    ("train", "taught"): 0.5,
     ("model", "times"): True,
 }
 PATIENCE = "20s"  # with a scheduler that does not answer

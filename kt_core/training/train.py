@@ -1,114 +1,41 @@
-"""Training of GainAKT2: its losses, its history, and one function, `train`."""
+"""Training of GainAKT2: its history, and one function, `train`."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from torch import Tensor
 
-from kt_core import losses
 from kt_core.base import processes
 from kt_core.base.devices import memory_enough
 from kt_core.base.errors import KTError
-from kt_core.config import ModelConfig, RunConfig
-from kt_core.data import Batch, Sequences, Splits, loader
+from kt_core.base.log import log
+from kt_core.config import RunConfig
+from kt_core.data import Sequences, Splits, loader
 from kt_core.data.batches import reading_tokens
-from kt_core.data.sequences import MOST_LEARNERS, tally
+from kt_core.data.sequences import MOST_LEARNERS
 from kt_core.evaluation.evaluate import evaluate
-from kt_core.mastery import Encoded, PathTerms, States
 from kt_core.model import GainAKT2
 from kt_core.monitor import Monitor
 from kt_core.runs.read import settings_sha256
 from kt_core.runs.resume import RESUME, training_run
 from kt_core.runs.run import Run
-from kt_core.runs.shapes import shapes
-from kt_core.skeleton import HIDDEN
 from kt_core.training.checkpoints import Checkpoints
-from kt_core.training.fit import LESS, NextStep, auc, fit, scored
+from kt_core.training.fit import LESS, auc, fit, scored
+from kt_core.training.module import KTModule, new_model
 from kt_core.training.skeleton import fit_skeleton
+from kt_core.training.teacher import Teacher, predictions
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
-
-COPIES = 5  # of the weights in memory: themselves, gradients, Adam's two moments, their average
-
-
-@dataclass
-class LastStep:
-    """Detached states of the last training step, for the monitor.
-
-    Attributes
-    ----------
-    states : None where no loss needed them.
-    """
-
-    logits: Tensor
-    encoded: Encoded
-    states: States | None = None
-
-
-class KTModule(NextStep):
-    """GainAKT2: next-step BCE plus the weighted auxiliary losses."""
-
-    def __init__(self, model: GainAKT2, config: RunConfig):
-        super().__init__(model, config.train)
-        self.config = config
-        self.idle_parameters = not model.on_path  # heads next to the prediction that no loss reads
-        self.last_step: LastStep | None = None
-
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """All terms, unweighted; keeps the detached states for the monitor."""
-        return self._path_terms(batch) if self.model.on_path else self._side_terms(batch)
-
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """BCE plus each auxiliary term by its weight."""
-        weights = self.config.loss.active
-        return terms["bce"] + sum(w * terms[name] for name, w in weights.items() if name in terms)
-
-    def _path_terms(self, batch: Batch) -> dict[str, Tensor]:
-        model, t = self.model, self.config.train
-        q, r, valid = batch.skills, batch.responses, batch.valid
-        hidden = hide(valid, t.hide, t.hide_in) | ~valid
-        encoded = model.encode(q, torch.where(hidden, HIDDEN, r), batch.items, batch.days)
-        path = PathTerms(model.heads, encoded)
-        logits = path.next_step()
-        self.last_step = LastStep(logits.detach(), encoded.detach())
-        return {
-            "bce": losses.next_step(logits, r, valid),
-            **losses.path_terms(self.config.loss, model, path, batch),
-        }
-
-    def _side_terms(self, batch: Batch) -> dict[str, Tensor]:
-        weights, model = self.config.loss, self.model
-        q, r, valid = batch.skills, batch.responses, batch.valid
-        encoded = model.encode(q, r)
-        logits = model.heads.next_logits(encoded)
-        self.last_step = LastStep(logits.detach(), encoded.detach())
-        terms = {"bce": losses.next_step(logits, r, valid)}
-        if weights.active:
-            s = model.read(encoded, logits=logits)
-            self.last_step.states = s.detach()
-            terms |= losses.auxiliary(weights, s, q, r, valid)
-        return terms
-
-
-def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
-    """[B, T], the answers that the encoder may not see: a random `share` of the answers in a random
-    share of the `sequences`."""
-    if share == 0 or sequences == 0:
-        return torch.zeros_like(valid)
-    chosen = torch.rand(len(valid), 1, device=valid.device) < sequences
-    return valid & chosen & (torch.rand(valid.shape, device=valid.device) < share)
 
 
 class History(L.Callback):
@@ -209,6 +136,8 @@ def train(
         fitted = fit_skeleton(module.model, splits, t.seed, t.skeleton_steps)
         with memory_enough(LESS):
             fitted["validation AUC"] = validation_auc(module.model, splits.valid)
+    if t.teachers and not resume:
+        module.teacher = teacher(config, splits, module.model, fitted.get("validation AUC"))
     checkpoint = Path(folder) / "checkpoints" / RESUME
     keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
     early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
@@ -246,6 +175,32 @@ def train(
     return Run.load(folder)
 
 
+def teacher(config: RunConfig, splits: Splits, fitted: GainAKT2, begin: float | None) -> Teacher:
+    """The mean of `train.teachers` models like the one to be taught, trained with other seeds.
+
+    Parameters
+    ----------
+    fitted : the one to be taught; on the path, its skeleton and difficulties are theirs, too.
+    begin : its validation AUC so far; None off the path.
+    """
+    t, total = config.train, torch.zeros(splits.train.interactions)
+    for number in range(1, t.teachers + 1):
+        seed = int(np.random.SeedSequence((t.seed, number)).generate_state(1)[0])
+        L.seed_everything(seed, workers=True, verbose=False)
+        module = KTModule(new_model(config.model, splits), config)
+        module.settings = dataclasses.replace(t, seed=seed, progress=False)
+        keep = Checkpoints(None)
+        if begin is not None:
+            module.model.start_as(fitted)
+            keep.begin(module.model, begin)
+        early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
+        fit(module, splits, module.settings, [keep, early])
+        module.model.load_state_dict(keep.weights)
+        log.info("teacher %d of %d: validation AUC %.4f", number, t.teachers, keep.auc)
+        total += predictions(module.model, splits.train)
+    return Teacher(total / t.teachers, torch.from_numpy(splits.train.starts))
+
+
 @torch.no_grad()
 def validation_auc(model: GainAKT2, valid: Sequences) -> float:
     """AUC as after each epoch: chunk by chunk."""
@@ -260,27 +215,3 @@ def _why(end: bool, early: EarlyStopping, epochs: int, most: int) -> str:
     if early.stopped_epoch and not end:
         return f"early stopping after epoch {epochs}"
     return "all epochs" if epochs == most and not end else f"stopped by hand in epoch {epochs}"
-
-
-def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
-    """A model for the skills and items of `splits`.
-
-    Raises
-    ------
-    KTError
-        When this machine's memory is too small to train it.
-    """
-    v = splits.vocabulary
-    weights = sum(w.numel() for w in shapes(config, len(v.skills), v.item_skill).values())
-    needed, there = COPIES * 4 * weights, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise KTError(
-            f"a model of {weights:,} weights: training takes {needed / 2**30:,.0f} GiB for them "
-            f"alone, and this machine has {there / 2**30:,.0f}; choose a smaller model.d_model, "
-            "model.d_ff or model.blocks"
-        )
-    model = GainAKT2(config, len(v.skills), v.item_skill)
-    if model.difficulty is not None:
-        counts = tally(splits.train.item, splits.train.response, len(v.items) + 1)
-        model.difficulty.start_from(*map(torch.from_numpy, counts))
-    return model

@@ -16,7 +16,7 @@ from kt_core.mastery import PathTerms, at_skill, level_logits, retrospective_mas
 from kt_core.metrics.invariants import violations
 from kt_core.model import GainAKT2
 from kt_core.skeleton import HIDDEN
-from kt_core.training.train import hide
+from kt_core.training.module import hide
 
 C, ITEM_SKILL = 7, (0, 0, 0, 2, 2, 5, 6)
 MODES = ("retrospective", "cumulative", "projection")

@@ -31,7 +31,8 @@ from kt_core.learners.cohort import learner_frame
 from kt_core.learners.explain import explain
 from kt_core.model import GainAKT2
 from kt_core.report.examine import examine
-from kt_core.training.train import new_model, train
+from kt_core.training.module import new_model
+from kt_core.training.train import train
 
 
 def answers(learners=40, seed=0, items=True, fold=False):

@@ -19,7 +19,8 @@ from kt_core.presets import preset
 from kt_core.runs.run import Run, read_json
 from kt_core.training import checkpoints
 from kt_core.training.checkpoints import Checkpoints, WholeFiles
-from kt_core.training.train import History, KTModule, train
+from kt_core.training.module import KTModule
+from kt_core.training.train import History, train
 
 SETTINGS = {
     "data.learners": 60,

@@ -19,7 +19,8 @@ from kt_core.config import with_overrides
 from kt_core.runs import resume as halfruns
 from kt_core.runs.run import Run
 from kt_core.training import checkpoints
-from kt_core.training.train import History, KTModule, train
+from kt_core.training.module import KTModule
+from kt_core.training.train import History, train
 from tests.conftest import ROOT
 
 

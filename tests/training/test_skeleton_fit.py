@@ -12,8 +12,8 @@ from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.presets import preset
 from kt_core.training import skeleton as module
+from kt_core.training.module import new_model
 from kt_core.training.skeleton import _better, fit_skeleton, some
-from kt_core.training.train import new_model
 
 SMALL = ModelConfig(d_model=16, heads=2, blocks=1, d_ff=16)
 
