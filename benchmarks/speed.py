@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from kt_core import plots
 from kt_core.base.devices import for_reading
 from kt_core.baselines.akt import AKTNetwork
-from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.baselines.networks import SAKTNetwork, SimpleKTNetwork
 from kt_core.config import RunConfig, TrainConfig, with_overrides
 from kt_core.data import Splits, loader
 from kt_core.data.batches import reading_tokens
@@ -48,6 +48,7 @@ from kt_core.evaluation.evaluate import evaluate
 from kt_core.monitor import Monitor
 from kt_core.plots.style import CYCLE
 from kt_core.presets import preset
+from kt_core.recurrent import DKTNetwork, Shape
 from kt_core.studies.benchmark import markdown
 from kt_core.training.fit import NextStep, fit
 from kt_core.training.module import KTModule, new_model

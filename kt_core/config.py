@@ -177,7 +177,7 @@ class TrainConfig(Section):
     hide: Annotated[float, SHARE] = 0.2  # on the path: share of answers the encoder may not see
     hide_in: Annotated[float, SHARE] = 0.25  # ... in this share of the sequences
     skeleton_steps: Annotated[int, Range(1, 10**6)] = 400  # on the path: its fit, at least
-    teachers: Annotated[int, Range(0, 100)] = 0  # trainings whose mean prediction is a target, too
+    teachers: Annotated[int, Range(0, 100)] = 0  # networks whose mean prediction is a target, too
     taught: Annotated[float, Range(0, 1)] = 0.5  # its share of the next-step loss
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     monitor: bool = True

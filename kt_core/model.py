@@ -87,12 +87,6 @@ class GainAKT2(nn.Module):
         retention = self.heads.skeleton.retention if self.on_path else None
         return retention is not None and bool(retention.timed)
 
-    def start_as(self, other: GainAKT2) -> None:
-        """Take skeleton and difficulties from another model on the path, of the same data."""
-        self.heads.skeleton.load_state_dict(other.heads.skeleton.state_dict())
-        if self.difficulty is not None:
-            self.difficulty.load_state_dict(other.difficulty.state_dict())
-
     def forward(
         self,
         skills: Ids,

@@ -31,9 +31,10 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "monitor": "base layers mastery metrics",
     "evaluation": "base data mastery metrics model skeleton uncertainty",
     "runs": "base config data model uncertainty",
-    "training": "base config data difficulty evaluation losses mastery model monitor runs skeleton "
-    "uncertainty",
-    "baselines": "base config data evaluation layers metrics model training",
+    "recurrent": "layers",
+    "training": "base config data difficulty evaluation losses mastery model monitor recurrent "
+    "runs skeleton uncertainty",
+    "baselines": "base config data evaluation layers metrics model recurrent training",
     "plots": "base config metrics",
     "report": "base baselines config data evaluation metrics runs",
     "learners": "base data evaluation mastery metrics model runs uncertainty",

@@ -12,17 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kt_core.baselines.networks import (
-    Asked,
-    AttentionBlock,
-    Logits,
-    Network,
-    Past,
-    Seen,
-    Shape,
-    Steps,
-)
+from kt_core.baselines.networks import AttentionBlock, Past
 from kt_core.layers import SequenceDropout
+from kt_core.recurrent import Asked, Logits, Network, Seen, Shape, Steps
 
 PENALTY = 1e-5  # on squared difficulties
 HIDDEN = -1e9  # score of a place that must not be seen: its weight is exactly 0, its gradient too

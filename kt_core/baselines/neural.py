@@ -21,12 +21,13 @@ from torch import Tensor
 from kt_core.base.errors import KTError
 from kt_core.baselines.akt import AKTNetwork
 from kt_core.baselines.counts import check_fitted, unless_first
-from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.baselines.networks import SAKTNetwork, SimpleKTNetwork
 from kt_core.baselines.search import GRID, SHORT_STEPS, Candidate, Trained, search
 from kt_core.config import TrainConfig
 from kt_core.data.batches import READING, Batch, LengthBuckets, SequenceDataset, loader
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.tracer import Trace
+from kt_core.recurrent import DKTNetwork, Network, Shape
 from kt_core.training.checkpoints import Checkpoints
 from kt_core.training.fit import NextStep, fit
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from kt_core.baselines.networks import Network, Shape
+from kt_core.recurrent import Network, Shape
 
 SHORT_STEPS = 600  # of optimisation in the first round
 

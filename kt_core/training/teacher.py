@@ -1,19 +1,28 @@
-"""A teacher: the mean prediction of several trainings, from which another one learns, too.
+"""A teacher: the mean prediction of several recurrent networks, from which a model learns, too.
 
 (docs/method.md, "A teacher")
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import lightning as L
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
-from kt_core.data import Batch, Sequences, loader
+from kt_core.base.log import log
+from kt_core.config import TrainConfig
+from kt_core.data import Batch, Sequences, Splits, loader
 from kt_core.data.batches import reading_tokens
-from kt_core.training.fit import next_logits
+from kt_core.recurrent import DKTNetwork, Shape
+from kt_core.training.checkpoints import Checkpoints
+from kt_core.training.fit import NextStep, fit, next_logits
+
+SHAPE = Shape(width=128, dropout=0.3)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,23 @@ def steps(starts: Int[Tensor, "S"], batch: Batch) -> Int[Tensor, "B T"]:
     """Where the steps of a batch are among the answers; beyond a sequence's end where padded."""
     first = starts[batch.index.cpu()].unsqueeze(1)
     return first + torch.arange(batch.valid.shape[1])
+
+
+def teacher(settings: TrainConfig, splits: Splits) -> Teacher:
+    """Train `settings.teachers` networks, each with its own seed; average what they predict."""
+    v, total = splits.vocabulary, torch.zeros(splits.train.interactions)
+    for number in range(1, settings.teachers + 1):
+        seed = int(np.random.SeedSequence((settings.seed, number)).generate_state(1)[0])
+        L.seed_everything(seed, workers=True, verbose=False)
+        network = DKTNetwork(SHAPE, len(v.skills), len(v.items))
+        own = replace(settings, seed=seed, progress=False, precision="float32")
+        keep = Checkpoints(None)
+        early = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
+        fit(NextStep(network, own), splits, own, [keep, early])
+        network.load_state_dict(keep.weights)
+        log.info("teacher %d of %d: validation AUC %.4f", number, settings.teachers, keep.auc)
+        total += predictions(network, splits.train)
+    return Teacher(total / settings.teachers, torch.from_numpy(splits.train.starts))
 
 
 @torch.no_grad()

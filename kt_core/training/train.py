@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
@@ -18,7 +17,6 @@ from lightning.pytorch.callbacks import EarlyStopping
 from kt_core.base import processes
 from kt_core.base.devices import memory_enough
 from kt_core.base.errors import KTError
-from kt_core.base.log import log
 from kt_core.config import RunConfig
 from kt_core.data import Sequences, Splits, loader
 from kt_core.data.batches import reading_tokens
@@ -33,7 +31,7 @@ from kt_core.training.checkpoints import Checkpoints
 from kt_core.training.fit import LESS, auc, fit, scored
 from kt_core.training.module import KTModule, new_model
 from kt_core.training.skeleton import fit_skeleton
-from kt_core.training.teacher import Teacher, predictions
+from kt_core.training.teacher import teacher
 from kt_core.training.tracking import tracker
 from kt_core.uncertainty import fit_uncertainty
 
@@ -137,7 +135,7 @@ def train(
         with memory_enough(LESS):
             fitted["validation AUC"] = validation_auc(module.model, splits.valid)
     if t.teachers and not resume:
-        module.teacher = teacher(config, splits, module.model, fitted.get("validation AUC"))
+        module.teacher = teacher(t, splits)
     checkpoint = Path(folder) / "checkpoints" / RESUME
     keep = Checkpoints(checkpoint, t.checkpoint_minutes, end)  # all take part, the first writes
     early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
@@ -173,32 +171,6 @@ def train(
                 run.write_uncertainty(uncertainty)
         run.finish(module.model)
     return Run.load(folder)
-
-
-def teacher(config: RunConfig, splits: Splits, fitted: GainAKT2, begin: float | None) -> Teacher:
-    """The mean of `train.teachers` models like the one to be taught, trained with other seeds.
-
-    Parameters
-    ----------
-    fitted : the one to be taught; on the path, its skeleton and difficulties are theirs, too.
-    begin : its validation AUC so far; None off the path.
-    """
-    t, total = config.train, torch.zeros(splits.train.interactions)
-    for number in range(1, t.teachers + 1):
-        seed = int(np.random.SeedSequence((t.seed, number)).generate_state(1)[0])
-        L.seed_everything(seed, workers=True, verbose=False)
-        module = KTModule(new_model(config.model, splits), config)
-        module.settings = dataclasses.replace(t, seed=seed, progress=False)
-        keep = Checkpoints(None)
-        if begin is not None:
-            module.model.start_as(fitted)
-            keep.begin(module.model, begin)
-        early = EarlyStopping("valid/auc", mode="max", patience=t.patience)
-        fit(module, splits, module.settings, [keep, early])
-        module.model.load_state_dict(keep.weights)
-        log.info("teacher %d of %d: validation AUC %.4f", number, t.teachers, keep.auc)
-        total += predictions(module.model, splits.train)
-    return Teacher(total / t.teachers, torch.from_numpy(splits.train.starts))
 
 
 @torch.no_grad()

@@ -10,10 +10,10 @@ from conftest import random_batch
 from torch import nn
 
 from kt_core.baselines.akt import PENALTY, AKTNetwork, MonotonicAttention, MonotonicBlock
-from kt_core.baselines.networks import Shape
 from kt_core.baselines.neural import TRAINING, _Penalised
 from kt_core.data.batches import SequenceDataset
 from kt_core.data.sequences import Sequences
+from kt_core.recurrent import Shape
 
 C, ITEMS = 5, 6
 SHAPE = Shape(width=8, heads=2, dropout=0.0)

@@ -11,11 +11,12 @@ from torch import nn
 
 from kt_core.base.errors import KTError
 from kt_core.baselines.akt import AKTNetwork
-from kt_core.baselines.networks import DKTNetwork, Network, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.baselines.networks import SAKTNetwork, SimpleKTNetwork
 from kt_core.baselines.neural import AKT, DKT, SAKT, TRAINING, SimpleKT
 from kt_core.config import DataConfig
 from kt_core.data import load_dataset, make_splits
 from kt_core.data.sequences import Sequences
+from kt_core.recurrent import DKTNetwork, Network, Shape
 
 C, ITEMS = 7, 9
 NETWORKS = (DKTNetwork, SAKTNetwork, SimpleKTNetwork, AKTNetwork)

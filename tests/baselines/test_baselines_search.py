@@ -9,11 +9,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from kt_core.baselines.networks import Shape
 from kt_core.baselines.neural import AKT, DKT, SAKT, TRAINING, SimpleKT
 from kt_core.baselines.search import GRID, Candidate, Trained, search
 from kt_core.config import DataConfig
 from kt_core.data import load_dataset, make_splits
+from kt_core.recurrent import Shape
 
 SMALL = tuple(Candidate(Shape(16, 2, 1, dropout), 0.02) for dropout in (0.1, 0.2))
 QUICK = replace(TRAINING, epochs=4, tokens_per_batch=512, average=0.9)

@@ -21,7 +21,6 @@ from kt_core.baselines.bkt import BKT, CEILING, FLOOR
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.logistic import PFA, BestLR, Weights
-from kt_core.baselines.networks import Shape
 from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
 from kt_core.baselines.skeleton import IDLE, SkeletonTracer
 from kt_core.config import DataConfig, ModelConfig
@@ -34,6 +33,7 @@ from kt_core.evaluation.tracer import Trace
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import gain_nulls, step_nulls
 from kt_core.model import GainAKT2
+from kt_core.recurrent import Shape
 from kt_core.training.train import train
 
 NOISE = 2e-5  # float32, another shape of the same batch

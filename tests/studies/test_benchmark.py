@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from kt_core.base.errors import KTError
-from kt_core.baselines.networks import Shape
 from kt_core.baselines.search import Candidate
 from kt_core.cli.commands import main
 from kt_core.data.registry import read_splits
+from kt_core.recurrent import Shape
 from kt_core.studies import benchmark, cells
 from kt_core.studies.cells import Cell
 from kt_core.training.train import train

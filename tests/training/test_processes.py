@@ -30,6 +30,7 @@ STILL = {  # weights that hardly move, and nothing random: epochs are then sums 
     "train.hide": 0,
     "train.learning_rate": 1e-12,
     "train.monitor_every": 1,
+    "train.teachers": 1,
     "train.tokens_per_batch": 300,
 }
 

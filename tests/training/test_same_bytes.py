@@ -11,7 +11,7 @@ import torch
 
 from kt_core import plots
 from kt_core.baselines.akt import AKTNetwork
-from kt_core.baselines.networks import DKTNetwork, SAKTNetwork, Shape, SimpleKTNetwork
+from kt_core.baselines.networks import SAKTNetwork, SimpleKTNetwork
 from kt_core.config import ModelConfig, with_overrides
 from kt_core.data.registry import read_splits
 from kt_core.evaluation.evaluate import evaluate
@@ -19,6 +19,7 @@ from kt_core.losses import next_step
 from kt_core.mastery import PathTerms
 from kt_core.model import GainAKT2
 from kt_core.presets import preset
+from kt_core.recurrent import DKTNetwork, Shape
 from kt_core.report.examine import examine
 from kt_core.report.tables import metrics_dict
 from kt_core.training.train import train
