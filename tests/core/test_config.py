@@ -23,7 +23,7 @@ from kt_core.presets import PRESETS, preset
 
 def test_presets_are_as_published():
     assert set(PRESETS) == {
-        "smoke", "quick", "standard", "correlation_focused", "intensive", "monitored",
+        "smoke", "quick", "standard", "taught", "correlation_focused", "intensive", "monitored",
     }  # fmt: skip
     epochs = {name: preset(name).train.epochs for name in PRESETS}
     assert epochs["quick"] == 20 and epochs["standard"] == 50
