@@ -1,4 +1,4 @@
-"""A build carries a copy of the notebooks, as `kt_core/notebooks`; pyproject.toml has all the rest."""
+"""A build carries a copy of the notebooks, as `kt_core/notebooks`; pyproject.toml has the rest."""
 
 from pathlib import Path
 

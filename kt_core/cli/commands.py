@@ -84,6 +84,9 @@ def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:  # such as a build of torch that this machine cannot load
+        print(f"error: {error}; {name} doctor says what is missing", file=sys.stderr)
+        return 1
 
 
 def _check_text(argv: list[str]) -> None:

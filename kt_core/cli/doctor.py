@@ -45,8 +45,7 @@ def checks(out: Path) -> dict[str, Check]:
         "forward and backward": Check(_step, AGAIN),
         "notebooks": Check(_notebooks, AGAIN),
         "a notebook, a page": Check(
-            _page, "pip install --force-reinstall ipykernel nbconvert papermill; run kt-core doctor "
-            "in an environment of its own"
+            _page, "pip install --force-reinstall ipykernel nbconvert papermill, or start afresh"
         ),
         "run folder": Check(lambda: _writable(out), "choose another folder with --out"),
         "data sets": Check(_data, "correct KT_DATA_DIR"),
