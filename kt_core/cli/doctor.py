@@ -38,7 +38,7 @@ class Check:
 def checks(out: Path) -> dict[str, Check]:
     """All checks by name, in the order in which they build on each other."""
     return {
-        "python": Check(_python, "use a Python of these versions"),
+        "python": Check(_python, "use another Python, on Linux or macOS; on Windows, use WSL"),
         "kt-core": Check(_package, INSTALL),
         "packages": Check(_packages, INSTALL),
         "torch": Check(_torch, "install another build of torch (docs/guide.md, Installation)"),
@@ -81,6 +81,8 @@ def _python() -> str:
     allowed = importlib.metadata.metadata("kt-core")["Requires-Python"]
     if not SpecifierSet(allowed).contains(platform.python_version()):
         raise KTError(f"Python {platform.python_version()} is not one of {allowed}")
+    if platform.system() == "Windows":
+        raise KTError("Windows cannot lock folders, as kt-core does while a run is written")
     return f"{platform.python_version()}, {platform.system()} {platform.machine()}"
 
 

@@ -359,6 +359,7 @@ def test_lists_and_doctor(capsys, tmp_path, monkeypatch):
         ("importlib.metadata.requires", lambda _: ["xyz>=1"], "packages +xyz>=1 is not installed"),
         ("importlib.metadata.requires", lambda _: ["torch>=99"], "packages +torch>=99 is needed"),
         ("platform.python_version", lambda: "3.9.1", "python +Python 3.9.1 is not one of .*3.11"),
+        ("platform.system", lambda: "Windows", "python +Windows cannot lock folders"),
     ],
 )
 def test_doctor_says_what_fails_and_a_way_out(capsys, monkeypatch, tmp_path, what, now, finding):
