@@ -31,7 +31,7 @@ def parser(
 ) -> argparse.ArgumentParser:
     """The parser of all commands; `actions` has their functions, whose docstrings are the help."""
     top = argparse.ArgumentParser(prog=name, description=about)
-    top.add_argument("--version", action="version", version=f"kt-core {__version__}")
+    top.add_argument("-V", "--version", action="version", version=f"kt-core {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str) -> argparse.ArgumentParser:

@@ -1,8 +1,5 @@
 """The command line: thin launchers that run the notebooks with papermill.
 
-Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted (Ctrl-C), 143
-terminated (SIGTERM).
-
 What a command works with is imported in its function: torch alone takes seconds to load, and
 `--help`, `presets` and `look` do without.
 """
