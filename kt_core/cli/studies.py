@@ -116,6 +116,8 @@ def sweep(args: argparse.Namespace) -> int:
 def _folders(args: argparse.Namespace, usual: Path, name: str) -> tuple[Path, Path]:
     """The store of a study, and the folder of its report."""
     store = Path(args.store).absolute() if args.store else usual.absolute()
+    if args.print and not any(store.glob("*.parquet")):
+        raise KTError(f"{store}: no finished cell; without --print, they are trained")
     return store, Path(args.out).absolute() if args.out else default_out() / name
 
 

@@ -397,6 +397,14 @@ def test_a_torch_that_cannot_be_loaded_is_told(capsys, monkeypatch, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_study_without_cells_is_refused_at_once(capsys, tmp_path):
+    for study in ("benchmark", "worlds"):
+        out = tmp_path / study
+        assert cli.main([study, "--print", "--store", str(tmp_path), "--out", str(out)]) == 2
+        assert f"{tmp_path}: no finished cell; without --print" in capsys.readouterr().err
+        assert not out.exists()
+
+
 def test_where_runs_go(monkeypatch, tmp_path):
     from kt_core.base import places
     from kt_core.runs.provenance import git_commit
