@@ -6,10 +6,11 @@
 # make test-newest  run all of them with the newest versions that there are
 # make audit        look for versions that clash or have known holes
 # make hashes       write the digests of the versions in constraints.txt
+# make wheel    build a package that pip installs anywhere, in dist/
 # make gallery  make figures/ again
 # make demo     train the small run of kt_core.demo() again
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -40,7 +41,7 @@ OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs tracing $(addsuff
 	data/test_scores data/test_simulated_worlds evaluation/test_ceiling evaluation/test_ceiling_live evaluation/test_evaluation evaluation/test_exam evaluation/test_improvement evaluation/test_masked evaluation/test_not_defined evaluation/test_shape \
 	learners/test_cohort learners/test_use studies/test_audit studies/test_criterion training/test_resume training/test_training))
 
-.PHONY: report test coverage test-oldest test-newest audit hashes lab gallery demo lint clean
+.PHONY: report test coverage test-oldest test-newest audit hashes lab wheel gallery demo lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
@@ -80,6 +81,10 @@ lint: $(VENV)/.installed
 lab: $(VENV)/.installed
 	$(VENV)/bin/jupyter lab notebooks
 
+wheel: $(VENV)/.installed
+	rm -rf build dist  # files that were removed since would still be in build/
+	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 gallery: $(VENV)/.installed
 	$(PY) -m kt_core run --preset quick --name gallery --out $(VENV)/gallery-runs
 	$(PY) -m kt_core run --compare constraints --preset quick --name constraints --out $(VENV)/gallery-runs
@@ -92,7 +97,7 @@ demo: $(VENV)/.installed
 	$(PY) benchmarks/demo.py
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(AUDIT) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(AUDIT) build dist *.egg-info
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)

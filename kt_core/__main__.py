@@ -2,7 +2,7 @@
 
 import sys
 
-from kt_core.cli import main
+from kt_core.cli import entry
+from kt_core.cli.commands import MODULE
 
-sys.stdout.reconfigure(errors="backslashreplace")  # names that this terminal cannot show
-sys.exit(main())
+sys.exit(entry(MODULE))

@@ -15,7 +15,6 @@ from kt_core.config import (
     TrainConfig,
     with_overrides,
 )
-from kt_core.data import DATASETS
 
 # Chosen on validation learners (docs/results.md).
 SMALL = ModelConfig(d_model=32, heads=4, blocks=2, d_ff=64, dropout=0.1)
@@ -107,6 +106,8 @@ def configure(
     >>> configure("quick", mode="cumulative", overrides={"model.d_model": 32}).model.d_model
     32
     """
+    from kt_core.data.registry import DATASETS  # it loads pandas, which the presets do without
+
     chosen = {
         "data.dataset": dataset or None,
         "data.path": data_path or None,

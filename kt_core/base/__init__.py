@@ -1,3 +1,3 @@
-"""Errors, files, locks, values, devices, processes, log: nothing specific to knowledge tracing."""
+"""Errors, files, places, locks, values, devices, processes, log: nothing of knowledge tracing."""
 
 from kt_core.base.errors import KTError

@@ -1,4 +1,4 @@
-"""The exception of the package: it says what went wrong, where, and how to correct it."""
+"""The exceptions of the package: they say what went wrong, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class KTError(ValueError):
 
     def __init__(self, message: object = ""):
         super().__init__(printable(str(message)))
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook stopped with an error that the user's input did not cause."""
 
 
 class _Brief(reprlib.Repr):

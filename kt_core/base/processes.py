@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-import torch.distributed as dist
-
 from kt_core.base.errors import KTError
 
 T = TypeVar("T")
@@ -40,9 +38,11 @@ def gathered(mine: T) -> list[T]:
 
     Tensors of other processes, also in containers and dataclasses, arrive on the CPU.
     """
+    import torch.distributed as dist  # takes seconds to load, as does the next
+
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [mine]
-    from lightning.fabric.utilities import move_data_to_device  # takes seconds to load
+    from lightning.fabric.utilities import move_data_to_device
 
     everyone = [mine] * dist.get_world_size()
     dist.all_gather_object(everyone, move_data_to_device(mine, "cpu"))

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from kt_core import __version__
 from kt_core.base.errors import KTError
 from kt_core.config import LOSS_WEIGHTINGS, Mode
 from kt_core.presets import PRESETS, USUAL
@@ -24,11 +25,14 @@ FORMATS = ("auto", "long", "pykt", "akt", "triple")
 
 
 def parser(
-    about: str, actions: dict[str, Callable[[argparse.Namespace], int | None]]
+    about: str,
+    actions: dict[str, Callable[[argparse.Namespace], int | None]],
+    name: str = "python -m kt_core",
 ) -> argparse.ArgumentParser:
     """The parser of all commands; `actions` has their functions, whose docstrings are the help."""
-    top = argparse.ArgumentParser(prog="python -m kt_core", description=about)
-    commands = top.add_subparsers(dest="command", required=True)
+    top = argparse.ArgumentParser(prog=name, description=about)
+    top.add_argument("-V", "--version", action="version", version=f"kt-core {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=actions[name].__doc__)
@@ -134,6 +138,8 @@ def parser(
     command("datasets")
     sub = command("presets")
     sub.add_argument("name", nargs="?", default="")
+    sub = command("notebooks")
+    sub.add_argument("folder", metavar="DIR", help="a new folder for the copies")
     sub = command("doctor")
     sub.add_argument("--out", default="", help="folder for runs, checked for being writable")
     return top

@@ -1,7 +1,7 @@
 """The command line: thin launchers that run the notebooks with papermill.
 
-Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted (Ctrl-C), 143
-terminated (SIGTERM).
+What a command works with is imported in its function: torch alone takes seconds to load, and
+`--help`, `presets` and `look` do without.
 """
 
 from __future__ import annotations
@@ -13,49 +13,46 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kt_core.base import processes
-from kt_core.base.errors import KTError
-from kt_core.base.files import check_target, formulas, new_folder, write_table
-from kt_core.base.locks import locked
+from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.log import log, log_to_output
+from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
-from kt_core.cli import launch
 from kt_core.cli.arguments import parser, reading_of, reading_words
-from kt_core.cli.doctor import check
 from kt_core.cli.studies import STUDIES
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.data.pseudonyms import pseudonyms
-from kt_core.data.reading import ReadOptions
-from kt_core.data.registry import DATASETS, found, read_dataset
-from kt_core.data.store.convert import convert as write_store
-from kt_core.data.store.read import is_stored, stored_note
-from kt_core.data.table import Dataset
-from kt_core.learners.classroom import classroom as write_classroom
-from kt_core.learners.predict import predict as predictions
-from kt_core.notebook import pdf
-from kt_core.notebook.headless import NotebookFailed, executed, keep
-from kt_core.notebook.page import export_html
-from kt_core.notebook.reports import REPORT, check_writable, write_report
-from kt_core.presets import PRESETS, configure
-from kt_core.report.tables import headline
-from kt_core.runs.answers import answers_for
-from kt_core.runs.find import default_out, open_run
-from kt_core.runs.run import Run, free_folder
+from kt_core.presets import PRESETS, preset
 
+if TYPE_CHECKING:
+    from kt_core.data.reading import ReadOptions
+    from kt_core.data.table import Dataset
+    from kt_core.runs.run import Run
+
+MODULE = "python -m kt_core"
+ABOUT = """Train models for knowledge tracing, report on them, and use them.
+
+Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted (Ctrl-C), 143
+terminated (SIGTERM)."""
 CONTINUED = ("convert", "benchmark", "sweep", "worlds")  # called again, they resume
 SHOW = "03_mastery_trajectories"
 
 
-def main(argv: list[str] | None = None) -> int:
+def entry(name: str = "kt-core") -> int:
+    """The console script: `main` in this terminal, under the `name` by which it was called."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names that this terminal cannot show
+    return main(name=name)
+
+
+def main(argv: list[str] | None = None, name: str = MODULE) -> int:
     """Parse the arguments and run the command until it ends or is stopped."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parser(__doc__, ACTIONS).parse_args(argv)
+    args = parser(ABOUT, ACTIONS, name).parse_args(argv)
     with Sigterm() as sigterm:
         try:
-            return _called(args, argv)
+            return _called(args, argv, name)
         except KeyboardInterrupt as stop:
             left = "call it again to continue" if args.command in CONTINUED else str(stop)
             word, code = ("terminated", TERMINATED) if sigterm.came else ("interrupted", 130)
@@ -63,12 +60,12 @@ def main(argv: list[str] | None = None) -> int:
             return code
 
 
-def _called(args: argparse.Namespace, argv: list[str]) -> int:
+def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
     """Run the command; an error becomes one message and an exit code."""
     try:
         _check_text(argv)
         log_to_output()
-        os.environ["KT_COMMAND"] = "python -m kt_core " + shlex.join(argv)
+        os.environ["KT_COMMAND"] = f"{name} {shlex.join(argv)}"
         code = args.action(args) or 0
         sys.stdout.flush()
         return code
@@ -83,6 +80,9 @@ def _called(args: argparse.Namespace, argv: list[str]) -> int:
         return 2
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ImportError as error:  # such as a build of torch that this machine cannot load
+        print(f"error: {error}; {name} doctor says what is missing", file=sys.stderr)
         return 1
 
 
@@ -103,6 +103,9 @@ def run(args: argparse.Namespace) -> int | None:
         from kt_core.cli.compare import compare  # it loads every model
 
         return compare(args)
+    from kt_core.cli import launch
+    from kt_core.notebook import pdf
+
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
     folder = launch.train(args)
@@ -118,6 +121,8 @@ def run(args: argparse.Namespace) -> int | None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, without a report."""
+    from kt_core.cli import launch
+
     folder = launch.train(args)
     if not processes.rank():
         print(f"run folder: {folder}")
@@ -146,6 +151,10 @@ def visualise(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Write the mastery of each learner and skill after the answers in a table."""
+    from kt_core.base.files import check_target, formulas, write_table
+    from kt_core.learners.predict import predict as predictions
+    from kt_core.runs.run import Run
+
     run = Run.load(args.run)
     if check_target(args.out).resolve() == Path(args.data).resolve():
         raise KTError(
@@ -163,6 +172,10 @@ def predict(args: argparse.Namespace) -> None:
 
 def classroom(args: argparse.Namespace) -> None:
     """Write pages for a teacher: the class, and each learner."""
+    from kt_core.learners.classroom import classroom as write_classroom
+    from kt_core.runs.find import open_run
+    from kt_core.runs.run import Run, free_folder
+
     run = Run.load(args.run)
     free_folder(Path(args.out).absolute())
     if args.data:
@@ -182,6 +195,9 @@ def classroom(args: argparse.Namespace) -> None:
 
 def look(args: argparse.Namespace) -> None:
     """Show how a file would be read: columns, order, counts and the first answers."""
+    from kt_core.data.registry import read_dataset
+    from kt_core.data.store.read import is_stored, stored_note
+
     if is_stored(args.path):
         print(stored_note(Path(args.path)))
         return
@@ -196,12 +212,17 @@ def look(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     """Store a source on disk, for data larger than memory."""
+    from kt_core.data.store.convert import convert as write_store
+    from kt_core.data.store.read import stored_note
+
     store = write_store(args.data, Path(args.out), _options(args))
     print(f"{stored_note(store)}\nstored: {store}")
 
 
 def datasets(args: argparse.Namespace) -> None:
     """List the data sets and where each would be read from."""
+    from kt_core.data.registry import DATASETS, found
+
     where = {name: found(name) for name in DATASETS}
     wide = max(map(len, where.values()))
     for name, spec in DATASETS.items():
@@ -211,7 +232,7 @@ def datasets(args: argparse.Namespace) -> None:
 def presets(args: argparse.Namespace) -> None:
     """List the presets, or all values of one."""
     if args.name:
-        config = configure(args.name).to_dict()
+        config = preset(args.name).to_dict()
         for name in options():
             section, key = name.split(".")
             print(f"{name:34s}{config[section][key]!r}")
@@ -220,19 +241,39 @@ def presets(args: argparse.Namespace) -> None:
             print(f"{name:22s}{about}")
 
 
+def notebooks(args: argparse.Namespace) -> None:
+    """Copy the notebooks into a new folder, to be changed and run there."""
+    from kt_core.base.files import copy, new_folder
+
+    folder = Path(args.folder).absolute()
+    if os.path.lexists(folder):
+        raise KTError(f"{folder} exists already, and nothing was copied; name a new folder")
+    with new_folder(folder) as partial:
+        for notebook in NOTEBOOKS.glob("*.ipynb"):
+            copy(notebook, partial / notebook.name)
+    print(f"notebooks: {folder}\nto open them: jupyter lab {shlex.quote(args.folder)}")
+    print(f"their runs: {default_out(folder)}")
+
+
 def doctor(args: argparse.Namespace) -> int:
     """Check the installation."""
+    from kt_core.cli.doctor import check
+
     return check(Path(args.out) if args.out else default_out())
 
 
 def summarise(folder: Path) -> None:
     """Print the headline numbers, and where the report and the figures are."""
+    from kt_core.report.tables import headline
+
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{headline(metrics)}\n")
     print(f"report:  {folder / 'report.html'}\nfigures: {folder / 'figures'}")
 
 
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:
+    from kt_core.runs.answers import answers_for
+
     data = answers_for(run, Path(args.data), reading_of(args))
     log.info("%s", data.note)
     return data
@@ -240,11 +281,17 @@ def _histories(args: argparse.Namespace, run: Run) -> Dataset:
 
 def _options(args: argparse.Namespace) -> ReadOptions:
     """How a source is read that no run belongs to."""
+    from kt_core.data.pseudonyms import pseudonyms
+    from kt_core.data.reading import ReadOptions
+
     config = with_overrides(RunConfig(), reading_of(args)).data
     return ReadOptions.of(config, pseudonyms() if config.pseudonymise else None)
 
 
 def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
+    from kt_core.notebook import pdf
+    from kt_core.notebook.reports import write_report
+
     if as_pdf:
         pdf.browser()
     target = write_report(folders, split)
@@ -255,6 +302,13 @@ def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
 
 def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
     """The report of one run on the learners of a file, in a folder of its own."""
+    from kt_core.base.files import new_folder
+    from kt_core.notebook import pdf
+    from kt_core.notebook.headless import executed
+    from kt_core.notebook.page import export_html
+    from kt_core.notebook.reports import REPORT
+    from kt_core.runs.run import Run, free_folder
+
     if len(folders) > 1:
         raise KTError("--data: name one run")
     if args.split != "test":
@@ -279,6 +333,11 @@ def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
 
 
 def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
+    from kt_core.base.locks import locked
+    from kt_core.notebook.headless import executed, keep
+    from kt_core.notebook.page import export_html
+    from kt_core.notebook.reports import check_writable
+
     check_writable(folder)
     given = {name: value for name, value in chosen.items() if value}
     parameters = {"run": str(folder.absolute()), "split": split} | given
@@ -288,4 +347,5 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
 
 
 COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert)
-ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, datasets, presets, doctor)}
+LISTS = (datasets, presets, notebooks, doctor)
+ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, *LISTS)}

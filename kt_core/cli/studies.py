@@ -6,20 +6,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from kt_core.base.errors import KTError
-from kt_core.base.files import make_folder, new_folder
+from kt_core.base.errors import KTError, NotebookFailed
+from kt_core.base.places import default_out
 from kt_core.cli.arguments import columns_of, reading_of
-from kt_core.notebook.headless import NotebookFailed, executed
-from kt_core.notebook.page import export_html
 from kt_core.presets import USUAL
-from kt_core.runs.find import default_out
-from kt_core.runs.run import free_folder
 
 BENCHMARK, AUDIT, SWEEP, WORLDS = "04_benchmark", "05_audit", "06_sweep", "07_worlds"
 
 
 def audit(args: argparse.Namespace) -> None:
     """Measure mastery estimates of any tool against responses."""
+    from kt_core.base.files import new_folder
+    from kt_core.notebook.headless import executed
+    from kt_core.notebook.page import export_html
+    from kt_core.runs.run import free_folder
+
     folder = Path(args.out).absolute()
     free_folder(folder)
     parameters = {
@@ -54,6 +55,7 @@ def experiment(args: argparse.Namespace) -> None:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
+    from kt_core.base.files import make_folder
     from kt_core.studies import benchmark as bench  # it loads every model
     from kt_core.studies.cells import run_cells
 
@@ -77,6 +79,7 @@ def decisions(args: argparse.Namespace) -> None:
 
 def worlds(args: argparse.Namespace) -> int:
     """Judge models in simulated worlds, next to the best that anyone could do."""
+    from kt_core.base.files import make_folder
     from kt_core.studies import worlds as judged  # it loads every model
     from kt_core.studies.cells import run_cells
 
@@ -94,6 +97,8 @@ def worlds(args: argparse.Namespace) -> int:
 
 def sweep(args: argparse.Namespace) -> int:
     """Run a grid of trainings, each in a folder of its own, and compare them."""
+    from kt_core.notebook.headless import executed
+    from kt_core.notebook.page import export_html
     from kt_core.studies import sweeps  # it loads every model
     from kt_core.studies.cells import run_cells
 
@@ -110,12 +115,18 @@ def sweep(args: argparse.Namespace) -> int:
 
 def _folders(args: argparse.Namespace, usual: Path, name: str) -> tuple[Path, Path]:
     """The store of a study, and the folder of its report."""
-    store = Path(args.store).absolute() if args.store else usual
+    store = Path(args.store).absolute() if args.store else usual.absolute()
+    if args.print and not any(store.glob("*.parquet")):
+        raise KTError(f"{store}: no finished cell; without --print, they are trained")
     return store, Path(args.out).absolute() if args.out else default_out() / name
 
 
 def _shown(notebook: str, store: Path, out: Path, failed: dict[str, str], **more: str) -> int:
     """Make the report of a store; return the exit code."""
+    from kt_core.base.files import make_folder
+    from kt_core.notebook.headless import executed
+    from kt_core.notebook.page import export_html
+
     make_folder(out)
     name, parameters = notebook.partition("_")[2], {"store": str(store), "out": str(out)}
     with executed(notebook, parameters | more) as done:

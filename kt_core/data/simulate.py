@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from kt_core.base.errors import KTError
 from kt_core.data.practice import DAY, ORDERS, Clock
@@ -212,6 +211,8 @@ class Levels:
 
 def chance(level: np.ndarray, guess: np.ndarray, slip: np.ndarray) -> np.ndarray:
     """P(correct) at a level in log-odds."""
+    from scipy.special import expit  # slow to load, and reading a file does without
+
     return guess + (1 - guess - slip) * expit(level)
 
 
@@ -263,6 +264,8 @@ class _Hidden:
     def practise(
         self, who: np.ndarray, skill: np.ndarray, right: np.ndarray, luck: np.ndarray | None = None
     ) -> np.ndarray:
+        from scipy.special import logit
+
         before = self.chance(who, skill)
         luck = self.rng.random(len(skill)) if luck is None else luck
         self.known[who, skill] |= luck < self.truth.learn[skill]

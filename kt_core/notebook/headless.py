@@ -15,16 +15,12 @@ from typing import Any
 from IPython import get_ipython
 from traitlets.config import Config
 
-from kt_core.base.errors import KTError, reason
+from kt_core.base.errors import KTError, NotebookFailed, reason
 from kt_core.base.files import copy, make_folder
+from kt_core.base.places import NOTEBOOKS
 
 KEEP_FAILED = "KT_KEEP_FAILED"  # the variable with a folder for copies of failed notebooks
 LONGEST = 80  # bytes of a folder's name, which leaves room for the names of sockets in it
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-
-
-class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error that the user's input did not cause."""
 
 
 def in_jupyterlab() -> bool:
@@ -36,12 +32,13 @@ def in_jupyterlab() -> bool:
 @contextlib.contextmanager
 def executed(name: str, parameters: dict[str, Any], quiet: bool = False) -> Iterator[Path]:
     """Run a notebook in a scratch folder; the value is the path of the executed notebook. It shows
-    what its cells print, unless `quiet`."""
+    what its cells print, unless `quiet`. `name` is one of ours, or the absolute path of another
+    without its ending."""
     from papermill import PapermillExecutionError  # takes seconds to load
 
     source = NOTEBOOKS / f"{name}.ipynb"
     if not source.is_file():
-        raise KTError(f"{source} is missing; run from a checkout installed with pip install -e")
+        raise KTError(f"{source} is missing; install kt-core again, or restore the checkout")
     scratch = Path(tempfile.mkdtemp(prefix="kt_core-"))
     sockets = _short(scratch)
     target, keep = scratch / source.name, False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.log import log
+from kt_core.base.places import default_out
 from kt_core.base.values import names_of, path_of
 from kt_core.config import RunConfig
 from kt_core.data import Splits
@@ -44,11 +45,6 @@ def run_folder(config: RunConfig, name: str = "", out: str = "") -> Path:
             "digit first"
         )
     return place / name
-
-
-def default_out() -> Path:
-    """``runs/``, next to the package."""
-    return Path(__file__).resolve().parents[2] / "runs"
 
 
 def find_runs(runs: list[str]) -> list[Path]:

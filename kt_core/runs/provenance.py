@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from kt_core import __version__
 from kt_core.base.devices import accelerator
+from kt_core.base.places import CHECKOUT
 from kt_core.config import RunConfig
 from kt_core.data import Dataset, Splits
 
@@ -36,7 +37,8 @@ def provenance(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "machine": _machine(config),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {"kt-core": __version__}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 
@@ -48,14 +50,13 @@ def _machine(config: RunConfig) -> str:
 
 
 def git_commit() -> str:
-    """The commit of the code, with `+changes` where the tree differs; empty outside git."""
-    here = Path(__file__).parent
+    """The commit of the code, with `+changes` where the tree differs; empty outside a checkout."""
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", *args], cwd=here, capture_output=True, text=True)
+        done = subprocess.run(["git", *args], cwd=CHECKOUT, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    if shutil.which("git") is None:
+    if CHECKOUT is None or shutil.which("git") is None:
         return ""
     commit = git("rev-parse", "HEAD")
     return commit + ("+changes" if commit and git("status", "--porcelain") else "")

@@ -16,6 +16,7 @@ import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.base.files import make_folder, whole, write_text
+from kt_core.base.places import STORES
 from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.recovery import BINS, HELD, PRACTICES
 from kt_core.evaluation.turned import RAISED
@@ -25,7 +26,7 @@ from kt_core.studies.benchmark.tables import load, markdown, of_draws, rows_of_m
 from kt_core.studies.cells import MODELS, Cell
 from kt_core.studies.results import read_cell
 
-STORE = Path(__file__).resolve().parents[2] / "benchmarks" / "worlds"
+STORE = STORES / "worlds"
 FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
 SHOWN = ("simulated", *FOREIGN, "simulated-no-learning", "simulated-forgetting")
 LADDER = ("Rasch", "AFM", "BKT-correct")  # with a smoothed trajectory on the scale of P(correct)

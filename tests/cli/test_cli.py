@@ -250,6 +250,29 @@ def test_the_command_line_and_reading_a_run_load_nothing_that_takes_seconds():
 
 
 @pytest.mark.parametrize(
+    ("command", "heavy"),
+    [
+        (["--help"], "numpy pandas torch lightning matplotlib scipy IPython papermill"),
+        (["presets", "standard"], "numpy pandas torch lightning matplotlib scipy IPython"),
+        (["look", "answers.csv"], "torch lightning matplotlib scipy IPython papermill"),
+    ],
+)
+def test_a_quick_command_loads_nothing_that_is_slow(tmp_path, command, heavy):
+    rows = "\n".join(f"learner{i},skill,{i % 2}" for i in range(20))
+    (tmp_path / "answers.csv").write_text(f"user,skill,correct\n{rows}\n")
+    code = (
+        "import sys, kt_core.cli\n"
+        f"try: kt_core.cli.main({command})\n"
+        "except SystemExit: pass\n"
+        f"print(sorted(set(sys.modules) & set({heavy.split()})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
@@ -310,7 +333,8 @@ def test_a_run_with_truncated_weights(out, tmp_path, capsys):
     assert "damaged" in capsys.readouterr().err
 
 
-def test_lists_and_doctor(capsys, tmp_path):
+def test_lists_and_doctor(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("kt_core.cli.doctor._page", lambda: "")  # it is tried in test_package.py
     assert cli.main(["datasets"]) == 0
     assert "assist2015" in capsys.readouterr().out
     assert cli.main(["presets"]) == 0
@@ -322,10 +346,80 @@ def test_lists_and_doctor(capsys, tmp_path):
     assert "all is well" in capsys.readouterr().out
 
 
-def test_doctor_says_what_fails(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("kt_core.cli.doctor._step", lambda: 1 / 0)
+@pytest.mark.parametrize(
+    ("what", "now", "finding"),
+    [
+        ("kt_core.cli.doctor._step", lambda: 1 / 0, "forward and backward +Zero.*: division by"),
+        (
+            "kt_core.cli.doctor.NOTEBOOKS",
+            Path("nowhere"),
+            "notebooks +nowhere: 01_train, .*missing",
+        ),
+        ("kt_core.cli.doctor.__version__", "0", "kt-core +.*version 0, but pip has installed 0."),
+        ("importlib.metadata.requires", lambda _: ["xyz>=1"], "packages +xyz>=1 is not installed"),
+        ("importlib.metadata.requires", lambda _: ["torch>=99"], "packages +torch>=99 is needed"),
+        ("platform.system", lambda: "Windows", "python +Windows cannot lock folders"),
+    ],
+)
+def test_doctor_says_what_fails_and_a_way_out(capsys, monkeypatch, tmp_path, what, now, finding):
+    monkeypatch.setattr("kt_core.cli.doctor._page", lambda: "")
+    monkeypatch.setattr(what, now)
     assert cli.main(["doctor", "--out", str(tmp_path)]) == 1
-    assert re.search(r"FAILED +forward and backward +division by zero", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(f"FAILED +{finding}.*\n +way out: ", said), said
+    assert "1 of 11 checks failed" in said and "all is well" not in said
+
+
+def test_what_is_optional_may_be_absent(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("kt_core.cli.doctor._page", lambda: "")
+    monkeypatch.setattr("kt_core.notebook.pdf.BROWSERS", ())
+    assert cli.main(["doctor", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert re.search("absent +PDF +a PDF needs Chromium", said) and "well, without PDF" in said
+
+
+def test_a_torch_that_cannot_be_loaded_is_told(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("kt_core.cli.doctor._page", lambda: "")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cli.main(["doctor", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert re.search("FAILED +torch +ModuleNotFoundError.*\n +way out: install another", said)
+    (tmp_path / "torch.py").write_text("raise ImportError('no libcudnn')")
+    done = subprocess.run(
+        [sys.executable, "-m", "kt_core", "train"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    error = "error: no libcudnn; python -m kt_core doctor says what is missing"
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == error
+    assert "Traceback" not in done.stderr
+
+
+def test_a_study_without_cells_is_refused_at_once(capsys, tmp_path):
+    for study in ("benchmark", "worlds"):
+        out = tmp_path / study
+        assert cli.main([study, "--print", "--store", str(tmp_path), "--out", str(out)]) == 2
+        assert f"{tmp_path}: no finished cell; without --print" in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_where_runs_go(monkeypatch, tmp_path):
+    from kt_core.base import places
+    from kt_core.runs.provenance import git_commit
+
+    for here in (ROOT, ROOT / "notebooks"):
+        monkeypatch.chdir(here)
+        assert places.default_out() == ROOT / "runs"
+    monkeypatch.chdir(tmp_path)
+    assert places.default_out() == tmp_path / "runs"
+    assert places.default_out(ROOT / "docs") == ROOT / "runs"
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(places, "CHECKOUT", None)
+    assert places.default_out() == ROOT / "runs"
+    monkeypatch.setattr("kt_core.runs.provenance.CHECKOUT", None)
+    assert git_commit() == ""  # not that of a repository in which the package happens to be
 
 
 def test_figures_are_the_same_byte_for_byte(tmp_path):
@@ -361,7 +455,7 @@ def test_environment_file_is_a_shim():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["dependencies"] == ["python=3.11", "pip"]
-    assert project["requires-python"] == ">=3.11,<3.13"
+    assert project["requires-python"] == ">=3.11,<3.14"
     pins = (ROOT / "constraints.txt").read_text().replace("\\\n", "").splitlines()
     pins = [line for line in pins if "==" in line]
     assert all("--hash=sha256:" in line for line in pins)
@@ -376,10 +470,10 @@ def test_commands_in_the_documents_exist():
     parser = cli.parser("", cli.ACTIONS)
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.S)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    calls = [line for line in lines if "-m kt_core" in line]
+    calls = [line for line in lines if "-m kt_core" in line or re.search(r"(^|/)kt-core ", line)]
     assert calls and "make report" in lines and "make test" in lines
     for line in calls:
-        parser.parse_args(line.split("-m kt_core", 1)[1].split())
+        parser.parse_args(re.split("-m kt_core|kt-core ", line, maxsplit=1)[1].split())
     makefile = (ROOT / "Makefile").read_text()
     for line in lines:
         if line.startswith("make "):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from kt_core.base.places import STORES
 from kt_core.studies.cells import OURS, Cell
 
-STORE = Path(__file__).resolve().parents[3] / "benchmarks" / "store"
+STORE = STORES / "store"
 SETTINGS = (("data.learners", 4000), ("report.bootstrap", 500))  # on top of preset `standard`
 
 
