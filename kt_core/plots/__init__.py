@@ -13,7 +13,7 @@ from kt_core.plots.measures import (
     plot_comparison,
     plot_recovery,
 )
-from kt_core.plots.style import COLUMN, PAGE, as_text, save, shared_legend, use_style
+from kt_core.plots.style import COLUMN, PAGE, as_text, look_of, save, shared_legend, use_style
 from kt_core.plots.sweep import plot_sweep
 from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor
 from kt_core.plots.trajectories import (
@@ -23,5 +23,6 @@ from kt_core.plots.trajectories import (
     plot_learning_curves,
     plot_mastery_distribution,
     plot_skill_growth,
+    practised,
 )
 from kt_core.plots.worlds import plot_worlds

@@ -111,10 +111,10 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
             label=as_text(run),
             error_kw={"lw": 0.8},
         )
-        for at, share in zip(x, part["share"], strict=True):
+        for at, share, end in zip(x, part["share"], error[1], strict=True):
             ax.annotate(
                 f"{share:.1%}",
-                (at, share * 100),
+                (at, 100 * (share + np.nan_to_num(end))),  # above its error bar
                 (0, 3),
                 ha="center",
                 fontsize=6,
