@@ -13,6 +13,12 @@ from kt_core.plots.measures import (
     plot_comparison,
     plot_recovery,
 )
+from kt_core.plots.practice import (
+    draw_skill_curves,
+    plot_after_breaks,
+    plot_before_after,
+    plot_skill_curve,
+)
 from kt_core.plots.style import COLUMN, PAGE, as_text, look_of, save, shared_legend, use_style
 from kt_core.plots.sweep import plot_sweep
 from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor

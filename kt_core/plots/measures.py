@@ -122,6 +122,7 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
             )
     ax.set_xticks(range(len(constraints)), [LABELS.get(c, c) for c in constraints])
     ax.set_ylabel("share of places broken (%)")
+    ax.set_ylim(0, 1.15 * max(100 * np.nanmax(table[["share", "high"]].to_numpy()), 1))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(runs), 3))
     return ax
 

@@ -138,7 +138,7 @@ class _FromOne(MaxNLocator):
         if vmin > 1 or vmax < 1:
             return ticks
         room = ticks[1] - ticks[0] if len(ticks) > 1 else 1
-        return np.array([1, *ticks[ticks >= min(room, 2)]])
+        return np.array([1, *ticks[ticks > 1 + 0.55 * room]])
 
 
 def whole_numbers(ax: Axes, last: float | None = None) -> None:
@@ -150,7 +150,8 @@ def whole_numbers(ax: Axes, last: float | None = None) -> None:
     """
     ax.xaxis.set_major_locator(_FromOne(integer=True, min_n_ticks=1))
     if last is not None:
-        ax.set_xlim(0.4, last + 0.6)
+        room = max(0.6, 0.012 * last)  # for a mark at each end
+        ax.set_xlim(1 - room, last + room)
 
 
 def arms(rows: Any, name: str) -> np.ndarray:

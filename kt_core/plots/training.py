@@ -66,10 +66,9 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
             panel.plot(epoch, history["valid/loss"], color="black", linestyle=":")
             label += " (dotted: validation)"
         place = {"xy": (0.99, 0.97), "xycoords": "axes fraction", "ha": "right", "va": "top"}
-        panel.annotate(
-            label, color=color, fontsize=6.5, bbox={"fc": "white", "ec": "none"}, **place
-        )
-        panel.margins(y=0.4)
+        panel.annotate(label, color=color, fontsize=6.5, **place)
+        low, high = panel.get_ylim()
+        panel.set_ylim(low, low + 1.7 * (high - low))  # room for the label
         panel.yaxis.set_major_locator(MaxNLocator(2))
         panel.tick_params(labelsize=6.5, labelbottom=term == terms[-1])
         _epochs(history, panel)
