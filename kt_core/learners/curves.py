@@ -6,11 +6,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kt_core.data import Splits
 from kt_core.evaluation.evaluate import Beliefs
+from kt_core.learners import cohort
 from kt_core.learners.standing import standing
 from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.model import GainAKT2
+from kt_core.uncertainty import Uncertainty
 
 FEW = 10  # answers; with fewer, a point of a curve says nothing
+MOST_SKILLS = 500  # in an interactive figure
 FEW_RETURNS = 20  # the same for answers after a break
 STEPS = {"none": 0, "1 to 2": 2, "3 to 5": 5, "6 to 10": 10, "11 to 20": 20, "21 to 50": 50}
 HOUR = 1 / 24
@@ -51,6 +56,14 @@ def skill_curves(
             table.append(row | {"mastery": part["mastery_pre"].mean(), "answers": len(part)})
     columns = ["skill", "opportunity", "observed", "low", "high", "predicted", "mastery", "answers"]
     return pd.DataFrame(table, columns=columns)
+
+
+def every_skill(
+    beliefs: Beliefs, names: tuple[str, ...], uncertainty: Uncertainty | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Growth (`kt_core.learners.cohort.skill_growth`) and learning curves of up to 500 skills."""
+    growth = cohort.skill_growth(beliefs, names, MOST_SKILLS, 200, uncertainty)
+    return growth, skill_curves(beliefs, names, MOST_SKILLS)
 
 
 def after_breaks(
@@ -128,3 +141,38 @@ def before_and_after(beliefs: Beliefs, names: tuple[str, ...]) -> pd.DataFrame:
             "start": thirds.astype(str),
         }
     )
+
+
+def trajectories(
+    model: GainAKT2, splits: Splits, split: str, sequences: list[int], most: int = 40_000
+) -> pd.DataFrame:
+    """The answers of learners with mastery around them, for an interactive figure.
+
+    Parameters
+    ----------
+    sequences : one of each learner, as `kt_core.learners.cohort.rank_learners` gives them.
+    most : rows; learners for whom there is no room are left out.
+
+    Returns
+    -------
+    One row per answer: `learner` and `skill` (names), `step`, `answer` (right or wrong), `mastery`
+    (as believed at the end), `then` (as believed after the answer), `gain`.
+    """
+    parts, rows = [], 0
+    for sequence in sequences:
+        frame = cohort.learner_frame(model, splits, split, sequence)
+        asked = frame[frame["asked"]].sort_values("step")
+        rows += len(asked)
+        if rows > most and parts:
+            break
+        asked = asked.assign(answer=np.where(asked["correct"] == 1, "right", "wrong"))
+        asked = asked.assign(learner=cohort.learner_name(splits, split, sequence))
+        parts.append(asked.rename(columns={"filtered": "then"}))
+    columns = ["learner", "step", "skill", "answer", "mastery", "then", "gain"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def spread_over(ranked: list[int], most: int, first: list[int]) -> list[int]:
+    """`first`, and others evenly over a ranking, at most `most` in all."""
+    at = np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int)
+    return list(dict.fromkeys([*first, *(ranked[i] for i in at)]))[:most]

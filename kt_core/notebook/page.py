@@ -19,6 +19,7 @@ from kt_core.base.files import write_text
 from kt_core.base.log import log_to_output
 
 if TYPE_CHECKING:
+    from altair import Chart
     from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
@@ -31,6 +32,7 @@ MARKS = {  # of a verdict: its words, colour of the background and of the letter
     "bad": ("fails", "#fadccf", "#8a2c00"),
     "open": ("no verdict", "#e9e9e9", "#444444"),
 }
+INTERACTIVE = "interactive"  # the folder of interactive figures, in that of the page
 NOTHING = "kt-nothing"  # the class of what says why a section is empty
 NUMBER = '<b class="kt-number" title="{}"></b>'  # filled in the page
 
@@ -127,6 +129,25 @@ def figure(fig: Figure, folder: str | Path, name: str, caption: str, alt: str):
         f"<figure class='kt-figure'><img width='{width}' alt='{html.escape(alt)}' "
         f"src='data:image/{kind};base64,{data}'><figcaption class='kt-caption'>"
         f"{NUMBER.format('Figure')}{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def twin(chart: Chart, folder: str | Path, name: str, title: str, about: str):
+    """Save an interactive figure (`kt_core.plots.interactive`) in ``folder/interactive``, and link
+    to it; the page that has the link is to be in `folder`.
+
+    Parameters
+    ----------
+    about : what can be done with it.
+    """
+    from IPython.display import HTML
+
+    from kt_core.plots.interactive import save_page
+
+    path = save_page(chart, Path(folder) / INTERACTIVE, name, title, about)
+    return HTML(
+        f"<p class='kt-twin'>To explore: <a href='{INTERACTIVE}/{path.name}'>{html.escape(title)}"
+        f"</a>. {html.escape(about)}</p>"
     )
 
 

@@ -1,5 +1,7 @@
-"""Figures. Each function draws a tidy frame on an `ax` and returns the `ax`."""
+"""Figures. Each function draws a tidy frame on an `ax` and returns the `ax`; `interactive` has
+pages that answer to the mouse, from the same frames."""
 
+from kt_core.plots import interactive
 from kt_core.plots.constraints import plot_broken, plot_evidence
 from kt_core.plots.decisions import draw_decisions, plot_decisions
 from kt_core.plots.experiment import draw_experiment, plot_effects, plot_shares
@@ -11,6 +13,8 @@ from kt_core.plots.measures import (
     plot_calibration,
     plot_collapse,
     plot_comparison,
+    plot_differences,
+    plot_parts,
     plot_recovery,
 )
 from kt_core.plots.practice import (

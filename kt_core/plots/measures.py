@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from kt_core.metrics.association import VARIANTS
-from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORANGE, arms, as_text
+from kt_core.plots.style import (
+    BLUE,
+    GREY,
+    LABELS,
+    MARKERS,
+    MODELS,
+    MODES,
+    ORANGE,
+    arms,
+    as_text,
+    look_of,
+)
 
+MOST_DOTS = 3000  # more of them hide each other
 HINDSIGHT = ("retrospective, answer hidden", "hidden")  # too long for a label
 
 
@@ -153,3 +167,40 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     ax.set(xlabel="prospective validity of mastery (r, pre)", ylabel="AUC (pre)")
     return ax
+
+
+def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the differences of runs to the first, a row for each measure.
+
+    Parameters
+    ----------
+    table : result of `kt_core.report.compare.differences`.
+    """
+    gaps = table[table["gap"].notna()]
+    measures, runs = list(dict.fromkeys(gaps["measure"])), list(dict.fromkeys(gaps["run"]))
+    ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+    for number, (run, look) in enumerate(look_of(runs).items()):
+        rows = gaps[gaps["run"] == run]
+        y = [measures.index(m) + 0.6 * ((number + 0.5) / len(runs) - 0.5) for m in rows["measure"]]
+        ends = {"xerr": arms(rows, "gap"), "elinewidth": 1.4, "markersize": 4.5}
+        ax.errorbar(rows["gap"], y, fmt="o", color=look["color"], label=as_text(run), **ends)
+    ax.set_yticks(range(len(measures)), measures)
+    ax.set(ylim=(len(measures) - 0.5, -0.5), xlabel="difference to the first run")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
+
+
+def plot_parts(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw differences in log loss by number of answers: skills on one, learners on another `ax`.
+
+    Parameters
+    ----------
+    table : result of `kt_core.report.compare.by_part`.
+    """
+    for ax, (kind, part) in zip(axes, table.groupby("kind", sort=False), strict=True):
+        ax.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        shown = part.sample(min(len(part), MOST_DOTS), random_state=0)
+        ax.plot(shown["answers"], shown["difference"], "o", color=BLUE, alpha=0.4, ms=3.5, mew=0)
+        ax.set(xscale="log", xlabel="answers", title=kind.capitalize())
+    axes[0].set_ylabel("difference in log loss")
+    return axes

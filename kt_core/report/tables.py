@@ -267,7 +267,8 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
             {
                 "run": e.run.name,
                 "mode": config.model.mode,
-                "auxiliary losses": ", ".join(config.loss.active) or "none (BCE alone)",
+                "auxiliary losses": ", ".join(config.loss.active).replace("_", " ")
+                or "none (BCE alone)",
                 **{NAMES[key]: percent(v.loc[key, "share"]) for key in JUDGED},
                 "AUC, validation": with_interval(dataclasses.asdict(e.valid_auc), 4),
                 f"AUC, {e.split}": with_interval(auc, 4),

@@ -214,7 +214,7 @@ CHANGED = "before => document.querySelector('img.widget-image').src !== before"
 
 @pytest.mark.parametrize("name", ["02_consistency_report", "04_benchmark"])
 def test_the_other_notebooks_run(lab, page, run, name):
-    parameters = {"runs": [str(run)]} if name.startswith("02") else {"out": str(lab[1] / "bench")}
+    parameters = {"run": str(run)} if name.startswith("02") else {"out": str(lab[1] / "bench")}
     open_notebook(lab, page, name, parameters)
     wait_until_done(page)
 
