@@ -16,7 +16,7 @@ from kt_core.uncertainty import Uncertainty
 
 FEW = 10  # answers; with fewer, a point of a curve says nothing
 MOST_SKILLS = 500  # in an interactive figure
-FEW_RETURNS = 20  # the same for answers after a break
+FEW_RETURNS = 10  # learners; with fewer, an interval after a break says nothing
 STEPS = {"none": 0, "1 to 2": 2, "3 to 5": 5, "6 to 10": 10, "11 to 20": 20, "21 to 50": 50}
 HOUR = 1 / 24
 DAYS = {"under an hour": HOUR, "to a day": 1, "to 3 days": 3, "to a week": 7, "to a month": 30}
@@ -84,8 +84,8 @@ def after_breaks(
     Columns `by` (steps, and days or breaks where times are known), `gap` (in words, the shortest
     first), `observed` (share right), `predicted` (mean probability of the same answers),
     `difference` (observed minus predicted) with `low` and `high` (95 % over learners), `answers`.
-    The first answers of learners on a skill have no break, and are left out as are gaps with fewer
-    than 20 answers.
+    The first answers of learners on a skill have no break, and are left out as are gaps after which
+    fewer than 10 learners returned.
     """
     frame = beliefs.frame
     frame = frame.assign(place=frame.groupby("learner").cumcount())
@@ -99,7 +99,7 @@ def after_breaks(
         rows = frame.assign(gap=_named(gap, limits, LONGER[by]))
         rows = rows[rows["gap"].notna() & rows["predicted"].notna()]
         for name, part in rows.groupby("gap", observed=True):
-            if len(part) < FEW_RETURNS:
+            if part["learner"].nunique() < FEW_RETURNS:
                 continue
             apart = part["correct"] - part["predicted"]
             e = bootstrap.row_mean(apart, part["learner"], (-1, 1))
