@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from kt_core.metrics.association import VARIANTS
 from kt_core.plots.style import (
@@ -202,5 +203,8 @@ def plot_parts(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
         shown = part.sample(min(len(part), MOST_DOTS), random_state=0)
         ax.plot(shown["answers"], shown["difference"], "o", color=BLUE, alpha=0.4, ms=3.5, mew=0)
         ax.set(xscale="log", xlabel="answers", title=kind.capitalize())
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("difference in log loss")
     return axes

@@ -30,7 +30,8 @@ FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 9
 
 
 KINDS = {  # of verdicts
-    "guarantee": "Guarantees: true for any weights, so no evidence that mastery is right.",
+    "guarantee": "Guarantees: true for any weights, so no evidence that mastery is right. What a "
+    "live user saw has none, as later answers revise it.",
     "constraint": "Constraints, which this mode does not guarantee.",
     "evidence": "Evidence.",
     "description": "Described, and not judged.",
@@ -67,10 +68,8 @@ def _constraints(m: Measures, table: pd.DataFrame) -> tuple[pd.DataFrame, list[s
         live = f"filtered_{key}"
         row[OF_LIVE] = _counted(counts.loc[live]) if live in counts.index else ""
         own = judged.loc[name] if name in judged.index else None
-        row["target"] = "none" if own is None else own["target"]
-        rows.append(
-            row | {"verdict": "described, and not judged" if own is None else own["verdict"]}
-        )
+        row |= {"target": "none", "verdict": "described, and not judged"}
+        rows.append(row if own is None else row | {n: own[n] for n in ("target", "verdict")})
         states.append("open" if own is None else state(own))
     shown = pd.DataFrame(rows)
     return (shown if (shown[OF_LIVE] != "").any() else shown.drop(columns=OF_LIVE)), states
@@ -352,4 +351,4 @@ def provenance_table(examined: Examined) -> pd.DataFrame:
 
 def _worded(name: str) -> str:
     first, *rest = name.split(" ")
-    return " ".join([WORDS.get(first, first), *rest]).replace("_", " ")
+    return " ".join([WORDS.get(first, first.replace("_", " ")), *rest])  # the rest may name a file
