@@ -10,6 +10,12 @@ import pytest
 from kt_core.base.errors import KTError
 from kt_core.report import compare
 from kt_core.report.compare import by_part, differences, differences_text, examine_all
+from kt_core.report.examine import examine
+
+
+@pytest.fixture(scope="module")
+def examined(trained):
+    return examine(trained.path)
 
 
 @pytest.fixture(scope="module")

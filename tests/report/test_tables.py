@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from kt_core import report
+from kt_core.report.examine import examine
 from kt_core.report.tables import KINDS, OF_HISTORY, OF_LIVE, _worded
+
+
+@pytest.fixture(scope="module")
+def examined(trained):
+    return examine(trained.path)
 
 
 def test_falls_that_a_live_user_saw_stand_next_to_the_zeros(examined):
