@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
 from kt_core.base.files import make_folder, plain, write_text
 from kt_core.plots.style import BLUE, GREY, MODELS, SKILLS, WRONG
@@ -193,45 +194,16 @@ def save_page(chart: Chart, folder: str | Path, name: str, title: str, about: st
     spec = json.dumps(plain(chart.to_dict()), ensure_ascii=False)
     for letter in "<\u2028\u2029":  # which could end the script, or a line of it
         spec = spec.replace(letter, f"\\u{ord(letter):04x}")
-    page = jinja2.Environment(autoescape=True).from_string(PAGE)
-    text = page.render(
-        title=title, about=f"{about} {MOVES}", library=_library(), spec=spec, bare=json.dumps(BARE)
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
+    )
+    ours = {"library": _library(), "spec": spec, "bare": json.dumps(BARE)}
+    text = pages.get_template("interactive.html.j2").render(
+        title=title, about=f"{about} {MOVES}", **{k: Markup(v) for k, v in ours.items()}
     )
     path = make_folder(folder) / f"{name}.html"
     write_text(path, text)
     return path
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #1a1a1a;
-  max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.4rem; margin: 0 0 .3rem; } p { max-width: 50rem; color: #444; }
-#view { overflow-x: auto; width: 100%; } #view > div { display: flex; flex-direction: column; }
-#view .vega-bindings { order: -1; } .vega-bind { margin: .3rem 0; }
-.vega-bind select, .vega-bind input { font: inherit; max-width: 24rem; }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p>{{ about }}</p>
-<div id="view"></div>
-<noscript>This page draws with JavaScript, which is switched off here.</noscript>
-<script>{{ library | safe }}</script>
-<script>{
-const spec = {{ spec | safe }};
-vegaEmbed("#view", spec, {actions: {{ bare | safe }}, renderer: "svg"}).catch(error => {
-  document.getElementById("view").textContent = `The chart cannot be drawn: ${error.message}`;
-});
-}</script>
-</body>
-</html>
-"""
 
 
 def _altair() -> Any:
