@@ -319,7 +319,7 @@ def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
     Run.load(run)
     if args.pdf:
         pdf.browser()
-    parameters = {"runs": [str(run.absolute())], "data": str(data), "reading": reading_of(args)}
+    parameters = {"run": str(run.absolute()), "data": str(data), "reading": reading_of(args)}
     parameters |= {"seen_learners": args.seen_learners}
     with (
         new_folder(folder) as partial,

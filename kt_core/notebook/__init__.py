@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from kt_core.notebook.page import begin, show
+from kt_core.notebook.page import answers, begin, figure, nothing, show, twin
 
 _HOME = {"Dashboard": "dashboard", "Explorer": "explorer", "in_jupyterlab": "headless"}
 

@@ -11,7 +11,7 @@ from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.page import export_html
 from kt_core.runs.run import Run
 
-REPORT = "02_consistency_report"
+REPORT, COMPARISON = "02_consistency_report", "09_comparison"
 
 
 def write_report(folders: list[Path], split: str = "test", quiet: bool = False) -> Path:
@@ -25,21 +25,22 @@ def write_report(folders: list[Path], split: str = "test", quiet: bool = False) 
     Raises
     ------
     KTError
-        When a folder is named twice, is not a finished run or cannot be written, or when the data
-        of a run is not there.
+        When a folder is named twice, is not a finished run or cannot be written, when the data of
+        a run is not there, or when runs that are compared are not about the same answers.
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise KTError("a run is named twice; to compare, name different ones")
     for folder in folders:
         check_writable(folder)
-    parameters = {"runs": [str(f.absolute()) for f in folders], "split": split}
-    several = len(folders) > 1
-    with locked(folders[0]), executed(REPORT, parameters, quiet) as notebook:
-        title = "Runs compared" if several else f"Consistency report: {folders[0].name}"
-        target = folders[0] / ("comparison.html" if several else "report.html")
-        keep(notebook, folders[0], "comparison" if several else REPORT)
-        export_html(notebook, target, title)
-    return target
+    first, named = folders[0], [str(folder.absolute()) for folder in folders]
+    name, page, title = REPORT, "report.html", f"Consistency report: {first.name}"
+    parameters = {"run": named[0], "split": split}
+    if len(folders) > 1:
+        name, page, title = COMPARISON, "comparison.html", "Runs compared"
+        parameters = {"runs": named, "split": split}
+    with locked(first), executed(name, parameters, quiet) as notebook:
+        keep(notebook, first)
+        return export_html(notebook, first / page, title)
 
 
 def check_writable(folder: Path) -> None:

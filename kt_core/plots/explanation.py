@@ -12,15 +12,16 @@ from kt_core.base.errors import KTError, brief
 from kt_core.base.values import names_of
 from kt_core.plots.style import (
     BLUE,
-    CYCLE,
     GREEN,
     GREY,
     ORANGE,
     PURPLE,
     RED,
     as_text,
+    look_of,
     whole_numbers,
 )
+from kt_core.plots.trajectories import practised
 
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
@@ -41,21 +42,11 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
         color = colors.get(bar["part"], GREY)
         ax.bar(i, bar["logit"], bottom=end - bar["logit"], color=color, width=0.7)
-        ax.annotate(
-            f"{bar['logit']:+.2f}",
-            (i, max(end, end - bar["logit"])),
-            (0, 2),
-            ha="center",
-            fontsize=6.5,
-            textcoords="offset points",
-        )
+        _value(bar["logit"], i, end, ax)
     total = parts.attrs["logit"]
     ax.bar(len(bars), total, color=BLUE, width=0.7)
-    ax.annotate(
-        f"{total:+.2f}", (len(bars), max(total, 0)), (0, 2), ha="center", fontsize=6.5,
-        textcoords="offset points",
-    )  # fmt: skip
-    ax.axhline(0, color="black", linewidth=0.6)
+    _value(total, len(bars), total, ax)
+    ax.axhline(0, color="black", linewidth=0.6, zorder=0)
     ax.set_xticks(range(len(bars) + 1), [*bars["label"], "prediction"], fontsize=6.5)
     a = parts.attrs
     answer = "right" if a["answer"] else "wrong"
@@ -65,12 +56,22 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
         fontsize=8,
     )
     for i, end in enumerate(ends):  # each part begins where the previous one ended
-        ax.plot([i, i + 1], [end, end], color=GREY, linewidth=0.6, zorder=0)
+        ax.plot([i + 0.35, i + 0.65], [end, end], color=GREY, linewidth=0.6, zorder=0)
     reach = [0.0, total, *ends]
     room = 0.18 * (max(reach) - min(reach))
     ax.set_ylim(min(reach) - (room if min(reach) < 0 else 0), max(reach) + room)
     ax.set_ylabel("logit")
     return ax
+
+
+def _value(logit: float, place: int, end: float, ax: Axes) -> None:
+    """A bar's value, where the bar ends: above it, or below one that goes down."""
+    up = logit >= 0
+    text = {"ha": "center", "va": "bottom" if up else "top", "fontsize": 6.5}
+    text["bbox"] = {"fc": "white", "ec": "none", "pad": 0.4}  # no line strikes it through
+    ax.annotate(
+        f"{logit:+.2f}", (place, end), (0, 2 if up else -2), textcoords="offset points", **text
+    )
 
 
 def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -95,7 +96,11 @@ def _rows(parts: pd.DataFrame, labels: dict[str, str]) -> list[tuple[str, str, f
 
 
 def plot_revision(
-    learner: pd.DataFrame, ax: Axes, most: int = 3, skills: Sequence[str] = ()
+    learner: pd.DataFrame,
+    ax: Axes,
+    most: int = 3,
+    skills: Sequence[str] = (),
+    looks: dict[str, dict[str, str]] | None = None,
 ) -> Axes:
     """Draw filtered mastery (dashed: as believed at each step) and the trajectory (thick: as
     believed at the horizon), with a 95 % interval at the horizon.
@@ -105,18 +110,19 @@ def plot_revision(
     learner : result of `kt_core.learners.cohort.learner_frame`.
     most : number of skills drawn, the most practised first.
     skills : draw these skills instead.
+    looks : as in `plot_learner`.
     """
-    asked = learner[learner["asked"]]
-    practised = list(asked["skill"].value_counts(sort=True).index)
-    order = names_of("skills", skills) or practised[:most]
+    known = practised(learner)
+    order = names_of("skills", skills) or known[:most]
     for skill in order:
-        if skill not in practised:
+        if skill not in known:
             raise KTError(
-                f"skill {brief(skill)}: this learner practised {brief(practised)}; choose from them"
+                f"skill {brief(skill)}: this learner practised {brief(known)}; choose from them"
             )
+    looks = look_of(order) | (looks or {})
     horizon = int(learner.loc[learner["mastery"].notna(), "step"].max())
     for number, skill in enumerate(order):
-        color = CYCLE[number % len(CYCLE)]
+        color = looks[skill]["color"]
         line = learner[learner["skill"] == skill]
         past = line[line["step"] <= horizon]
         ax.plot(line["step"], line["mastery"], color=color, linewidth=2, label=as_text(skill))
@@ -136,6 +142,7 @@ def plot_revision(
         ax.axvline(horizon + 0.5, color=GREY, linewidth=0.6, linestyle=":")
     ax.legend(fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
     whole_numbers(ax)
+    ax.set_xlim(left=0.4)
     ax.set(xlabel="step (filled: right answer, open: wrong)", ylabel="mastery", ylim=(0, 1.02))
     return ax
 

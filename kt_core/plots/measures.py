@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from kt_core.metrics.association import VARIANTS
-from kt_core.plots.style import BLUE, GREY, LABELS, MARKERS, MODELS, MODES, ORANGE, arms, as_text
+from kt_core.plots.style import (
+    BLUE,
+    GREY,
+    LABELS,
+    MARKERS,
+    MODELS,
+    MODES,
+    ORANGE,
+    arms,
+    as_text,
+    look_of,
+)
 
+MOST_DOTS = 3000  # more of them hide each other
 HINDSIGHT = ("retrospective, answer hidden", "hidden")  # too long for a label
 
 
@@ -111,10 +126,10 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
             label=as_text(run),
             error_kw={"lw": 0.8},
         )
-        for at, share in zip(x, part["share"], strict=True):
+        for at, share, end in zip(x, part["share"], error[1], strict=True):
             ax.annotate(
                 f"{share:.1%}",
-                (at, share * 100),
+                (at, 100 * (share + np.nan_to_num(end))),  # above its error bar
                 (0, 3),
                 ha="center",
                 fontsize=6,
@@ -122,6 +137,7 @@ def plot_comparison(table: pd.DataFrame, ax: Axes) -> Axes:
             )
     ax.set_xticks(range(len(constraints)), [LABELS.get(c, c) for c in constraints])
     ax.set_ylabel("share of places broken (%)")
+    ax.set_ylim(0, 1.15 * max(100 * np.nanmax(table[["share", "high"]].to_numpy()), 1))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(runs), 3))
     return ax
 
@@ -152,3 +168,43 @@ def plot_benchmark(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     ax.set(xlabel="prospective validity of mastery (r, pre)", ylabel="AUC (pre)")
     return ax
+
+
+def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the differences of runs to the first, a row for each measure.
+
+    Parameters
+    ----------
+    table : result of `kt_core.report.compare.differences`.
+    """
+    gaps = table[table["gap"].notna()]
+    measures, runs = list(dict.fromkeys(gaps["measure"])), list(dict.fromkeys(gaps["run"]))
+    ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+    for number, (run, look) in enumerate(look_of(runs).items()):
+        rows = gaps[gaps["run"] == run]
+        y = [measures.index(m) + 0.6 * ((number + 0.5) / len(runs) - 0.5) for m in rows["measure"]]
+        ends = {"xerr": arms(rows, "gap"), "elinewidth": 1.4, "markersize": 4.5}
+        ax.errorbar(rows["gap"], y, fmt="o", color=look["color"], label=as_text(run), **ends)
+    ax.set_yticks(range(len(measures)), measures)
+    ax.set(ylim=(len(measures) - 0.5, -0.5), xlabel="difference to the first run")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
+
+
+def plot_parts(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw differences in log loss by number of answers: skills on one, learners on another `ax`.
+
+    Parameters
+    ----------
+    table : result of `kt_core.report.compare.by_part`.
+    """
+    for ax, (kind, part) in zip(axes, table.groupby("kind", sort=False), strict=True):
+        ax.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        shown = part.sample(min(len(part), MOST_DOTS), random_state=0)
+        ax.plot(shown["answers"], shown["difference"], "o", color=BLUE, alpha=0.4, ms=3.5, mew=0)
+        ax.set(xscale="log", xlabel="answers", title=kind.capitalize())
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    axes[0].set_ylabel("difference in log loss")
+    return axes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from kt_core.base.files import make_folder, whole
 
 # Okabe and Ito's palette: distinguishable with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
+PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#7F7F7F"  # its yellow cannot be seen on white
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
+# Of skills in several panels: what the cycle has, and further colours that differ from it.
+SKILLS = (*CYCLE[:6], "#8C510A", "#332288", "#808000", "#882255", "black")
+LINES = ("-", "--", ":")
 # A model has the same colour in all figures.
 MODES = {
     "retrospective": GREEN,
@@ -31,7 +35,7 @@ MODES = {
 MODELS = MODES | {
     "DKT": ORANGE,
     "SAKT": SKY,
-    "simpleKT": YELLOW,
+    "simpleKT": "#882255",
     "AKT": "#808000",
     "BKT": PURPLE,
     "PFA": GREY,
@@ -112,9 +116,42 @@ def as_text(name: object, most: int = 48) -> str:
     return text.replace("$", r"\$")
 
 
-def whole_numbers(ax: Axes) -> None:
-    """Put the ticks of a count (steps, epochs, opportunities) at whole numbers."""
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+def counted(thing: str, number: int) -> str:
+    """A number of things in words, such as 1 skill and 2 skills."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def look_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """A colour and a line for each name, so that a skill looks the same in all panels: first every
+    colour with a solid line, and then with broken ones."""
+    order = list(dict.fromkeys(names))
+    looks = [(line, color) for line in LINES for color in SKILLS]
+    pairs = zip(order, itertools.cycle(looks))
+    return {name: {"color": color, "linestyle": line} for name, (line, color) in pairs}
+
+
+class _FromOne(MaxNLocator):
+    """Whole numbers, of which the first is 1 where they begin there."""
+
+    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+        ticks = super().tick_values(vmin, vmax)
+        if vmin > 1 or vmax < 1:
+            return ticks
+        room = ticks[1] - ticks[0] if len(ticks) > 1 else 1
+        return np.array([1, *ticks[ticks > 1 + 0.55 * room]])
+
+
+def whole_numbers(ax: Axes, last: float | None = None) -> None:
+    """Put the ticks of a count (steps, epochs, opportunities) at whole numbers, the first at 1.
+
+    Parameters
+    ----------
+    last : the axis goes from 1 to this.
+    """
+    ax.xaxis.set_major_locator(_FromOne(integer=True, min_n_ticks=1))
+    if last is not None:
+        room = max(0.6, 0.012 * last)  # for a mark at each end
+        ax.set_xlim(1 - room, last + room)
 
 
 def arms(rows: Any, name: str) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kt_core.config import TargetConfig
 from kt_core.plots.style import BLUE, CYCLE, GREY, LABELS, RED, whole_numbers
@@ -15,6 +17,12 @@ GROUPS = {
     "violations": ("Broken constraints", "share of places"),
     "correlation": ("Correlations", "Pearson r in the batch"),
     "mean": ("The asked skill", "mean in the batch"),
+}
+LOSSES = {  # terms of the loss, in words
+    "bce": "binary cross-entropy",
+    "non_negative": "negative gains",
+    "monotonicity": "falls",
+    "difficulty": "size of difficulties",
 }
 BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
 
@@ -42,21 +50,29 @@ def plot_history(history: pd.DataFrame, target: float, ax: Axes) -> Axes:
 
 
 def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw each loss term by epoch, unweighted."""
+    """Draw each loss term by epoch, unweighted and on a scale of its own: the place of `ax`, which
+    must be one of a grid, is divided into a panel for each term."""
     terms = [c for c in history if c.startswith("loss/") and c != "loss/total"]
-    for term, color in zip(terms, CYCLE, strict=False):
-        label = term.removeprefix("loss/").replace("_", " ")
-        ax.plot(history["epoch"] + 1, history[term], ".-", color=color, label=label, markersize=3)
-    ax.plot(
-        history["epoch"] + 1,
-        history["valid/loss"],
-        color="black",
-        linestyle=":",
-        label="bce, validation",
-    )
-    _epochs(history, ax)
-    ax.set(xlabel="epoch", ylabel="mean per entry", title="Loss terms (unweighted)")
-    ax.legend(fontsize=6.5, **BELOW)
+    ax.set_axis_off()
+    rows = ax.get_subplotspec().subgridspec(len(terms), 1, hspace=0.05)
+    epoch, above = history["epoch"] + 1, None
+    for row, term, color in zip(rows, terms, itertools.cycle(CYCLE)):
+        title = "" if above else "Loss terms (unweighted, mean per entry)"
+        above = panel = ax.figure.add_subplot(row, sharex=above, title=title)
+        panel.plot(epoch, history[term], ".-", color=color, markersize=3)
+        name = term.removeprefix("loss/")
+        label = LOSSES.get(name, name.replace("_", " "))
+        if name == "bce":
+            panel.plot(epoch, history["valid/loss"], color="black", linestyle=":")
+            label += " (dotted: validation)"
+        place = {"xy": (0.99, 0.97), "xycoords": "axes fraction", "ha": "right", "va": "top"}
+        panel.annotate(label, color=color, fontsize=6.5, **place)
+        low, high = panel.get_ylim()
+        panel.set_ylim(low, low + 1.7 * (high - low))  # room for the label
+        panel.yaxis.set_major_locator(MaxNLocator(2))
+        panel.tick_params(labelsize=6.5, labelbottom=term == terms[-1])
+        _epochs(history, panel)
+    above.set_xlabel("epoch")
     return ax
 
 

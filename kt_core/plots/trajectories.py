@@ -7,12 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
 from kt_core.base.values import whole_number
-from kt_core.plots.style import BLUE, CYCLE, GREY, RIGHT, WRONG, as_text, whole_numbers
+from kt_core.plots.style import (
+    BLUE,
+    CYCLE,
+    GREY,
+    RIGHT,
+    WRONG,
+    as_text,
+    counted,
+    look_of,
+    whole_numbers,
+)
 
 
-def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
+def plot_learner(
+    learner: pd.DataFrame,
+    ax: Axes,
+    most: int = 6,
+    looks: dict[str, dict[str, str]] | None = None,
+) -> Axes:
     """Draw mastery of the practised skills over steps, with filled (right) and open (wrong) marks.
 
     Parameters
@@ -20,14 +36,17 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
     learner : columns `step`, `skill` (name), `mastery`, `asked`, `correct`: every practised skill
         at every step, `correct` only where `asked`.
     most : number of skills drawn, the most practised first; the others are left out.
+    looks : of `kt_core.plots.look_of`, where several figures share them.
     """
-    asked, most = learner[learner["asked"]], whole_number("skills shown", most, 1)
-    order = asked["skill"].value_counts(sort=True).index
-    for skill, color in zip(order[:most], CYCLE, strict=False):
+    most = whole_number("skills shown", most, 1)
+    order = practised(learner)
+    looks = looks or look_of(order[:most])
+    for skill in order[:most]:
+        color, style = looks[skill]["color"], looks[skill]
         line = learner[learner["skill"] == skill]
         marks = line[line["asked"]]
         right = marks["correct"] == 1
-        ax.plot(line["step"], line["mastery"], color=color, linewidth=1.2, label=as_text(skill))
+        ax.plot(line["step"], line["mastery"], linewidth=1.2, label=as_text(skill), **style)
         ax.plot(marks["step"][right], marks["mastery"][right], "o", color=color, markersize=4)
         ax.plot(
             marks["step"][~right],
@@ -40,13 +59,18 @@ def plot_learner(learner: pd.DataFrame, ax: Axes, most: int = 6) -> Axes:
     ax.plot([], [], "o", color="black", markersize=4, label="right")
     ax.plot([], [], "o", color="black", markerfacecolor="white", markersize=4, label="wrong")
     left_out = len(order) - min(most, len(order))
-    title = f"{left_out} more skills not shown" if left_out else None
+    title = f"{counted('more skill', left_out)} not shown" if left_out else None
     place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "alignment": "left"}
     ax.legend(fontsize=6.5, title=title, title_fontsize=6.5, **place)
     low, high = ax.get_ylim()
-    whole_numbers(ax)
+    whole_numbers(ax, learner["step"].max())
     ax.set(xlabel="step", ylabel="mastery", ylim=(min(0, low), max(1.02, high)))
     return ax
+
+
+def practised(learner: pd.DataFrame) -> list[str]:
+    """The skills of a learner's frame, the most practised first."""
+    return list(learner.loc[learner["asked"], "skill"].value_counts(sort=True).index)
 
 
 def plot_heatmap(learner: pd.DataFrame, ax: Axes, most: int = 25) -> Axes:
@@ -84,7 +108,7 @@ def plot_gains(learner: pd.DataFrame, ax: Axes) -> Axes:
         part = asked[asked["correct"] == value]
         ax.bar(part["step"], part["gain"], color=color, width=0.9, label=label)
     ax.axhline(0, color="black", linewidth=0.6)
-    whole_numbers(ax)
+    whole_numbers(ax, learner["step"].max())
     ax.set(xlabel="step", ylabel="gain of the asked skill")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6.5)
     return ax
@@ -134,7 +158,7 @@ def plot_learning_curves(curves: pd.DataFrame, ax: Axes) -> Axes:
     whole_numbers(ax)
     ax.set(xlabel="opportunity on the skill", ylabel="share correct, mastery")
     low, high = ax.get_ylim()
-    ax.set_ylim(np.floor(low * 10) / 10, np.ceil(high * 10) / 10)
+    ax.set_ylim(max(np.floor(low * 10) / 10, 0), min(np.ceil(high * 10) / 10, 1.02))
     ax.legend(fontsize=6.5)
     return ax
 
@@ -164,7 +188,7 @@ def plot_skill_growth(growth: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Ax
             text, (at, place), (3, 0), textcoords="offset points", fontsize=6, va="center"
         )
     right.set_yticks([])
-    right.set(
-        xlabel="share of those with 8+ answers", title="Stuck", xlim=(0, 1), ylim=left.get_ylim()
-    )
+    right.set(xlabel="share of those with 8+ answers", title="Stuck", ylim=left.get_ylim())
+    right.set(xlim=(0, 1.45), xticks=(0, 0.5, 1))  # room for the words of the longest bar
+    right.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes

@@ -15,30 +15,74 @@ from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
 from kt_core.report.examine import Examined, paired_aucs
 from kt_core.report.text import best_rung, difference, interval, number, percent, with_interval
-from kt_core.report.verdicts import JUDGED, NAMES, PROSPECTIVE, names, verdicts
+from kt_core.report.verdicts import (
+    FILTERED,
+    JUDGED,
+    NAMES,
+    PROSPECTIVE,
+    names,
+    state,
+    verdicts,
+)
 
 EXAM_KEYS = ASSOCIATED = ["measure", "variant", "sees"]
 FEW = 50  # learners; with at least so many, intervals hold the truth in 94 to 95 of 100 cases
 
 
 KINDS = {  # of verdicts
-    "guarantee": "Guarantees: true for any weights, and no evidence that mastery is right. "
-    "Filtered mastery has none, as it is revised.",
+    "guarantee": "Guarantees: true for any weights, so no evidence that mastery is right. What a "
+    "live user saw has none, as later answers revise it.",
     "constraint": "Constraints, which this mode does not guarantee.",
     "evidence": "Evidence.",
     "description": "Described, and not judged.",
 }
+OF_HISTORY, OF_LIVE = "in the history, as believed at its end", "as a live user saw it"
 
 
-def verdict_tables(examined: Examined) -> dict[str, pd.DataFrame]:
-    """The verdicts for people: a caption for each kind, with its table."""
-    rows = verdicts(examined)
-    kinds = {text: rows[rows["kind"] == kind] for kind, text in KINDS.items()}
-    return {
-        text: table.drop(columns=["kind", "warns"]).reset_index(drop=True)
-        for text, table in kinds.items()
-        if len(table)
-    }
+def verdict_tables(examined: Examined) -> dict[str, tuple[pd.DataFrame, list[str]]]:
+    """The verdicts for people: by caption, the table of each kind and the state of each row (good,
+    unsure, bad or open)."""
+    rows, found = verdicts(examined), {}
+    for kind, caption in KINDS.items():
+        table = rows[rows["kind"] == kind]
+        if table.empty:
+            continue
+        if kind in ("guarantee", "constraint"):
+            found[caption] = _constraints(examined.measures, table)
+            continue
+        value = (table["value"] + " " + table["interval"]).str.strip()
+        shown = table[["measure", "sees"]].assign(value=value)
+        shown[["target", "best null", "verdict"]] = table[["target", "best null", "verdict"]]
+        found[caption] = shown, [state(row) for _, row in table.iterrows()]
+    return found
+
+
+def _constraints(m: Measures, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Each constraint on the history, and next to it on what a live user saw."""
+    counts, judged = m.violations.set_index("constraint"), table.set_index("measure")
+    rows, states = [], []
+    for key, name in names(m).items():
+        if key in FILTERED or key not in counts.index:
+            continue
+        row = {"measure": name, OF_HISTORY: _counted(counts.loc[key])}
+        live = f"filtered_{key}"
+        row[OF_LIVE] = _counted(counts.loc[live]) if live in counts.index else ""
+        own = judged.loc[name] if name in judged.index else None
+        row |= {"target": "none", "verdict": "described, and not judged"}
+        rows.append(row if own is None else row | {n: own[n] for n in ("target", "verdict")})
+        states.append("open" if own is None else state(own))
+    shown = pd.DataFrame(rows)
+    return (shown if (shown[OF_LIVE] != "").any() else shown.drop(columns=OF_LIVE)), states
+
+
+def _counted(v: pd.Series) -> str:
+    """How often a constraint is broken: a count where it never is, and else a share."""
+    if not v["places"]:
+        return number(None)
+    if not v["broken"]:
+        return f"0 of {v['places']:,}"
+    share = f"{percent(v['share'])} {interval(v['low'], v['high'], 2, percent=True)}".strip()
+    return f"{share} ({v['broken']:,} of {v['places']:,})"
 
 
 def association_text(m: Measures) -> pd.DataFrame:
@@ -151,6 +195,42 @@ def quantities_text(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     return table[["quantity", "sees"]].assign(value=text)
 
 
+SKILL_COLUMNS = {  # of `Measures.skills`, in words
+    "name": "skill",
+    "learners": "learners",
+    "answers": "answers",
+    "correct": "share right",
+    "correct_train": "share right, training learners",
+    "auc": "AUC within the skill",
+    "mastery": "mean mastery",
+    "growth": "mean growth",
+    "gain": "mean gain",
+}
+
+
+def skills_text(m: Measures, most: int = 20) -> pd.DataFrame:
+    """The most practised skills, with columns in words."""
+    table = m.skills.head(most)
+    known = [name for name in SKILL_COLUMNS if name in table]
+    return table[known].rename(columns=SKILL_COLUMNS)
+
+
+def forgetting_text(m: Measures, most: int = 12) -> pd.DataFrame:
+    """The tests of forgetting: all skills together, and those that tell most; empty without any."""
+    table = m.forgetting.head(most)
+    return pd.DataFrame(
+        {
+            "skills": table["name"],
+            "learners": table["learners"],
+            "change after a break (log-odds)": table["effect"].map("{:+.3f}".format),
+            "log loss saved": table["saved"].map("{:+.4f}".format),
+            "p": table["p"].map("{:.2g}".format),
+            "q": table["q"].map("{:.2g}".format),
+            "no forgetting is": np.where(table["contradicted"], "contradicted", "not contradicted"),
+        }
+    )
+
+
 def recovery_text(m: Measures) -> pd.DataFrame:
     """Recovery of the truth: the model, its ceiling, and the share of the ceiling."""
     table = m.recovery.copy()
@@ -186,7 +266,8 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
             {
                 "run": e.run.name,
                 "mode": config.model.mode,
-                "auxiliary losses": ", ".join(config.loss.active) or "none (BCE alone)",
+                "auxiliary losses": ", ".join(config.loss.active).replace("_", " ")
+                or "none (BCE alone)",
                 **{NAMES[key]: percent(v.loc[key, "share"]) for key in JUDGED},
                 "AUC, validation": with_interval(dataclasses.asdict(e.valid_auc), 4),
                 f"AUC, {e.split}": with_interval(auc, 4),
@@ -249,7 +330,25 @@ def headline(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+WORDS = {  # of a run's provenance, for people
+    "created": "trained",
+    "git_commit": "commit",
+    "data_sha256": "SHA-256 of the data,",
+    "training_seconds": "seconds of training",
+    "packages": "version of",
+    "sha256": "SHA-256",
+}
+READING = "reading"  # how the data was read, which the report shows as a note
+
+
 def provenance_table(examined: Examined) -> pd.DataFrame:
-    """The provenance of the run, in two columns."""
-    flat = pd.json_normalize(examined.run.provenance, sep=" ").iloc[0]
-    return pd.DataFrame({"what": flat.index, "value": flat.astype(str).to_numpy()})
+    """The provenance of the run, in two columns: what is known, in words."""
+    known = {k: v for k, v in examined.run.provenance.items() if k != READING}
+    flat = pd.json_normalize(known, sep=" ").iloc[0]
+    rows = [(_worded(name), str(value)) for name, value in flat.items() if str(value)]
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def _worded(name: str) -> str:
+    first, *rest = name.split(" ")
+    return " ".join([WORDS.get(first, first.replace("_", " ")), *rest])  # the rest may name a file

@@ -39,6 +39,13 @@ FILTERED = ("filtered_monotonicity", "filtered_fall_after_correct")
 JUDGED = ("monotonicity", "negative_gains", "bounds")
 OF_BREAKS = ("rise_in_break", "below_start")
 PROSPECTIVE = "prospective validity, learner x skill"
+# How the rows of a table of verdicts begin.
+AUC_CHOSEN = "AUC on validation learners"
+AUC_SIMPLE = "AUC next to simple models"
+EXAM = "Exam"
+FLAT = "Loss of hidden answers if the trajectory were flat"
+GROWTH = "Growth that hidden answers miss"
+NO_FORGETTING = "No forgetting"
 MATERIAL = 0.1  # share of the growth that may be missing without a word
 HARDLY = 0.1  # growth told, in log-odds per unit of log(1 + opportunity), that is next to none
 MISSED = ("misses", "uncertain")
@@ -47,6 +54,8 @@ UNJUDGED = {
     "mastery-prediction": "not judged: compares two outputs of the model",
 }
 UNDEFINED = "not defined on this data"
+NOT_JUDGED = "not guaranteed, and not judged"
+DOUBT = ("uncertain", "tells as much", "but not the minimum")  # a verdict that is not settled
 
 
 def verdicts(examined: Examined) -> pd.DataFrame:
@@ -84,6 +93,17 @@ def verdicts(examined: Examined) -> pd.DataFrame:
     return table.astype({"warns": bool})
 
 
+def state(row: pd.Series) -> str:
+    """Of a verdict, for its colour: good, unsure, bad, or open (not judged or not defined)."""
+    word = row["verdict"]
+    if row["kind"] == "description" or word.startswith((UNDEFINED, NOT_JUDGED)):
+        return "open"
+    if not row["warns"]:
+        return "good"
+    less = "tells less than" in word or ("misses" in word and "but not the minimum" not in word)
+    return "unsure" if not less and any(doubt in word for doubt in DOUBT) else "bad"
+
+
 def _exam(m: Measures) -> list[dict[str, Any]]:
     """Mastery before the last quarter of each history against the score in it."""
     table = m.exam_rows
@@ -91,7 +111,7 @@ def _exam(m: Measures) -> list[dict[str, Any]]:
         return []
     own, best = table.iloc[0], best_rung(table)
     row = {
-        "measure": "Exam: r of mastery before it with the score in it, over learners",
+        "measure": f"{EXAM}: r of mastery before it with the score in it, over learners",
         "sees": own["sees"],
         "value": number(own["value"]),
         "interval": interval(own["low"], own["high"]),
@@ -111,7 +131,7 @@ def _necessity(m: Measures) -> list[dict[str, Any]]:
     word = "gains are needed" if flat["low"] > 0 else "no evidence that gains are needed"
     known = np.isfinite(flat["low"])
     row = {
-        "measure": "Loss of hidden answers if the trajectory were flat",
+        "measure": FLAT,
         "sees": flat["sees"],
         "value": f"{flat['value']:+.4f}" if known else number(np.nan),
         "interval": interval(flat["low"], flat["high"], 4),
@@ -142,7 +162,7 @@ def _growth(m: Measures) -> list[dict[str, Any]]:
     else:
         word = "of the right size"
     row = {
-        "measure": "Growth that hidden answers miss (log-odds per unit of log(1 + opportunity))",
+        "measure": f"{GROWTH} (log-odds per unit of log(1 + opportunity))",
         "sees": missing["sees"],
         "value": f"{value:+.3f}, next to {told:.3f} told" if np.isfinite(low) else number(np.nan),
         "interval": interval(low, high),
@@ -170,7 +190,7 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
         word = f"contradicted for {names}"
     rows = [
         {
-            "measure": f"No forgetting, {row.name}",
+            "measure": f"{NO_FORGETTING}, {row.name}",
             "value": f"p = {row.p:.1e}",
             "target": f"p >= {STRICT:g}",
             "best null": f"{STRICT:.1%} of them false, if any",
@@ -181,7 +201,7 @@ def _forgetting(m: Measures) -> list[dict[str, Any]]:
     ]
     rows.append(
         {
-            "measure": "No forgetting: skills whose hidden answers say otherwise",
+            "measure": f"{NO_FORGETTING}: skills whose hidden answers say otherwise",
             "value": f"{len(against)} of {len(table)} skills",
             "target": "none",
             "best null": "5 % of them false, if any",
@@ -217,7 +237,7 @@ def _described(m: Measures, name: str, guaranteed: bool) -> dict[str, Any]:
     table = m.violations.set_index("constraint")
     if name not in table.index:
         return {}
-    told = "not guaranteed, and not judged"
+    told = NOT_JUDGED
     row = _counted(table.loc[name], NAMES[name], "none", told, guaranteed)
     return row | {"warns": False}
 
@@ -248,7 +268,7 @@ def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
             word = f"WARNING: {value:.4f} on {split} is above {best:g}, the best ever published on "
             word += "this data; look for a leak"
     return {
-        "measure": "AUC on validation learners (on whom the epoch was chosen)",
+        "measure": f"{AUC_CHOSEN} (on whom the epoch was chosen)",
         "sees": "pre",
         "value": number(e.value, 4),
         "interval": interval(e.low, e.high, 4),
@@ -274,7 +294,7 @@ def _prediction(m: Measures) -> list[dict[str, Any]]:
         if best["predictor"] == "BKT" and not best["gap_low"] > 0:
             word += "; learning may come in steps, and BKT is made for that"
     row = {
-        "measure": "AUC next to simple models",
+        "measure": AUC_SIMPLE,
         "sees": "pre",
         "value": number(own["value"], 4),
         "interval": interval(own["low"], own["high"], 4),

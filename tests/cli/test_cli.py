@@ -103,7 +103,7 @@ def test_report_needs_no_network_and_shows_no_code(out):
         assert "@import" not in page
         assert page.count("<script") == 1 and "// Each table can be copied" in page  # our own
         assert "import matplotlib" not in page and "Traceback" not in page
-        assert page.count("data:image/png;base64") >= 4
+        assert page.count("data:image/svg+xml;base64") >= 4
         assert "<script>alert" not in page
         assert len(page) < 10_000_000
     contents = re.findall(r'<li><a href="#([^"]+)">', (folder / "first/report.html").read_text())

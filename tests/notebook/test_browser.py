@@ -214,7 +214,7 @@ CHANGED = "before => document.querySelector('img.widget-image').src !== before"
 
 @pytest.mark.parametrize("name", ["02_consistency_report", "04_benchmark"])
 def test_the_other_notebooks_run(lab, page, run, name):
-    parameters = {"runs": [str(run)]} if name.startswith("02") else {"out": str(lab[1] / "bench")}
+    parameters = {"run": str(run)} if name.startswith("02") else {"out": str(lab[1] / "bench")}
     open_notebook(lab, page, name, parameters)
     wait_until_done(page)
 
@@ -279,6 +279,8 @@ def stranger_pages(run, table, tmp_path_factory):
     lone = few[few["user"].str.contains("<script>")]["user"].iloc[0]
     return {
         "trajectories": run / "trajectories.html",
+        "explore learners": run / "interactive" / "trajectories.html",
+        "explore skills": run / "interactive" / "skills.html",
         "class": folder / "c" / "class.html",
         "learner": folder / "c" / "learners" / file_name(lone),
         "audit": folder / "a" / "report.html",
@@ -302,6 +304,8 @@ def _exported(table, target):
     ("name", "texts"),
     [
         ("trajectories", [f"Mastery trajectories: {TRAPS[1]}"]),
+        ("explore learners", []),
+        ("explore skills", []),
         ("class", TRAPS),
         ("learner", [TRAPS[0], TRAPS[1], TRAPS[3]]),
         ("audit", [f"Audit: {THEIRS}", TRAPS[0]]),
@@ -316,6 +320,27 @@ def test_strangers_names_are_shown_and_not_run(page, stranger_pages, name, texts
         assert text in shown
     page.mouse.move(300, 300)
     nothing_has_run(page)
+
+
+def test_an_interactive_figure_answers_without_a_network(page, stranger_pages):
+    asked, path = [], stranger_pages["explore learners"]
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    lines = page.locator("#view .mark-line path").first
+    lines.wait_for()
+    before, menu = lines.get_attribute("d"), page.locator("#view select")
+    assert menu.locator("option").count() > 1
+    menu.select_option(index=1)
+    page.wait_for_function(
+        "before => document.querySelector('#view .mark-line path').getAttribute('d') !== before",
+        arg=before,
+    )
+    page.locator("#view .mark-symbol path").first.hover()
+    page.locator("#vg-tooltip-element").get_by_text("as believed then").wait_for()
+    page.goto(stranger_pages["explore skills"].as_uri())
+    page.locator("#view .mark-symbol path").first.wait_for()
+    nothing_has_run(page)
+    assert all(url.startswith(("data:", "file:")) for url in asked)
 
 
 def test_a_formula_is_pasted_as_text_and_a_number_as_a_number(page, stranger_pages):

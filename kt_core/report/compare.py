@@ -1,0 +1,169 @@
+"""Several runs on the same answers: checked before anything is measured, and their differences."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kt_core.base.errors import KTError
+from kt_core.data import Splits
+from kt_core.evaluation.exam import ON_ASKED
+from kt_core.evaluation.masked import log_loss
+from kt_core.metrics.association import VARIANTS
+from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.report.examine import Examined, examine
+from kt_core.report.text import difference, with_interval
+from kt_core.runs.find import open_run
+
+SHOWN = {  # associations whose differences are shown: measure -> variants
+    "mastery-response": ("pooled", "within_skill"),
+    "prospective validity, learner x skill": ("pooled", "within_skill"),
+    "prospective validity, learner": ("pooled",),
+    "gain-performance, held out": ("pooled",),
+}
+NEAR = 1e-6  # a probability is kept so far from 0 and 1, or one answer would decide alone
+
+
+def examine_all(folders: list[Path], split: str = "test") -> list[Examined]:
+    """Examine several runs, after a check that they are comparable.
+
+    Raises
+    ------
+    KTError
+        Before anything is measured, when they are about other learners or other answers, or their
+        reports resample learners otherwise.
+    """
+    if len({Path(folder).resolve() for folder in folders}) < 2:
+        raise KTError("to compare, name at least two different runs")
+    first = None
+    for folder in folders:
+        run, splits = open_run(folder, split)
+        own = _Answers.of(splits, split, (run.config.report.bootstrap, run.config.report.seed))
+        if first is None:
+            first = own
+        elif reason := first.unlike(own):
+            raise KTError(
+                f"{folders[0]} and {folder} have other {reason}: only runs on the same answers of "
+                "the same learners can be compared"
+            )
+    return [examine(folder, split) for folder in folders]
+
+
+@dataclasses.dataclass
+class _Answers:
+    """What two runs must share."""
+
+    learners: np.ndarray
+    frame: pd.DataFrame
+    resampling: tuple[int, int]
+
+    @classmethod
+    def of(cls, splits: Splits, split: str, resampling: tuple[int, int]) -> _Answers:
+        s = getattr(splits, split)
+        number = np.repeat(np.arange(len(s)), s.lengths)
+        columns = {"chunk": s.chunk[number], "response": s.response}
+        columns |= {"learner": s.learners[s.learner[number]].astype(str)}
+        columns |= {"skill": np.asarray(splits.vocabulary.skills, object)[s.skill]}
+        return cls(np.asarray(s.learners).astype(str), pd.DataFrame(columns), resampling)
+
+    def unlike(self, other: _Answers) -> str:
+        """What differs, in words; empty where nothing does."""
+        if set(self.learners) != set(other.learners):
+            return "learners (data or fold)"
+        if not self.frame.equals(other.frame):
+            return "answers (data, skills or chunks)"
+        if self.resampling != other.resampling:
+            return "resamples (report.bootstrap or report.seed)"
+        return ""
+
+
+def differences(examined: list[Examined]) -> pd.DataFrame:
+    """Each measure of each run, and its difference to the first run, paired over learners.
+
+    Returns
+    -------
+    One row per measure and run: `measure`, `sees`, `run`, `value`, `low`, `high`, `gap`, `gap_low`,
+    `gap_high` (this run minus the first; NaN for the first).
+    """
+    report = examined[0].run.config.report
+    bootstrap = Bootstrap(len(examined[0].beliefs.learners), report.bootstrap, report.seed)
+    tables = [_measured(e) for e in examined]
+    rows = []
+    for name, first in tables[0].items():
+        for e, table in zip(examined, tables, strict=True):
+            if name not in table:
+                continue
+            own = table[name]
+            row = {"measure": name, "sees": own["sees"], "run": e.run.name}
+            row |= {key: own[key] for key in ("value", "low", "high")}
+            gap = bootstrap.estimate(own["draws"] - first["draws"], 0, len(e.beliefs.learners))
+            alone = e is examined[0]
+            row |= {"gap": np.nan if alone else gap.value}
+            rows.append(row | {"gap_low": gap.low, "gap_high": gap.high})
+    return pd.DataFrame(rows)
+
+
+def _measured(e: Examined) -> dict[str, pd.Series]:
+    """The measures of one run that are compared, by name."""
+    m, found = e.measures, {}
+    if len(m.prediction):
+        own = m.prediction[m.prediction["predictor"] == "model"].assign(sees="pre")
+        found |= {row["quality"]: row for _, row in own.iterrows()}
+    if len(a := m.associations):
+        own = a[a["kind"] == "model"]
+        for _, row in own.iterrows():
+            if row["variant"] in SHOWN.get(row["measure"], ()):
+                found[f"{row['measure']}, {VARIANTS[row['variant']]}"] = row
+    if len(m.exam_rows):
+        found[ON_ASKED] = m.exam_rows.iloc[0]
+    return found
+
+
+def differences_text(table: pd.DataFrame) -> pd.DataFrame:
+    """`differences` for people: a row per measure; each run, and each difference to the first."""
+    runs, rows = list(dict.fromkeys(table["run"])), []
+    for measure, part in table.groupby("measure", sort=False):
+        by_run = part.set_index("run")
+        row = {"measure": measure, "sees": part["sees"].iloc[0]}
+        for run in runs:
+            known = run in by_run.index
+            row[run] = with_interval(by_run.loc[run]) if known else "not measured"
+            if run != runs[0]:
+                row[f"{run} minus {runs[0]}"] = difference(by_run.loc[run]) if known else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_part(first: Examined, second: Examined) -> pd.DataFrame:
+    """Where two runs differ: log loss per answer of each skill and of each learner.
+
+    Returns
+    -------
+    `kind` (skills or learners), `name`, `answers`, `first`, `second`, `difference` (second minus
+    first; below 0 the second run predicts better).
+    """
+    rows = first.beliefs.predicted
+    losses = {
+        name: _loss(e.beliefs.predicted) for name, e in (("first", first), ("second", second))
+    }
+    frame = rows[["skill", "learner"]].assign(**losses)
+    skills = np.asarray(first.splits.vocabulary.skills, object)
+    parts = []
+    for kind, column, names in (
+        ("skills", "skill", skills),
+        ("learners", "learner", np.asarray(first.beliefs.learners).astype(str)),
+    ):
+        groups = frame.groupby(column)
+        part = groups[["first", "second"]].mean().assign(answers=groups.size())
+        part = part.assign(kind=kind, name=names[part.index])
+        parts.append(part.assign(difference=part["second"] - part["first"]))
+    columns = ["kind", "name", "answers", "first", "second", "difference"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def _loss(rows: pd.DataFrame) -> np.ndarray:
+    p = np.clip(rows["predicted"].to_numpy(float), NEAR, 1 - NEAR)
+    return log_loss(np.log(p) - np.log1p(-p), rows["correct"].to_numpy())

@@ -1,0 +1,81 @@
+"""A notebook as a page: contents of what is there, numbered captions, nothing hidden or empty."""
+
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from kt_core.notebook import page as pages
+from kt_core.notebook.page import answers, export_html, figure, nothing, show
+
+TABLE = pd.DataFrame({"name": ["<i>a</i>", None], "value": [0.12345, float("nan")]})
+
+
+def code(*shown, tags=()):
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": s.data}) for s in shown]
+    return nbformat.v4.new_code_cell("1", outputs=outputs, metadata={"tags": list(tags)})
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    text, picture = nbformat.v4.new_markdown_cell, Figure()
+    picture.subplots().plot([1, 2])
+    cells = [
+        text("# A title\n\nWhat it is."),
+        code(
+            answers([("Is it?", "Yes.", "It is <so>.", "good"), ("What not?", "", "This.", "open")])
+        ),
+        text("## Tables & more"),
+        code(show(TABLE, "The first."), show(TABLE, "The second.", marks=["bad", "open"])),
+        text("## Explore", metadata={"tags": ["hide"]}),
+        code(nothing("gone"), tags=["hide"]),
+        text("## Recovery"),
+        code(nothing("This data has no <true> mastery.")),
+        text("## A figure"),
+        code(figure(picture, folder, "line", "A line.", 'From "one" to two.'), nothing("No more.")),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "n.ipynb")
+    export_html(folder / "n.ipynb", folder / "n.html", "Title")
+    return (folder / "n.html").read_text(encoding="utf-8")
+
+
+def test_title_date_and_answers_come_before_the_contents(page):
+    order = ["<h1", "Made on ", "Is it?", "<nav", "Tables &amp; more", "The first."]
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
+    assert re.search(r"Made on \d+ [A-Z][a-z]+ \d{4} with kt-core", page)
+
+
+def test_contents_link_to_what_is_there(page):
+    anchors = re.findall(r'<li><a href="#([^"]+)">', page)
+    assert len(anchors) == 2 and all(f'id="{a}"' in page for a in anchors)
+    assert "Explore" not in page and "gone" not in page
+    assert page.count("Recovery") == 1  # where it is said why it is left out
+    assert "Left out: Recovery. This data has no &lt;true&gt; mastery." in page
+    assert "No more." in page  # next to something else it is shown
+
+
+def test_captions_are_numbered_and_figures_described(page):
+    assert "<b>Table 1.</b> The first." in page and "<b>Table 2.</b> The second." in page
+    assert "<b>Figure 1.</b> A line." in page and "kt-number" not in page
+    assert re.search(r"<img alt=['\"]From .*two\.['\"] src=\"data:image/svg\+xml;base64,", page)
+
+
+def test_verdicts_have_words_and_colours(page):
+    assert re.search(r'<span class="kt-mark" style="background:#fadccf[^>]*>fails</span>', page)
+    assert re.search(r'style="background:#d5efe3[^>]*>Yes\.</span> It is &lt;so&gt;\.', page)
+
+
+def test_cells_are_text():
+    table = show(TABLE).data
+    assert "&lt;i&gt;a&lt;/i&gt;" in table and "0.123" in table and table.count("not defined") == 2
+    assert "<caption" not in table and "yes" in show(pd.DataFrame({"a": [True]})).data
+
+
+def test_a_large_drawing_is_shown_as_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "MOST_SVG", 10)
+    drawn = figure(Figure(), tmp_path, "x", "Nothing.", "Nothing.").data
+    assert "data:image/png;base64,iVBOR" in drawn
