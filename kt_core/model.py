@@ -9,7 +9,7 @@ B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -141,6 +141,48 @@ class GainAKT2(nn.Module):
         known = None if reading is None else reading.features(responses)
         context, value = self.encoder(skills, responses, d, known)
         return Encoded(skills, responses, context, value, d, reading)
+
+    @torch.no_grad()
+    def windows(
+        self,
+        skills: Ids,
+        responses: Ids,
+        items: Ids | None = None,
+        days: Steps | None = None,
+    ) -> Iterator[States]:
+        """The states of histories of any length, window by window, in memory that grows with the
+        window and not with the history. Only for the modes of `MasteryPath`.
+
+        The windows of a history follow on each other: together they are, to float tolerance, the
+        states of the whole history, without trajectory and gains (`MasteryPath.trajectories`).
+        """
+        past = None
+        for encoded in self.encode_windows(skills, responses, items, days):
+            encoded.past = past
+            states = self.heads.states(encoded, None)
+            past = states.onward
+            yield states
+
+    @torch.no_grad()
+    def encode_windows(
+        self,
+        skills: Ids,
+        responses: Ids,
+        items: Ids | None = None,
+        days: Steps | None = None,
+    ) -> Iterator[Encoded]:
+        """`encode` in such windows; their `past` is left to the caller."""
+        self.check(skills, responses)
+        d = None if self.difficulty is None or items is None else self.difficulty(items)
+        reading = self.heads.prepare(skills, responses, d, days)
+        memory, begin = self.encoder.memory(), 0
+        for window in reading.windows():
+            now = slice(begin, begin + window.skills.shape[1])
+            given = None if d is None else d[:, now]
+            known = window.features(window.responses)
+            states = self.encoder.onward(memory, window.skills, window.responses, given, known)
+            yield Encoded(window.skills, window.responses, *states, given, window)
+            begin = now.stop
 
     def read(
         self,
