@@ -132,15 +132,14 @@ class Skeleton(nn.Module):
         d = torch.zeros_like(skills, dtype=self.spread.dtype)
         d = d if difficulty is None else difficulty.to(d.dtype)
         opportunity = opportunities(skills)
-        gains = self.gains(skills, responses, opportunity)
+        gains, kept = self.gains(skills, responses, opportunity), None
         if skills.shape[1] > PLAIN:
-            kept = None
             practice, total = self._practised(skills, gains, days)
         else:
-            kept = None if self.retention is None else self.retention.kept(skills, days)
             reach = self.reach(skills)
             total = practice = self._sum(reach, gains)
-            if kept is not None:
+            if self.retention is not None:
+                kept = self.retention.kept(skills, days)
                 practice = self._sum(reach * kept, gains)
         asked = skills, responses, d, practice, total
         found, moving = self._settled(*asked, skills.shape[1])
@@ -148,7 +147,10 @@ class Skeleton(nn.Module):
             row = moving.nonzero().squeeze(1)
             found = merged(found, row, self._settled(*(x[row] for x in asked), BLOCK)[0])
         parts = d, gains, opportunity, practice, total
-        return Reading(self, skills, responses, *parts, **found, kept=kept, days=days)
+        reading = Reading(self, skills, responses, *parts, **found, days=days)
+        if kept is not None:
+            reading.kept = kept
+        return reading
 
     def _settled(
         self, skills: Ids, responses: Ids, d: Steps, practice: Steps, total: Steps, block: int
@@ -410,8 +412,6 @@ class Reading:
     own : of the skill asked at each step, before it.
     information : [B, T+1, 5], of ability and speed, after 0, 1, ... answers (`Shared.of`).
     mean, variance : [B, T], of the level before each step.
-    kept : entry [s, u]: share of the gain at step u that is left at step s; None where all is, and
-        for long histories, of which only windows have it.
     days : when each answer was given.
     past : what came before, where the steps follow on others.
     """
@@ -429,7 +429,6 @@ class Reading:
     information: Float[Tensor, "B S 5"]
     mean: Steps
     variance: Steps
-    kept: Pairs | None = None
     days: Steps | None = None
     past: Past | None = None
 
@@ -437,7 +436,7 @@ class Reading:
     def reach(self) -> Pairs:
         """As `Skeleton.reach`, of what is left of the gain at step s."""
         reach = self.skeleton.reach(self.skills)
-        return reach if self.kept is None else reach * self.kept
+        return reach if self.fades is None else reach * self.kept
 
     @property
     def logits(self) -> Steps:
@@ -525,7 +524,7 @@ class Reading:
         reach = s.reach(self.skills).transpose(1, 2)  # [u, t]
         done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
         level = s.level(self.skills.unsqueeze(1), shared, own, done)
-        if self.kept is not None:  # of what is done at s, as much is left at t
+        if self.fades is not None:  # of what is done at s, as much is left at t
             reach = reach * self.kept.transpose(1, 2)
             done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
         usual = reach * s.gains(
@@ -567,6 +566,11 @@ class Reading:
         return self.skeleton.retention
 
     @functools.cached_property
+    def kept(self) -> Pairs:
+        """Entry [s, u]: share of the gain at step u that is left at step s; in `retentive`."""
+        return self.fades.kept(self.skills, self.days)
+
+    @functools.cached_property
     @precise
     def lost(self) -> Skills:
         """[B, T, C], what is lost at each step of the gains before it, at speed 1."""
@@ -585,8 +589,6 @@ class Reading:
         for a in range(0, self.skills.shape[1], WINDOW):
             window = self._part(lambda x, a=a: x[:, a : a + WINDOW], past)
             window.information = self.information[:, a : a + WINDOW + 1]
-            if self.fades is not None:
-                window.kept = self.fades.kept(window.skills, window.days)
             yield window
             past = window.onward()
 
@@ -613,7 +615,6 @@ class Reading:
         if self.fades is not None:
             fallen = (1 - self.fades.kept_at(self.skills, self.days, last)) * self.gains * seen
             past.lost = by_skill(fallen.unsqueeze(-1), self.skills, C).squeeze(-1) @ shares
-            one.kept = torch.ones_like(one.gains).unsqueeze(-1)
         return one
 
     def _part(self, of: Callable[[Tensor], Tensor], past: Past) -> Reading:
