@@ -27,13 +27,14 @@ from kt_core.layers import (
     Skills,
     Start,
     Steps,
+    Valid,
     Vectors,
     output,
     outputs,
 )
 from kt_core.posterior import Level
 from kt_core.retention import Held, retentive_mastery
-from kt_core.skeleton import HIDDEN, MOST_SKILLS, Reading, Skeleton
+from kt_core.skeleton import HIDDEN, MOST_SKILLS, WINDOW, Reading, Skeleton
 from kt_core.sums import by_skill, earlier_on_skill, opportunities, same_skill
 
 
@@ -84,6 +85,46 @@ class PathPast:
     network: Start
 
 
+class LastStep:
+    """What `MasteryPath` has to know of a history to say what is believed at its last step.
+
+    Parameters
+    ----------
+    heads : of the model.
+    last : the last step of each history.
+    """
+
+    def __init__(self, heads: MasteryPath, last: Horizon):
+        self.heads, self.last, self.begin = heads, last, 0
+        self.sums: Tensor | float = 0.0
+        self.streams = self.before = torch.zeros(0)
+
+    def add(self, e: Encoded) -> None:
+        """The next window."""
+        step = torch.arange(self.begin, self.begin + e.skills.shape[1], device=self.last.device)
+        self.begin += len(step)
+        self.sums = self.sums + self.heads.evidence_of(e, step < self.last.unsqueeze(1))
+        both = torch.stack([e.context, e.value], 2)
+        if not self.streams.numel():
+            self.streams = self.before = both.new_zeros(len(both), 2, both.shape[-1])
+        self.streams = self._at(self.last, step, both, self.streams)
+        self.before = self._at(self.last - 1, step, both, self.before)
+
+    @staticmethod
+    def _at(at: Horizon, steps: Horizon, values: Tensor, old: Tensor) -> Tensor:
+        row, place = torch.arange(len(at), device=at.device), at - steps[0]
+        here = ((place >= 0) & (place < len(steps))).view(-1, 1, 1)
+        return torch.where(here, values[row, place.clamp(0, len(steps) - 1)], old)
+
+    def encoded(self, reading: Reading, items: bool) -> Encoded:
+        """The last step, with all before it as its past; `reading` is the skeleton's."""
+        context, value = self.streams.unsqueeze(1).unbind(2)
+        nothing = torch.zeros_like(self.sums[..., 0])  # only the step's own prediction needs it
+        past = PathPast(*self.sums.unbind(-1), self.before[:, 0], nothing, nothing, nothing)
+        d = reading.difficulty if items else None
+        return Encoded(reading.skills, reading.responses, context, value, d, reading, past)
+
+
 @dataclass
 class States:
     """The states of one forward pass; each field says which answers it has seen.
@@ -101,7 +142,8 @@ class States:
     gains : [B, T, C], the learning gain credited at step t; in the modes of `MasteryPath` on the
         logit scale, and as believed at the last step. None for a window.
     own_gains : [B, T], of the skill asked, as believed at the step itself.
-    belief : [B, T, C], belief at step t about the start, a logit; `MasteryPath` only.
+    belief, factor : [B, T, C], belief at step t about the start, a logit, and what it says that a unit
+        of practice adds; `MasteryPath` only.
     deviation : [B, T, C], standard deviation of the level behind `filtered`, in logits;
         `MasteryPath` only.
     rested : [B, T, C], as `trajectory`, but right before step t; `retentive` only.
@@ -123,6 +165,7 @@ class States:
     gains: Skills | None
     own_gains: Steps
     belief: Skills | None = None
+    factor: Skills | None = None
     deviation: Skills | None = None
     rested: Skills | None = None
     network: Next | None = None
@@ -300,6 +343,7 @@ class MasteryPath(nn.Module):
             *seen[:2],
             credible(own),
             belief,
+            factor,
             credible(every.variance.sqrt()).to(level.dtype),
             seen[2],
             asked_next(network, q, None if past is None else past.network),
@@ -335,11 +379,18 @@ class MasteryPath(nn.Module):
         return output(self.form, context, skills)
 
     def _onward(self, e: Encoded, belief: Start, factor: Start, network: Start) -> PathPast:
-        n, left = self.skeleton.n_skills, self._left(e).double()
-        new = by_skill(torch.stack([left, torch.ones_like(left)], -1), e.skills, n)
+        sums = self.evidence_of(e)
         if e.past is not None:
-            new = new + torch.stack([e.past.evidence, e.past.steps], -1)
-        return PathPast(*new.unbind(-1), e.context[:, -1], belief, factor, network)
+            sums = sums + torch.stack([e.past.evidence, e.past.steps], -1)
+        return PathPast(*sums.unbind(-1), e.context[:, -1], belief, factor, network)
+
+    def evidence_of(self, e: Encoded, seen: Valid | None = None) -> Float[Tensor, "B C 2"]:
+        """What the steps (those that were seen) leave on each skill, and their number."""
+        left = self._left(e).double()
+        each = torch.stack([left, torch.ones_like(left)], -1)
+        if seen is not None:
+            each = each * seen.unsqueeze(-1)
+        return by_skill(each, e.skills, self.skeleton.n_skills)
 
     def _filtered(self, e: Encoded, level: Skills, right: Steps, wrong: Steps) -> Skills:
         """Mastery after each step, in the order that `flips` promises."""
@@ -355,17 +406,17 @@ class MasteryPath(nn.Module):
         return self._believed(e.reading, belief, factor, horizon)[0]
 
     def trajectories(
-        self, reading: Reading, belief: Start, factor: Start, last: Horizon
+        self, reading: Reading, belief: Start, factor: Start, last: Horizon, size: int = WINDOW
     ) -> Iterator[tuple[Skills, Skills, Skills | None]]:
         """The trajectory, gains and, in `retentive`, mastery before each step of a long history, in
-        its windows.
+        windows of `size` steps.
 
         Parameters
         ----------
         belief, factor : as believed at the horizon, the step `last`.
         """
         held, begin = None, 0
-        for window in reading.windows():
+        for window in reading.windows(size):
             found, held = self._window(window, belief, factor, last - begin, held)
             begin += window.skills.shape[1]
             yield found
@@ -397,8 +448,10 @@ class MasteryPath(nn.Module):
             )
         mean = (total / (n + self.prior_strength)).to(left.dtype)
         correction = output(self.correction, context, e.skills) + mean
-        if e.past is None:
-            correction[:, 0] = 0.0
+        begun = torch.zeros(len(n), dtype=torch.bool, device=n.device)
+        if e.past is not None:
+            begun = e.past.steps.sum(1) > 0
+        correction[:, 0] = torch.where(begun, correction[:, 0], 0.0)  # nothing is known yet
         return correction
 
     @torch.no_grad()

@@ -18,10 +18,10 @@ from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
-from kt_core.layers import Ids, Next, Start, Steps, Valid
-from kt_core.mastery import Encoded, MasteryPath, States
+from kt_core.layers import Horizon, Ids, Next, Start, Steps, Valid
+from kt_core.mastery import Encoded, LastStep, MasteryPath, States
 from kt_core.side_heads import SideHeads
-from kt_core.skeleton import FEATURES, HIDDEN
+from kt_core.skeleton import FEATURES, HIDDEN, WINDOW, Reading
 
 HEADS = {
     "retrospective": MasteryPath,
@@ -142,47 +142,49 @@ class GainAKT2(nn.Module):
         context, value = self.encoder(skills, responses, d, known)
         return Encoded(skills, responses, context, value, d, reading)
 
-    @torch.no_grad()
-    def windows(
+    def read_skeleton(
         self,
         skills: Ids,
         responses: Ids,
         items: Ids | None = None,
         days: Steps | None = None,
-    ) -> Iterator[States]:
-        """The states of histories of any length, window by window, in memory that grows with the
-        window and not with the history. Only for the modes of `MasteryPath`.
+    ) -> Reading:
+        """What the skeleton says of histories of any length, for `windows` and `last_states`; only
+        in the modes of `MasteryPath`."""
+        self.check(skills, responses)
+        d = None if self.difficulty is None or items is None else self.difficulty(items)
+        return self.heads.prepare(skills, responses, d, days)
 
-        The windows of a history follow on each other: together they are, to float tolerance, the
-        states of the whole history, without trajectory and gains (`MasteryPath.trajectories`).
-        """
+    @torch.no_grad()
+    def windows(self, reading: Reading, size: int = WINDOW) -> Iterator[States]:
+        """The states of histories, window by window: together they are, to float tolerance, those
+        of the whole, without trajectory and gains (`MasteryPath.trajectories`). Memory grows with
+        the window and not with the history."""
         past = None
-        for encoded in self.encode_windows(skills, responses, items, days):
+        for encoded in self._encoded(reading, size):
             encoded.past = past
             states = self.heads.states(encoded, None)
             past = states.onward
             yield states
 
     @torch.no_grad()
-    def encode_windows(
-        self,
-        skills: Ids,
-        responses: Ids,
-        items: Ids | None = None,
-        days: Steps | None = None,
-    ) -> Iterator[Encoded]:
-        """`encode` in such windows; their `past` is left to the caller."""
-        self.check(skills, responses)
-        d = None if self.difficulty is None or items is None else self.difficulty(items)
-        reading = self.heads.prepare(skills, responses, d, days)
-        memory, begin = self.encoder.memory(), 0
-        for window in reading.windows():
-            now = slice(begin, begin + window.skills.shape[1])
-            given = None if d is None else d[:, now]
+    def last_states(self, reading: Reading, last: Horizon) -> States:
+        """The states of the step `last` of each history alone, [B, 1, C], without trajectory and
+        gains."""
+        one = LastStep(self.heads, last)
+        for encoded in self._encoded(reading, WINDOW):
+            one.add(encoded)
+        encoded = one.encoded(reading.at_step(last), self.difficulty is not None)
+        return self.heads.states(encoded, None)
+
+    def _encoded(self, reading: Reading, size: int) -> Iterator[Encoded]:
+        """`encode` in windows; their `past` is left to the caller."""
+        memory = self.encoder.memory()
+        for window in reading.windows(size):
+            d = None if self.difficulty is None else window.difficulty
             known = window.features(window.responses)
-            states = self.encoder.onward(memory, window.skills, window.responses, given, known)
-            yield Encoded(window.skills, window.responses, *states, given, window)
-            begin = now.stop
+            states = self.encoder.onward(memory, window.skills, window.responses, d, known)
+            yield Encoded(window.skills, window.responses, *states, d, window)
 
     def read(
         self,

@@ -508,8 +508,8 @@ class Reading:
         shared = Shared.of(self.information[row, horizon + 1].unsqueeze(1))
 
         def total(x: Tensor) -> Tensor:
-            each = by_skill(torch.where(seen.unsqueeze(-1), x, 0.0), self.skills, C)
-            return at_skills(each, self.skills)
+            each = torch.where(seen.unsqueeze(-1), x.double(), 0.0)
+            return at_skills(by_skill(each, self.skills, C), self.skills).to(x.dtype)
 
         C = self.skeleton.n_skills
         return seen, shared, self.skeleton.own(self.added, total)
@@ -580,15 +580,15 @@ class Reading:
         far = past.lost_of_every(self.skills, self.days).to(kind)
         return fading(self.all_gains, self.kept, far, (past.gains.to(kind), past.lost.to(kind)))
 
-    def windows(self) -> Iterator[Reading]:
-        """The same in windows of `WINDOW` steps, one after the other; a short reading is one."""
-        if self.skills.shape[1] <= WINDOW:
+    def windows(self, size: int = WINDOW) -> Iterator[Reading]:
+        """The same in windows of `size` steps, one after the other; a short reading is one."""
+        if self.skills.shape[1] <= size:
             yield self
             return
         past = Past.before(self.skeleton, self.skills, self.days)
-        for a in range(0, self.skills.shape[1], WINDOW):
-            window = self._part(lambda x, a=a: x[:, a : a + WINDOW], past)
-            window.information = self.information[:, a : a + WINDOW + 1]
+        for a in range(0, self.skills.shape[1], size):
+            window = self._part(lambda x, a=a: x[:, a : a + size], past)
+            window.information = self.information[:, a : a + size + 1]
             yield window
             past = window.onward()
 
