@@ -182,7 +182,7 @@ class DecayAttention(nn.Module):
             if self.raw_slopes is not None:  # from the last step, so that near ones lose no digits
                 place = torch.arange(1 - n, 1, device=q.device).to(q.dtype)
                 slopes = F.softplus(self.raw_slopes[group.heads]).to(q.dtype)
-                bias = bias + slopes.view(-1, 1, 1) * place
+                bias = (bias + slopes.view(-1, 1, 1) * place).unsqueeze(0)
             mixed.append(
                 F.scaled_dot_product_attention(q[:, group.heads], keys, values, attn_mask=bias)
             )

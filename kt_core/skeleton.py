@@ -46,7 +46,7 @@ from kt_core.sums import (
 HIDDEN = 2  # the response of an answer that may not be seen
 ROUNDS = 4  # over a sequence, until the estimates have settled
 STILL = 0.1  # logits by which a level may move in the last round
-WINDOW = 512  # steps of a long history of which all is read at once
+WINDOW = 256  # steps of a long history of which all is read at once
 BLOCK = 16  # steps at once, where they do not settle: long runs of surprising answers
 FEATURES = 3  # of `Reading.features`
 MOST_SKILLS = 300  # among which gains may transfer: the shares are a table of C x C
