@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from kt_core.config import ModelConfig
 from kt_core.layers import Ids, Recent, SequenceDropout, Steps, Tail, Vectors
 
-NOTHING = 30.0  # nats of decay beyond which a step is no longer attended to: a weight of 1e-13
+NOTHING = 25.0  # nats of decay beyond which a step is no longer attended to: a weight of 1e-11
 MOST_KEYS = 16_384  # steps back that a head attends to at most, however slow its decay
 ALIKE = 8  # heads that reach back up to so many times as far as others are read together
 Features = Float[Tensor, "B T N"]  # N numbers known of each step besides the answer

@@ -34,12 +34,12 @@ from kt_core.layers import Horizon, Ids, Skills, Steps, entries
 from kt_core.posterior import Answers, Doubt, Level, Own, Shared, matched, shrinkage, together
 from kt_core.retention import Fading, Retention, fading
 from kt_core.sums import (
-    PLAIN,
     Earlier,
     at_skills,
     by_skill,
     earlier_on_skill,
     opportunities,
+    plain,
     same_skill,
 )
 
@@ -133,7 +133,7 @@ class Skeleton(nn.Module):
         d = d if difficulty is None else difficulty.to(d.dtype)
         opportunity = opportunities(skills)
         gains, kept = self.gains(skills, responses, opportunity), None
-        if skills.shape[1] > PLAIN:
+        if not plain(skills.shape[1]):
             practice, total = self._practised(skills, gains, days)
         else:
             reach = self.reach(skills)

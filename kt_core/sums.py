@@ -1,7 +1,7 @@
 """Sums over the steps of a learner on each skill, in time and memory of the steps.
 
-Up to `PLAIN` steps the sums over all earlier steps are products with a [T, T] mask, whose
-gradients are fast. B learners, T steps, S steps of a block, C skills, N numbers per step.
+Where gradients are needed, and up to `PLAIN` steps, the sums over all earlier steps are products with
+a [T, T] mask: training reads short pieces of histories. B learners, T steps, S steps of a block, C skills, N numbers per step.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from torch.nn import functional as F
 
 from kt_core.layers import Ids
 
-PLAIN = 1000  # steps of a history up to which sums over earlier steps are products with a mask
+PLAIN = 256  # steps of a history up to which sums over earlier steps are products with a mask
 SHORT = 64  # steps of a block up to which such a product is faster than sorting
+
+
+def plain(steps: int) -> bool:
+    """Whether sums over the earlier steps of such a history are products with a mask."""
+    return steps <= PLAIN or torch.is_grad_enabled()
 
 
 class Earlier:
@@ -22,7 +27,7 @@ class Earlier:
 
     def __init__(self, skills: Ids, n_skills: int):
         self.skills, self.n_skills = skills, n_skills
-        self.mask = same_skill(skills).tril(-1) if skills.shape[1] <= PLAIN else None
+        self.mask = same_skill(skills).tril(-1) if plain(skills.shape[1]) else None
         self.blocks: list[Tensor] = []  # with a mask: what was added
         self.behind: Tensor | None = None  # without: its sums, [B, C, 4]
 
