@@ -221,6 +221,11 @@ def level_logits(level: Level, practice: Tensor, difficulty: Tensor | None) -> T
     return known if difficulty is None else known - level.shrink * difficulty
 
 
+def latest(values: Tensor, like: Tensor) -> Tensor:
+    """The last steps, as many as another tensor has."""
+    return values[:, values.shape[1] - like.shape[1] :]
+
+
 def at_skill(states: Skills, skills: Ids) -> Steps:
     """[B, T], the entry of the skill asked at each step."""
     return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
@@ -329,7 +334,7 @@ class MasteryPath(nn.Module):
         logits = known + form
         if e.difficulty is not None:
             harder = (e.reading.before().shrink * e.difficulty).to(logits.dtype)
-            logits = logits - harder[:, -logits.shape[1] :]
+            logits = logits - latest(harder, logits)
         right, wrong = self._own(e, before)
         seen = None, None, None
         if last is not None:
@@ -366,7 +371,7 @@ class MasteryPath(nn.Module):
         practice = asked_next(gains, q, done)
         if reading.fades is not None:  # the break before the question has passed, too
             lost = at_skill(reading.lost, q).to(factor.dtype)
-            practice = practice - lost[:, -practice.shape[1] :]
+            practice = practice - latest(lost, practice)
         grown = credible(asked_next(factor, q, first[1]) * practice)
         return asked_next(belief, q, first[0]) + grown
 

@@ -24,7 +24,7 @@ from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.evaluation.tracer import Trace, from_mastery
-from kt_core.mastery import States, asked_next, at_skill, level_logits
+from kt_core.mastery import States, asked_next, at_skill, latest, level_logits
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
@@ -319,8 +319,8 @@ def _check_finite(batch: Batch, states: States) -> None:
     if states.network is not None:  # mastery is always finite; what it is made of is not
         reading = states.encoded.reading
         level = level_logits(reading.before(), reading.practice, reading.difficulty)
-        logits = logits + level[:, -logits.shape[1] :] + states.network + states.form
-    if not logits[batch.valid[:, -logits.shape[1] :]].isfinite().all():
+        logits = logits + latest(level, logits) + states.network + states.form
+    if not logits[latest(batch.valid, logits)].isfinite().all():
         raise KTError(NOT_FINITE)
 
 
@@ -409,7 +409,7 @@ def _values(states: States) -> dict[str, Tensor]:
     level = e.reading.before()
     values |= {
         "gains_before": level.factor * e.reading.practice,
-        "revision": padded(at_skill(states.belief, q)[:, -was.shape[1] :] - was),
+        "revision": padded(latest(at_skill(states.belief, q), was) - was),
         "deviation": at_skill(states.deviation, q),
         "practice": e.reading.practice,
         "speed": e.reading.speed(),
