@@ -74,15 +74,16 @@ class PathPast:
     evidence, steps : [B, C], what the steps on each skill have left there, and their number.
     context : [B, D], at the last step.
     belief, factor, network : [B, C], at the last step: about the start of each skill, what a unit
-        of practice adds to it, and what of the belief is the network's.
+        of practice adds to it, and what of the belief is the network's. None where the first step
+        after it is not predicted.
     """
 
     evidence: Float[Tensor, "B C"]
     steps: Float[Tensor, "B C"]
     context: Float[Tensor, "B D"]
-    belief: Start
-    factor: Start
-    network: Start
+    belief: Start | None = None
+    factor: Start | None = None
+    network: Start | None = None
 
 
 class LastStep:
@@ -119,8 +120,7 @@ class LastStep:
     def encoded(self, reading: Reading, items: bool) -> Encoded:
         """The last step, with all before it as its past; `reading` is the skeleton's."""
         context, value = self.streams.unsqueeze(1).unbind(2)
-        nothing = torch.zeros_like(self.sums[..., 0])  # only the step's own prediction needs it
-        past = PathPast(*self.sums.unbind(-1), self.before[:, 0], nothing, nothing, nothing)
+        past = PathPast(*self.sums.unbind(-1), self.before[:, 0])
         d = reading.difficulty if items else None
         return Encoded(reading.skills, reading.responses, context, value, d, reading, past)
 
@@ -354,20 +354,22 @@ class MasteryPath(nn.Module):
             asked_next(network, q, None if past is None else past.network),
             form,
             right - wrong,
-            self._onward(e, belief[:, -1], factor[:, -1], network[:, -1]),
+            self.onward(e, belief[:, -1], factor[:, -1], network[:, -1]),
         )
 
     def _asked(self, e: Encoded, belief: Skills, factor: Skills, level: Skills) -> Next:
         """The level of each skill asked, before its step. From the same numbers as mastery, so that
         predictions equal it exactly but for the rest."""
         q, past, reading = e.skills, e.past, e.reading
-        if past is None and reading.fades is None:
+        predicted = past is not None and past.belief is not None
+        if not predicted and reading.fades is None:
             return asked_next(level, q)
         gains = reading.all_gains.cumsum(1).to(factor.dtype)
         done, first = None, (None, None)
-        if past is not None:
+        if reading.past is not None:
+            gains = gains + reading.past.gains.unsqueeze(1).to(factor.dtype)
+        if predicted:
             done, first = reading.past.gains.to(factor.dtype), (past.belief, past.factor)
-            gains = gains + done.unsqueeze(1)
         practice = asked_next(gains, q, done)
         if reading.fades is not None:  # the break before the question has passed, too
             lost = at_skill(reading.lost, q).to(factor.dtype)
@@ -378,12 +380,19 @@ class MasteryPath(nn.Module):
     def _form(self, e: Encoded) -> Next:
         """What affects only the answer of each step and is not part of mastery."""
         context, skills = e.context[:, :-1], e.skills[:, 1:]
-        if e.past is not None:
+        if e.past is not None and e.past.belief is not None:
             context = torch.cat([e.past.context.unsqueeze(1), context], 1)
             skills = e.skills
         return output(self.form, context, skills)
 
-    def _onward(self, e: Encoded, belief: Start, factor: Start, network: Start) -> PathPast:
+    def onward(
+        self,
+        e: Encoded,
+        belief: Start | None = None,
+        factor: Start | None = None,
+        network: Start | None = None,
+    ) -> PathPast:
+        """For the steps that follow; the prediction of the next one needs all three."""
         sums = self.evidence_of(e)
         if e.past is not None:
             sums = sums + torch.stack([e.past.evidence, e.past.steps], -1)

@@ -354,38 +354,42 @@ class Past:
     ----------
     answers : [B, C, 4], what they add to what is known of each start (`Skeleton.terms`).
     gains : [B, C], practice on each skill, all of it.
+    shares : of gains that reach other skills; None where none do.
     lost : [B, C], what was lost of it at the last step; in `retentive`.
     fading : how it fades from then on; None where nothing follows.
     """
 
-    skeleton: Skeleton
     answers: Float[Tensor, "B C 4"]
     gains: Float[Tensor, "B C"]
+    shares: Float[Tensor, "C C"] | None = None
     lost: Float[Tensor, "B C"] | None = None
     fading: Fading | None = None
 
     @classmethod
     def before(cls, skeleton: Skeleton, skills: Ids, days: Steps | None) -> Past:
         """Of a history that begins."""
-        answers = skeleton.offset.new_zeros(
-            len(skills), skeleton.n_skills, 4, dtype=torch.float64
-        )
+        shape = len(skills), skeleton.n_skills, 4
+        answers = skeleton.offset.new_zeros(shape, dtype=torch.float64)
         gains = answers[..., 0]
+        shares = skeleton.shares().double() if skeleton.transfers else None
         if skeleton.retention is None:
-            return cls(skeleton, answers, gains)
+            return cls(answers, gains, shares)
         fading = Fading.before(skeleton.retention, skills, days)
-        return cls(skeleton, answers, gains, gains, fading)
+        return cls(answers, gains, shares, gains, fading)
 
     def after_gains(self, skills: Ids, gains: Steps, days: Steps | None) -> Past:
         """With the practice of some steps that follow; what they lose is left to the caller."""
-        new = by_skill(gains.double().unsqueeze(-1), skills, self.skeleton.n_skills).squeeze(-1)
+        new = by_skill(gains.double().unsqueeze(-1), skills, self.gains.shape[1]).squeeze(-1)
         fading = None if self.fading is None else self.fading.after(skills, gains, days)
-        total = self.gains + new @ self.skeleton.shares().double()
-        return dataclasses.replace(self, gains=total, fading=fading)
+        return dataclasses.replace(self, gains=self.gains + self.reached(new), fading=fading)
+
+    def reached(self, values: Tensor) -> Tensor:
+        """What of values by skill practised reaches each skill."""
+        return values if self.shares is None else values @ self.shares
 
     def lost_of_asked(self, skills: Ids, days: Steps | None) -> Steps:
         """[B, T], what is lost at each step that follows of the gains that reach its skill."""
-        if not self.skeleton.transfers:
+        if self.shares is None:
             return self.fading.lost_of_asked(skills, days)
         return self.lost_of_every(skills, days).gather(-1, skills.unsqueeze(-1)).squeeze(-1)
 
@@ -393,8 +397,7 @@ class Past:
         """[B, T, C], the same of the gains that reach each skill."""
         if self.fading is None:
             return self.lost.unsqueeze(1)
-        lost = self.fading.lost(skills, days)
-        return lost @ self.skeleton.shares().double() if self.skeleton.transfers else lost
+        return self.reached(self.fading.lost(skills, days))
 
 
 @dataclass
@@ -607,14 +610,15 @@ class Reading:
         at, step = last.unsqueeze(1), torch.arange(self.skills.shape[1], device=last.device)
         seen = (step < at).double()
         terms = self.skeleton.terms(self.added).double() * seen.unsqueeze(-1)
-        shares = self.skeleton.shares().double()
-        done = by_skill((self.gains * seen).unsqueeze(-1), self.skills, C).squeeze(-1) @ shares
-        past = Past(self.skeleton, by_skill(terms, self.skills, C), done)
+        past = Past.before(self.skeleton, self.skills, self.days).after_gains(
+            self.skills, self.gains * seen, self.days
+        )
+        past = dataclasses.replace(past, answers=by_skill(terms, self.skills, C), fading=None)
         one = self._part(lambda x: x[row, at], past)
         one.information = torch.cat([self.information[row, at], self.information[row, at + 1]], 1)
         if self.fades is not None:
             fallen = (1 - self.fades.kept_at(self.skills, self.days, last)) * self.gains * seen
-            past.lost = by_skill(fallen.unsqueeze(-1), self.skills, C).squeeze(-1) @ shares
+            past.lost = past.reached(by_skill(fallen.unsqueeze(-1), self.skills, C).squeeze(-1))
         return one
 
     def _part(self, of: Callable[[Tensor], Tensor], past: Past) -> Reading:

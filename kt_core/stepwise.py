@@ -121,9 +121,10 @@ class PathSteps:
     def __init__(self, model: GainAKT2):
         self.model, self.memory = model, model.encoder.memory()
         self.skeleton = SkeletonSteps(model.heads.skeleton)
-        self.states: States | None = None
+        self.encoded: Encoded | None = None  # the last step
+        self._states: States | None = None  # of it, where they have been asked for
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def add(self, skill: int, response: int, item: int, day: float | None) -> None:
         """An answer."""
         q, r, i = (torch.full((WAYS, 1), x) for x in (skill, response, item))
@@ -132,25 +133,30 @@ class PathSteps:
         nothing = torch.zeros((WAYS, 1), dtype=self.model.heads.skeleton.spread.dtype)
         reading = self.skeleton.add(q, r, nothing if d is None else d.to(nothing.dtype), days)
         states = self.model.encoder.onward(self.memory, q, r, d, reading.features(r))
-        past = None if self.states is None else self.states.onward
-        self.states = self.model.heads.states(Encoded(q, r, *states, d, reading, past), None)
+        past = None if self.encoded is None else self.model.heads.onward(self.encoded)
+        self.encoded, self._states = Encoded(q, r, *states, d, reading, past), None
 
     def mastery(self) -> Tensor:
         """[C], after all answers."""
-        return self.states.filtered[self._way, 0]
+        return self.states().filtered[self._way, 0]
 
-    @torch.no_grad()
+    @torch.inference_mode()
+    def states(self) -> States:
+        """[2, 1, C], of the last step."""
+        if self._states is None:
+            self._states = self.model.heads.states(self.encoded, None)
+        return self._states
+
+    @torch.inference_mode()
     def logit(self, skill: int, item: int, day: float | None) -> float:
         """Of a right answer, if this were asked next."""
-        way, heads, past, s = self._way, self.model.heads, self.skeleton.past, self.states
+        way, heads, s = self._way, self.model.heads, self.states()
         q = torch.full((WAYS, 1), skill)
         days = None if day is None else torch.full((WAYS, 1), day)
         practice = self.skeleton.practice(q, days)[0][way, 0].to(s.belief.dtype)
-        belief, factor, deviation = (
-            x[way, 0, skill] for x in (s.belief, s.factor, s.deviation)
-        )
+        belief, factor, deviation = (x[way, 0, skill] for x in (s.belief, s.factor, s.deviation))
         logit = belief + credible(factor * practice)
-        logit = logit + output(heads.form, s.encoded.context[way], q[way])[0]
+        logit = logit + output(heads.form, self.encoded.context[way], q[way])[0]
         if self.model.difficulty is not None:
             d = self.model.difficulty(torch.tensor([[item]]))[0, 0]
             logit = logit - shrinkage(deviation**2) * d
@@ -174,7 +180,7 @@ class SideSteps:
         self.model, self.chunk, self.steps = model, chunk, 0
         self.states: States | None = None
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def add(self, skill: int, response: int, item: int, day: float | None) -> None:
         """An answer."""
         if self.steps % self.chunk == 0:
@@ -189,7 +195,7 @@ class SideSteps:
         """[C], after all answers."""
         return self.states.filtered[0, 0]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def logit(self, skill: int, item: int, day: float | None) -> float:
         """Of a right answer, if this were asked next."""
         e = self.states.encoded
