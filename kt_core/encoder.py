@@ -21,7 +21,7 @@ from kt_core.layers import Ids, Recent, SequenceDropout, Steps, Tail, Vectors
 
 NOTHING = 25.0  # nats of decay beyond which a step is no longer attended to: a weight of 1e-11
 MOST_KEYS = 16_384  # steps back that a head attends to at most, however slow its decay
-ALIKE = 8  # heads that reach back up to so many times as far as others are read together
+ALIKE = 4  # heads that reach back up to so many times as far as others are read together
 Features = Float[Tensor, "B T N"]  # N numbers known of each step besides the answer
 
 
@@ -178,7 +178,7 @@ class DecayAttention(nn.Module):
         for group in seen:
             keys, values = group.add(k[:, group.heads], v[:, group.heads])
             n = keys.shape[2]
-            bias = later if T == n else F.pad(later, (n - T, 0))
+            bias = F.pad(later, (n - T, 0)) if T > 1 else later  # one step sees all
             if self.raw_slopes is not None:  # from the last step, so that near ones lose no digits
                 place = torch.arange(1 - n, 1, device=q.device).to(q.dtype)
                 slopes = F.softplus(self.raw_slopes[group.heads]).to(q.dtype)

@@ -142,8 +142,8 @@ class States:
     gains : [B, T, C], the learning gain credited at step t; in the modes of `MasteryPath` on the
         logit scale, and as believed at the last step. None for a window.
     own_gains : [B, T], of the skill asked, as believed at the step itself.
-    belief, factor : [B, T, C], belief at step t about the start, a logit, and what it says that a unit
-        of practice adds; `MasteryPath` only.
+    belief, factor : [B, T, C], belief at step t about the start, a logit, and about what a unit of
+        practice adds; `MasteryPath` only.
     deviation : [B, T, C], standard deviation of the level behind `filtered`, in logits;
         `MasteryPath` only.
     rested : [B, T, C], as `trajectory`, but right before step t; `retentive` only.
@@ -153,8 +153,8 @@ class States:
         `MasteryPath` only.
     onward : for the steps that follow; `MasteryPath` only.
 
-    Of a window that follows on other steps, `logits`, `asked`, `network` and `form` are [B, T], with
-    the prediction of its first step.
+    Of a window that follows on other steps, `logits`, `asked`, `network` and `form` are [B, T]: its
+    first step is predicted, too.
     """
 
     logits: Next
@@ -553,13 +553,22 @@ class MasteryPath(nn.Module):
     def _read(self, e: Encoded, level: Level, before: Steps) -> tuple[Skills, Skills, Skills]:
         """Belief about the start, what a unit of practice adds to it, and what of the belief is the
         network's."""
-        dtype = e.context.dtype
+        dtype, network = e.context.dtype, self.network(e, before)
+        belief = credible(level.belief.to(dtype) + network)
+        return belief, credible(level.factor).to(dtype), network
+
+    def network(self, e: Encoded, before: Steps | None = None) -> Skills:
+        """What the network adds to the belief about each skill after each step.
+
+        Parameters
+        ----------
+        before : of `_before`, where it is known.
+        """
+        before = self._before(e) if before is None else before
         on = F.one_hot(e.skills, self.skeleton.n_skills) > 0
         network = self.correction(e.context) + self._running_mean(on, self._left(e), e.past)
         own = (before + self._order(e)).to(network.dtype)
-        network = network.scatter(-1, e.skills.unsqueeze(-1), own.unsqueeze(-1))
-        belief = credible(level.belief.to(dtype) + network)
-        return belief, credible(level.factor).to(dtype), network
+        return network.scatter(-1, e.skills.unsqueeze(-1), own.unsqueeze(-1))
 
     def _believed(
         self, reading: Reading, belief: Skills, factor: Skills, horizon: Horizon

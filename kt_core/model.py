@@ -171,11 +171,18 @@ class GainAKT2(nn.Module):
     def last_states(self, reading: Reading, last: Horizon) -> States:
         """The states of the step `last` of each history alone, [B, 1, C], without trajectory and
         gains."""
+        return self.heads.states(self._last(reading, last), None)
+
+    @torch.no_grad()
+    def last_network(self, reading: Reading, last: Horizon) -> Start:
+        """[B, C], what of the belief after that step is the network's."""
+        return self.heads.network(self._last(reading, last))[:, 0]
+
+    def _last(self, reading: Reading, last: Horizon) -> Encoded:
         one = LastStep(self.heads, last)
         for encoded in self._encoded(reading, WINDOW):
             one.add(encoded)
-        encoded = one.encoded(reading.at_step(last), self.difficulty is not None)
-        return self.heads.states(encoded, None)
+        return one.encoded(reading.at_step(last), self.difficulty is not None)
 
     def _encoded(self, reading: Reading, size: int) -> Iterator[Encoded]:
         """`encode` in windows; their `past` is left to the caller."""

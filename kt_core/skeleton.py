@@ -132,15 +132,8 @@ class Skeleton(nn.Module):
         d = torch.zeros_like(skills, dtype=self.spread.dtype)
         d = d if difficulty is None else difficulty.to(d.dtype)
         opportunity = opportunities(skills)
-        gains, kept = self.gains(skills, responses, opportunity), None
-        if not plain(skills.shape[1]):
-            practice, total = self._practised(skills, gains, days)
-        else:
-            reach = self.reach(skills)
-            total = practice = self._sum(reach, gains)
-            if self.retention is not None:
-                kept = self.retention.kept(skills, days)
-                practice = self._sum(reach * kept, gains)
+        gains = self.gains(skills, responses, opportunity)
+        practice, total, kept = self.practised(skills, gains, days)
         asked = skills, responses, d, practice, total
         found, moving = self._settled(*asked, skills.shape[1])
         if moving.any():
@@ -195,10 +188,22 @@ class Skeleton(nn.Module):
         found |= {"information": torch.cat(information, 1)}
         return found | {"mean": torch.cat(means, 1), "variance": torch.cat(variances, 1)}, moving
 
-    def _practised(
+    def practised(
         self, skills: Ids, gains: Steps, days: Steps | None
-    ) -> tuple[Steps, Steps]:
-        """[B, T], what is left of the practice before each step of a long history, and all."""
+    ) -> tuple[Steps, Steps, Pairs | None]:
+        """[B, T], what is left of the practice before each step, and all of it; and the shares that
+        are left (`Reading.kept`), where they were made."""
+        if not plain(skills.shape[1]):
+            return *self._practised(skills, gains, days), None
+        reach, kept = self.reach(skills), None
+        total = practice = self._sum(reach, gains)
+        if self.retention is not None:
+            kept = self.retention.kept(skills, days)
+            practice = self._sum(reach * kept, gains)
+        return practice, total, kept
+
+    def _practised(self, skills: Ids, gains: Steps, days: Steps | None) -> tuple[Steps, Steps]:
+        """The same of a long history."""
         if self.retention is None and not self.transfers:
             total = earlier_on_skill(gains.double().unsqueeze(-1), skills).squeeze(-1)
             return (total.to(gains.dtype),) * 2

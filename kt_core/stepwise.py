@@ -57,7 +57,9 @@ class SkeletonSteps:
 
         at = skills.view(WAYS, 1, 1, 1).expand(-1, ROUNDS, 1, 4)
         found = F.pad(self.sums.gather(2, at).squeeze(2), (0, 0, 1, 0))
-        own = Own(1 + s.spread**2 * found[..., 0], *(s.spread * x for x in found[..., 1:].unbind(-1)))
+        own = Own(
+            1 + s.spread**2 * found[..., 0], *(s.spread * x for x in found[..., 1:].unbind(-1))
+        )
         before = Shared.of(self.information)
         factor = s.factor(before.speed)
         slope = s.speed * factor * practice

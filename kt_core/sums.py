@@ -1,7 +1,8 @@
 """Sums over the steps of a learner on each skill, in time and memory of the steps.
 
-Where gradients are needed, and up to `PLAIN` steps, the sums over all earlier steps are products with
-a [T, T] mask: training reads short pieces of histories. B learners, T steps, S steps of a block, C skills, N numbers per step.
+Where gradients are needed, and up to `PLAIN` steps, the sums over all earlier steps are products
+with a [T, T] mask: training reads short pieces of histories. B learners, T steps, S steps of a
+block, C skills, N numbers per step.
 """
 
 from __future__ import annotations

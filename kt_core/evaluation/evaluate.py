@@ -265,12 +265,15 @@ class _Read:
             before = trajectory[:, -1:]
             if self.reading is None:
                 continue
-            yield now, {
-                "mastery_last": at_skill(trajectory, self.batch.skills[:, now]),
-                "deviation_last": doubt.deviation[:, now],
-                "of_speed_last": doubt.of_speed[:, now],
-                "log_speed_last": doubt.log_speed[:, now],
-            }
+            yield (
+                now,
+                {
+                    "mastery_last": at_skill(trajectory, self.batch.skills[:, now]),
+                    "deviation_last": doubt.deviation[:, now],
+                    "of_speed_last": doubt.of_speed[:, now],
+                    "log_speed_last": doubt.log_speed[:, now],
+                },
+            )
 
     def _count_live(self, now: slice, states: States, before: Tensor | None) -> None:
         found = self._violations(now, states.filtered, states.filtered, None, before)

@@ -7,20 +7,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import expit
 
 from kt_core.base.errors import KTError, brief
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import Beliefs, evaluate
-from kt_core.learners.standing import current
-from kt_core.mastery import States
-from kt_core.model import GainAKT2
+from kt_core.evaluation.evaluate import Beliefs, evaluate, read_ends
+from kt_core.learners.standing import mastery_table
 from kt_core.runs.run import Run
 from kt_core.stepwise import PathSteps, SideSteps
 
 DAY = pd.Timedelta(days=1)
+
+
+def histories(run: Run, dataset: Dataset) -> Sequences:
+    """The answers of learners, also new ones, in the order of the data.
+
+    Raises
+    ------
+    KTError
+        For a skill that the run does not know (see `kt_core.data.known`).
+    """
+    chunk, day = run.config.data.chunk, dataset.note.day
+    return Sequences.of(dataset.table, run.vocabulary, chunk, min_length=1, day=day)
 
 
 def believed(run: Run, dataset: Dataset) -> Beliefs:
@@ -29,32 +38,15 @@ def believed(run: Run, dataset: Dataset) -> Beliefs:
     Raises
     ------
     KTError
-        For a skill that the run does not know (see `kt_core.data.known`).
+        As of `histories`.
     """
-    chunk, day = run.config.data.chunk, dataset.note.day
-    sequences = Sequences.of(dataset.table, run.vocabulary, chunk, min_length=1, day=day)
-    return evaluate(run.model, sequences, flips=False)
+    return evaluate(run.model, histories(run, dataset), flips=False)
 
 
-def named(table: pd.DataFrame, beliefs: Beliefs, run: Run) -> pd.DataFrame:
+def named(table: pd.DataFrame, learners: np.ndarray, run: Run) -> pd.DataFrame:
     """A table with the learners' ids and the skills' names in place of their numbers."""
     skills = np.asarray(run.vocabulary.skills, object)
-    return table.assign(learner=beliefs.learners[table["learner"]], skill=skills[table["skill"]])
-
-
-@torch.no_grad()
-def read_history(
-    model: GainAKT2, columns: list[torch.Tensor], chunk: int, days: torch.Tensor | None = None
-) -> list[States]:
-    """The states of one learner, from skills, responses and items, each [1, T]. They are read as
-    `evaluate` reads them: all at once, or chunk by chunk, each from where the previous one ended.
-    """
-    size = columns[0].shape[1] if model.whole_histories else chunk
-    found, start = [], None
-    for part in zip(*(column.split(size, dim=1) for column in columns), strict=True):
-        found.append(model.forward_with_states(*part, start=start, days=days))
-        start = found[-1].filtered[:, -1]
-    return found
+    return table.assign(learner=learners[table["learner"]], skill=skills[table["skill"]])
 
 
 def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False) -> pd.DataFrame:
@@ -64,7 +56,8 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     ----------
     dataset : histories of any length; the learners may be new. A table is read as a file would be.
         Answers on skills that the run does not know are left out, which
-    `kt_core.data.known_answers` counts. every_skill : also skills that a learner never practised.
+        `kt_core.data.known_answers` counts.
+    every_skill : also skills that a learner never practised.
 
     Returns
     -------
@@ -79,8 +72,11 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     """
     if isinstance(dataset, pd.DataFrame):
         dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
-    beliefs = believed(run, known_answers(dataset, run.vocabulary))
-    return named(current(beliefs, run.uncertainty, every_skill), beliefs, run)
+    s = histories(run, known_answers(dataset, run.vocabulary))
+    answers = np.repeat(s.learner, s.lengths), s.skill
+    ends = read_ends(run.model, s)
+    table = mastery_table(*answers, *ends, run.uncertainty, every_skill)
+    return named(table, s.learners, run)
 
 
 class LiveLearner:
