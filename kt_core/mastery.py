@@ -112,7 +112,7 @@ class LastStep:
         self.before = self._at(self.last - 1, step, both, self.before)
 
     @staticmethod
-    def _at(at: Horizon, steps: Horizon, values: Tensor, old: Tensor) -> Tensor:
+    def _at(at: Horizon, steps: Tensor, values: Tensor, old: Tensor) -> Tensor:
         row, place = torch.arange(len(at), device=at.device), at - steps[0]
         here = ((place >= 0) & (place < len(steps))).view(-1, 1, 1)
         return torch.where(here, values[row, place.clamp(0, len(steps) - 1)], old)

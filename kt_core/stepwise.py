@@ -29,7 +29,8 @@ class SkeletonSteps:
     Attributes
     ----------
     past : the steps so far, [2, ...], the two ways.
-    sums : [2, R, C, 4], what the answers add on each skill, as found in each round.
+    sums : [2, R + 1, C, 4], what the answers add on each skill, as each level takes it from the
+        round before; the first knows only the blocks before.
     information : [2, R + 1, 5], of ability and speed, as each level has it.
     moving : whether the estimates of the first way have moved in the last round at any step, so
         that the second holds.
@@ -39,7 +40,7 @@ class SkeletonSteps:
         self.skeleton, self.steps, self.moving = skeleton, 0, False
         new = skeleton.offset.new_zeros
         self.counts = new(WAYS, skeleton.n_skills, dtype=torch.long)
-        self.sums = new(WAYS, ROUNDS, skeleton.n_skills, 4)
+        self.sums = new(WAYS, ROUNDS + 1, skeleton.n_skills, 4)
         self.information = new(WAYS, ROUNDS + 1, 5)
         self.past: Past | None = None
 
@@ -55,8 +56,8 @@ class SkeletonSteps:
         practice, total = (x.to(gains.dtype) for x in self.practice(skills, days))
         loading, offset = s._at(s.loading, skills), s._at(s.offset, skills)
 
-        at = skills.view(WAYS, 1, 1, 1).expand(-1, ROUNDS, 1, 4)
-        found = F.pad(self.sums.gather(2, at).squeeze(2), (0, 0, 1, 0))
+        at = skills.view(WAYS, 1, 1, 1).expand(-1, ROUNDS + 1, 1, 4)
+        found = self.sums.gather(2, at).squeeze(2)
         own = Own(
             1 + s.spread**2 * found[..., 0], *(s.spread * x for x in found[..., 1:].unbind(-1))
         )
@@ -97,7 +98,7 @@ class SkeletonSteps:
             days=days,
             past=self.past,
         )
-        terms = s.terms(added)[:, :-1].unsqueeze(2)
+        terms = s.terms(earlier).unsqueeze(2)
         self.sums = self.sums.scatter_add(2, at, terms)
         self.counts = self.counts.scatter_add(1, skills, torch.ones_like(skills))
         self.information, self.steps = information, self.steps + 1
