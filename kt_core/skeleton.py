@@ -163,7 +163,8 @@ class Skeleton(nn.Module):
             nothing = torch.zeros_like(own_loading)
             added, mean = Answers(nothing, nothing, nothing, own_loading), nothing
             for number in range(ROUNDS + 1):
-                own = self.own(added, lambda x, now=now: earlier.sums(now, x))
+                whole = added if earlier.mask is None else together([*known, added])
+                own = self.own(whole, lambda x, now=now: earlier.sums(now, x))
                 more = information[-1][:, -1:] + self.information(own, added).cumsum(1)
                 before = Shared.of(torch.cat([information[-1][:, -1:], more[:, :-1]], 1))
                 start, factor = self.spread * own.start(before), self.factor(before.speed)

@@ -29,15 +29,13 @@ class Earlier:
     def __init__(self, skills: Ids, n_skills: int):
         self.skills, self.n_skills = skills, n_skills
         self.mask = same_skill(skills).tril(-1) if plain(skills.shape[1]) else None
-        self.blocks: list[Tensor] = []  # with a mask: what was added
-        self.behind: Tensor | None = None  # without: its sums, [B, C, 4]
+        self.behind: Tensor | None = None  # without a mask: of the blocks before, [B, C, N]
 
-    def sums(self, now: slice, each: Float[Tensor, "B S N"]) -> Float[Tensor, "B S N"]:
-        """At each step of a block `now`, of what the steps before have added; `each` is what those
-        of the block add."""
+    def sums(self, now: slice, each: Float[Tensor, "B S N"]) -> Float[Tensor, "B L N"]:
+        """At each step of a block `now`; `each` is what the steps of the block add and, with a
+        mask, those of all blocks before."""
         if self.mask is not None:
-            whole = torch.cat([*self.blocks, each], 1)
-            return self.mask[:, now, : now.stop].to(each.dtype) @ whole
+            return self.mask[:, now, : now.stop].to(each.dtype) @ each
         skills = self.skills[:, now]
         sums = earlier_on_skill(each.double(), skills)
         if self.behind is not None:
@@ -46,11 +44,9 @@ class Earlier:
 
     def add(self, now: slice, each: Float[Tensor, "B S N"]) -> None:
         """The final values of a block."""
-        if self.mask is not None:
-            self.blocks.append(each)
-            return
-        sums = by_skill(each.double(), self.skills[:, now], self.n_skills)
-        self.behind = sums if self.behind is None else self.behind + sums
+        if self.mask is None:
+            sums = by_skill(each.double(), self.skills[:, now], self.n_skills)
+            self.behind = sums if self.behind is None else self.behind + sums
 
 
 def by_skill(each: Float[Tensor, "B T N"], skills: Ids, n_skills: int) -> Float[Tensor, "B C N"]:
