@@ -451,7 +451,7 @@ class MasteryPath(nn.Module):
         """What the network adds to the belief about the skill of each step, before its answer."""
         left = self._left(e)
         wide = torch.promote_types(left.dtype, torch.float32)
-        total = earlier_on_skill(left.to(wide).unsqueeze(-1), e.skills).squeeze(-1)
+        total = earlier_on_skill(left.double().unsqueeze(-1), e.skills).squeeze(-1).to(wide)
         n = opportunities(e.skills).to(wide)
         context = _earlier(e.context)
         if e.past is not None:

@@ -92,8 +92,8 @@ class Retention(nn.Module):
         step: rates, per day or step, and the weights of each skill, which are >= 0 and sum to 1.
 
         (1 + x) ** -d is the mean of exp(-r x) over rates r from a gamma distribution of shape d:
-        the trapezoid rule in log r, with what is slower than every rate at rate 0. It is off by less
-        than 1e-7 for 10 ** 5 days or steps.
+        the trapezoid rule in log r, with what is slower than every rate at rate 0. It is off by at
+        most 1e-7 for 10 ** 5 days or steps.
         """
         d = self.log_decay.double().clamp(max=math.log(FASTEST)).exp().unsqueeze(1)
         fastest = d.max().item()

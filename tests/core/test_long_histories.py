@@ -186,9 +186,8 @@ def test_a_power_law_is_a_mixture_of_exponentials(log_decay):
 def test_what_attention_leaves_out_weighs_nothing():
     """The weight of all steps beyond the reach of a head, if they fit the query up to 5 nats better."""
     attention = DecayAttention(16, 4, decay=True)
-    for slope, reach in zip(
-        torch.nn.functional.softplus(attention.raw_slopes).tolist(), attention.reach(), strict=True
-    ):
+    slopes = torch.nn.functional.softplus(attention.raw_slopes).tolist()
+    for slope, reach in zip(slopes, attention.reach(), strict=True):
         assert reach >= NOTHING / slope
         assert np.exp(5 - slope * reach) / np.expm1(slope) < 1e-6
     with torch.no_grad():
