@@ -184,7 +184,7 @@ def test_a_power_law_is_a_mixture_of_exponentials(log_decay):
 
 
 def test_what_attention_leaves_out_weighs_nothing():
-    """The weight of all steps beyond the reach of a head, if they fit the query up to 5 nats better."""
+    """All steps beyond the reach of a head together, if they fit up to 5 nats better."""
     attention = DecayAttention(16, 4, decay=True)
     slopes = torch.nn.functional.softplus(attention.raw_slopes).tolist()
     for slope, reach in zip(slopes, attention.reach(), strict=True):
