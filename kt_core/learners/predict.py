@@ -43,10 +43,10 @@ def believed(run: Run, dataset: Dataset) -> Beliefs:
     return evaluate(run.model, histories(run, dataset), flips=False)
 
 
-def named(table: pd.DataFrame, learners: np.ndarray, run: Run) -> pd.DataFrame:
+def named(table: pd.DataFrame, whose: Beliefs | Sequences, run: Run) -> pd.DataFrame:
     """A table with the learners' ids and the skills' names in place of their numbers."""
     skills = np.asarray(run.vocabulary.skills, object)
-    return table.assign(learner=learners[table["learner"]], skill=skills[table["skill"]])
+    return table.assign(learner=whose.learners[table["learner"]], skill=skills[table["skill"]])
 
 
 def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     answers = np.repeat(s.learner, s.lengths), s.skill
     ends = read_ends(run.model, s)
     table = mastery_table(*answers, *ends, run.uncertainty, every_skill)
-    return named(table, s.learners, run)
+    return named(table, s, run)
 
 
 class LiveLearner:

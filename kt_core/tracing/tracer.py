@@ -234,7 +234,7 @@ class KnowledgeTracer:
         if self.run.model.whole_histories:
             sequences = sequences.whole()
         beliefs = evaluate(self.run.model, sequences, flips=False)
-        frame = named(beliefs.frame[["learner", "skill"]], beliefs.learners, self.run)
+        frame = named(beliefs.frame[["learner", "skill"]], beliefs, self.run)
         frame.insert(1, "step", frame.groupby("learner", sort=False).cumcount() + 1)
         if "item" in dataset.table:
             frame["item"] = dataset.table["item"].to_numpy()
