@@ -7,7 +7,9 @@ start token, D = d_model, H heads of width W.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import sys
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
-from kt_core.layers import Ids, Recent, SequenceDropout, Steps, Vectors
+from kt_core.layers import Ids, Recent, SequenceDropout, Steps, Tail, Vectors
 
+NOTHING = 25.0  # nats of decay beyond which a step is no longer attended to: a weight of 1e-11
+MOST_KEYS = 16_384  # steps back that a head attends to at most, however slow its decay
+ALIKE = 4  # heads that reach back up to so many times as far as others are read together
 Features = Float[Tensor, "B T N"]  # N numbers known of each step besides the answer
 
 
@@ -47,6 +52,61 @@ class View:
         return cls(mask, torch.cat([true, other]))
 
 
+class Seen:
+    """The last keys and values of some heads, as they are added.
+
+    Parameters
+    ----------
+    heads : which, next to each other.
+    most : how many steps are kept, at least.
+    """
+
+    def __init__(self, heads: slice, most: int):
+        self.heads, self.most, self.begin, self.end = heads, most, 0, 0
+        self.keys = self.values = torch.zeros(0, 0, 0, 0)
+
+    def add(
+        self, keys: Float[Tensor, "B G T W"], values: Float[Tensor, "B G T W"]
+    ) -> tuple[Float[Tensor, "B G K W"], Float[Tensor, "B G K W"]]:
+        """At most `most` of those before, and the new ones."""
+        T = keys.shape[2]
+        self.begin = max(self.begin, self.end - self.most)
+        if self.end + T > self.keys.shape[2]:
+            kept = slice(self.begin, self.end)
+            self.begin, self.end = 0, kept.stop - kept.start
+            size = 2 * (self.end + T)  # so that it is seldom copied
+            self.keys = self._longer(self.keys, kept, keys, size)
+            self.values = self._longer(self.values, kept, values, size)
+        self.keys[:, :, self.end : self.end + T] = keys
+        self.values[:, :, self.end : self.end + T] = values
+        self.end += T
+        return self.keys[:, :, self.begin : self.end], self.values[:, :, self.begin : self.end]
+
+    @staticmethod
+    def _longer(old: Tensor, kept: slice, like: Tensor, size: int) -> Tensor:
+        B, G, _, W = like.shape
+        new = like.new_empty(B, G, size, W)
+        if kept.stop > kept.start:
+            new[:, :, : kept.stop - kept.start] = old[:, :, kept]
+        return new
+
+
+@dataclass
+class Memory:
+    """What the encoder keeps of a history that goes on.
+
+    Attributes
+    ----------
+    steps : read so far.
+    tails : of the two streams.
+    seen : of each block, by groups of heads.
+    """
+
+    steps: int = 0
+    tails: list[Tail | None] = field(default_factory=lambda: [None, None])
+    seen: list[list[Seen]] = field(default_factory=list)
+
+
 class DecayAttention(nn.Module):
     """Causal multi-head attention: queries and keys from context, values from the value stream.
 
@@ -71,9 +131,12 @@ class DecayAttention(nn.Module):
         context: Float[Tensor, "B S D"],
         value: Float[Tensor, "B S D"],
         view: View | None = None,
+        seen: list[Seen] | None = None,
     ) -> Float[Tensor, "B S D"]:
         q, k = (self._split(x) for x in self.query_key(context).chunk(2, dim=-1))
         v = self._split(self.values(value))
+        if seen is not None:
+            return self.out(self._onward(q, k, v, seen).transpose(1, 2).flatten(2))
         width = v.shape[-1]
         if self.raw_slopes is not None:
             steps = torch.arange(q.shape[2], device=q.device) if view is None else view.steps
@@ -87,6 +150,43 @@ class DecayAttention(nn.Module):
             scale=width**-0.5,
         )
         return self.out(mixed[..., :width].transpose(1, 2).flatten(2))
+
+    def reach(self) -> list[int]:
+        """How many steps back each head attends to in a history that goes on: as far as its decay
+        leaves anything, and at most `MOST_KEYS`. Without decay, to all."""
+        if self.raw_slopes is None:
+            return self.heads * [sys.maxsize]
+        slopes = F.softplus(self.raw_slopes.double()).tolist()
+        return [math.ceil(NOTHING / max(slope, NOTHING / MOST_KEYS)) for slope in slopes]
+
+    def nothing_seen(self) -> list[Seen]:
+        """Of a history that has not begun; heads that reach about as far back go together."""
+        reach, groups = self.reach(), [[0]]
+        for h in range(1, self.heads):
+            own = [reach[g] for g in groups[-1]] + [reach[h]]
+            if max(own) <= ALIKE * min(own):
+                groups[-1].append(h)
+            else:
+                groups.append([h])
+        return [Seen(slice(g[0], g[-1] + 1), max(reach[h] for h in g)) for g in groups]
+
+    def _onward(self, q: Tensor, k: Tensor, v: Tensor, seen: list[Seen]) -> Tensor:
+        """[B, H, T, W], for T steps that follow on those seen."""
+        T, mixed = q.shape[2], []
+        step = torch.arange(T, device=q.device)
+        later = torch.where(step > step.unsqueeze(1), -torch.inf, 0.0).to(q.dtype)
+        for group in seen:
+            keys, values = group.add(k[:, group.heads], v[:, group.heads])
+            n = keys.shape[2]
+            bias = F.pad(later, (n - T, 0)) if T > 1 else later  # one step sees all
+            if self.raw_slopes is not None:  # from the last step, so that near ones lose no digits
+                place = torch.arange(1 - n, 1, device=q.device).to(q.dtype)
+                slopes = F.softplus(self.raw_slopes[group.heads]).to(q.dtype)
+                bias = (bias + slopes.view(-1, 1, 1) * place).unsqueeze(0)
+            mixed.append(
+                F.scaled_dot_product_attention(q[:, group.heads], keys, values, attn_mask=bias)
+            )
+        return torch.cat(mixed, 1)
 
     def _split(self, x: Float[Tensor, "B S D"]) -> Float[Tensor, "B H S W"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -125,8 +225,9 @@ class Block(nn.Module):
         context: Float[Tensor, "B S D"],
         value: Float[Tensor, "B S D"],
         view: View | None = None,
+        seen: list[Seen] | None = None,
     ) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "B S D"]]:
-        mixed = self.dropout(self.attention(context, value, view))
+        mixed = self.dropout(self.attention(context, value, view, seen))
         context = self.norm_context(context + mixed)
         value = self.norm_value(value + mixed)
         context = self.norm_out(context + self.dropout(self.feed_forward(context)))
@@ -172,6 +273,22 @@ class Stream(nn.Module):
         if self.start is not None:
             parts.insert(0, self.start.expand(len(x), 1, -1))
         return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else x)
+
+    def onward(
+        self,
+        token: Ids,
+        difficulty: Steps | None,
+        features: Features | None,
+        steps: int,
+        tail: Tail | None,
+    ) -> tuple[Float[Tensor, "B S D"], Tail]:
+        """The embedded steps that follow on `steps` others, and what the next ones need."""
+        x, tail = self.recent.onward(self._interaction(token, difficulty, features), tail)
+        if self.positions is not None:
+            x = x + self.positions.weight[steps : steps + token.shape[1]]
+        if self.start is not None and steps == 0:
+            x = torch.cat([self.start.expand(len(x), 1, -1), x], 1)
+        return self.dropout(x), tail
 
     def _interaction(
         self, token: Ids, difficulty: Steps | None, features: Features | None
@@ -219,6 +336,34 @@ class Encoder(nn.Module):
         for block in self.blocks:
             context, value = block(context, value)
         return context[:, self.start :], value[:, self.start :]
+
+    def memory(self) -> Memory:
+        """Of a history that has not begun."""
+        return Memory(seen=[block.attention.nothing_seen() for block in self.blocks])
+
+    def onward(
+        self,
+        memory: Memory,
+        skills: Ids,
+        responses: Ids,
+        difficulty: Steps | None = None,
+        features: Features | None = None,
+    ) -> tuple[Vectors, Vectors]:
+        """As `forward`, for steps that follow on those in `memory`, to which they are added. To
+        float tolerance the states are those of the whole history: what attention leaves out
+        (`DecayAttention.reach`) weighs nothing."""
+        token, streams = skills + self.n_skills * responses, []
+        for i, stream in enumerate(self.streams):
+            x, memory.tails[i] = stream.onward(
+                token, difficulty, features, memory.steps, memory.tails[i]
+            )
+            streams.append(x)
+        context, value = streams
+        for block, seen in zip(self.blocks, memory.seen, strict=True):
+            context, value = block(context, value, seen=seen)
+        memory.steps += skills.shape[1]
+        T = skills.shape[1]
+        return context[:, -T:], value[:, -T:]
 
     @property
     def streams(self) -> tuple[Stream, Stream]:

@@ -8,6 +8,7 @@ with one seed would differ. An embedding's gradient is summed in a fixed order.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -95,6 +96,20 @@ class Lags(torch.autograd.Function):
         return of_x, of_weight
 
 
+@dataclass
+class Tail:
+    """What `Recent` keeps of a history that goes on.
+
+    Attributes
+    ----------
+    last : [B, L, D], the last inputs; zeros before the first.
+    faded : [B, D], the fading sums that the next step gets.
+    """
+
+    last: Float[Tensor, "B L D"]
+    faded: Float[Tensor, "B D"]
+
+
 class Recent(nn.Module):
     """Adds the last few inputs and fading sums of all earlier ones.
 
@@ -118,6 +133,24 @@ class Recent(nn.Module):
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         out = Lags.apply(x, self.weight)
         return out + self.mix(self._faded(x)) if self.groups else out
+
+    def onward(
+        self, x: Float[Tensor, "B T D"], tail: Tail | None
+    ) -> tuple[Float[Tensor, "B T D"], Tail]:
+        """The same for steps that follow on others (None: on none), and what the next ones need."""
+        B, T, D = x.shape
+        lags = len(self.weight)
+        if tail is None:
+            tail = Tail(x.new_zeros(B, lags, D), x.new_zeros(B, D))
+        known = torch.cat([tail.last, x], 1)
+        out, last = Lags.apply(known, self.weight)[:, lags:], known[:, T:]
+        if not self.groups:
+            return out, Tail(last, tail.faded)
+        rate = self.log_rate.exp().repeat_interleave(D // self.groups).to(x.dtype)
+        step = torch.arange(T, device=x.device, dtype=x.dtype).unsqueeze(-1)
+        faded = self._faded(x) + tail.faded.unsqueeze(1) * torch.exp(-rate * step)
+        later = faded[:, -1] * torch.exp(-rate) + rate.sqrt() * x[:, -1]
+        return out + self.mix(faded), Tail(last, later)
 
     def _faded(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Sum over s < t of x_s exp(-rate (t - 1 - s)); the root of the rate evens out sizes."""

@@ -9,6 +9,8 @@ docs/method.md, "The modes".
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,13 +27,15 @@ from kt_core.layers import (
     Skills,
     Start,
     Steps,
+    Valid,
     Vectors,
     output,
     outputs,
 )
 from kt_core.posterior import Level
-from kt_core.retention import retentive_mastery
-from kt_core.skeleton import HIDDEN, MOST_SKILLS, Reading, Skeleton, same_skill
+from kt_core.retention import Held, retentive_mastery
+from kt_core.skeleton import HIDDEN, MOST_SKILLS, WINDOW, Reading, Skeleton
+from kt_core.sums import by_skill, earlier_on_skill, opportunities, same_skill
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Encoded:
     context, value : [B, T, D], the two streams; step t has seen answers 0..t.
     difficulty : [B, T], of the item asked at each step; None where items are unknown.
     reading : of the skeleton; None in the other modes.
+    past : what came before, where the steps follow on others.
     """
 
     skills: Ids
@@ -51,12 +56,73 @@ class Encoded:
     value: Vectors
     difficulty: Steps | None = None
     reading: Reading | None = None
+    past: PathPast | None = None
 
     def detach(self) -> Encoded:
         """Without gradients. (Those of a reading are never on.)"""
         d = self.difficulty
         parts = self.context.detach(), self.value.detach(), None if d is None else d.detach()
-        return Encoded(self.skills, self.responses, *parts, self.reading)
+        return Encoded(self.skills, self.responses, *parts, self.reading, self.past)
+
+
+@dataclass
+class PathPast:
+    """What the network of `MasteryPath` keeps of the steps before a window.
+
+    Attributes
+    ----------
+    evidence, steps : [B, C], what the steps on each skill have left there, and their number.
+    context : [B, D], at the last step.
+    belief, factor, network : [B, C], at the last step: about the start of each skill, what a unit
+        of practice adds to it, and what of the belief is the network's. None where the first step
+        after it is not predicted.
+    """
+
+    evidence: Float[Tensor, "B C"]
+    steps: Float[Tensor, "B C"]
+    context: Float[Tensor, "B D"]
+    belief: Start | None = None
+    factor: Start | None = None
+    network: Start | None = None
+
+
+class LastStep:
+    """What `MasteryPath` has to know of a history to say what is believed at its last step.
+
+    Parameters
+    ----------
+    heads : of the model.
+    last : the last step of each history.
+    """
+
+    def __init__(self, heads: MasteryPath, last: Horizon):
+        self.heads, self.last, self.begin = heads, last, 0
+        self.sums: Tensor | float = 0.0
+        self.streams = self.before = torch.zeros(0)
+
+    def add(self, e: Encoded) -> None:
+        """The next window."""
+        step = torch.arange(self.begin, self.begin + e.skills.shape[1], device=self.last.device)
+        self.begin += len(step)
+        self.sums = self.sums + self.heads.evidence_of(e, step < self.last.unsqueeze(1))
+        both = torch.stack([e.context, e.value], 2)
+        if not self.streams.numel():
+            self.streams = self.before = both.new_zeros(len(both), 2, both.shape[-1])
+        self.streams = self._at(self.last, step, both, self.streams)
+        self.before = self._at(self.last - 1, step, both, self.before)
+
+    @staticmethod
+    def _at(at: Horizon, steps: Tensor, values: Tensor, old: Tensor) -> Tensor:
+        row, place = torch.arange(len(at), device=at.device), at - steps[0]
+        here = ((place >= 0) & (place < len(steps))).view(-1, 1, 1)
+        return torch.where(here, values[row, place.clamp(0, len(steps) - 1)], old)
+
+    def encoded(self, reading: Reading, items: bool) -> Encoded:
+        """The last step, with all before it as its past; `reading` is the skeleton's."""
+        context, value = self.streams.unsqueeze(1).unbind(2)
+        past = PathPast(*self.sums.unbind(-1), self.before[:, 0])
+        d = reading.difficulty if items else None
+        return Encoded(reading.skills, reading.responses, context, value, d, reading, past)
 
 
 @dataclass
@@ -71,31 +137,46 @@ class States:
         the only field that a *pre* measure may read. Without forgetting it is in `filtered`.
     filtered : [B, T, C], mastery right after step t on the evidence up to t.
     trajectory : [B, T, C], mastery right after step t as believed at the last step. In `projection`
-        and `cumulative` belief is not revised, so it is `filtered`.
+        and `cumulative` belief is not revised, so it is `filtered`. None for a window of a history,
+        whose last step is not known yet.
     gains : [B, T, C], the learning gain credited at step t; in the modes of `MasteryPath` on the
-        logit scale, and as believed at the last step.
+        logit scale, and as believed at the last step. None for a window.
     own_gains : [B, T], of the skill asked, as believed at the step itself.
-    belief : [B, T, C], belief at step t about the start, a logit; `MasteryPath` only.
+    belief, factor : [B, T, C], belief at step t about the start, a logit, and about what a unit of
+        practice adds; `MasteryPath` only.
     deviation : [B, T, C], standard deviation of the level behind `filtered`, in logits;
         `MasteryPath` only.
     rested : [B, T, C], as `trajectory`, but right before step t; `retentive` only.
+    network, form : [B, P], the parts of `logits` that a network alone adds to the belief, and to
+        the prediction; `MasteryPath` only.
+    flip : [B, T], mastery of the skill asked after a right answer minus that after a wrong one;
+        `MasteryPath` only.
+    onward : for the steps that follow; `MasteryPath` only.
+
+    Of a window that follows on other steps, `logits`, `asked`, `network` and `form` are [B, T]: its
+    first step is predicted, too.
     """
 
     logits: Next
     encoded: Encoded
     asked: Next
     filtered: Skills
-    trajectory: Skills
-    gains: Skills
+    trajectory: Skills | None
+    gains: Skills | None
     own_gains: Steps
     belief: Skills | None = None
+    factor: Skills | None = None
     deviation: Skills | None = None
     rested: Skills | None = None
+    network: Next | None = None
+    form: Next | None = None
+    flip: Steps | None = None
+    onward: PathPast | None = None
 
     def detach(self) -> States:
         """Without gradients."""
-        parts = {name: None if x is None else x.detach() for name, x in vars(self).items()}
-        return States(**parts)
+        tensors = {name: x for name, x in vars(self).items() if hasattr(x, "detach")}
+        return dataclasses.replace(self, **{name: x.detach() for name, x in tensors.items()})
 
 
 @dataclass
@@ -140,23 +221,31 @@ def level_logits(level: Level, practice: Tensor, difficulty: Tensor | None) -> T
     return known if difficulty is None else known - level.shrink * difficulty
 
 
+def latest(values: Tensor, like: Tensor) -> Tensor:
+    """The last steps, as many as another tensor has."""
+    return values[:, values.shape[1] - like.shape[1] :]
+
+
 def at_skill(states: Skills, skills: Ids) -> Steps:
     """[B, T], the entry of the skill asked at each step."""
     return states.gather(-1, skills.unsqueeze(-1)).squeeze(-1)
 
 
-def asked_next(states: Skills, skills: Ids) -> Next:
-    """[B, P], the entry at step t of the skill asked at step t+1."""
-    return at_skill(states[:, :-1], skills[:, 1:])
+def asked_next(states: Skills, skills: Ids, before: Start | None = None) -> Next:
+    """[B, P], the entry at step t of the skill asked at step t+1; with the states `before` the
+    first step, [B, T]."""
+    later = at_skill(states[:, :-1], skills[:, 1:])
+    return later if before is None else torch.cat([before.gather(1, skills[:, :1]), later], 1)
 
 
-def retrospective_mastery(belief: Start, gains: Skills) -> Skills:
+def retrospective_mastery(belief: Start, gains: Skills, held: Held | None = None) -> Skills:
     """Mastery as believed at one horizon: sigmoid(belief + gains so far).
 
     Parameters
     ----------
     belief : about the start, a logit.
     gains : non-negative, in logits; 0 after the horizon.
+    held : at the step before, where the steps follow on others.
 
     Returns
     -------
@@ -165,9 +254,14 @@ def retrospective_mastery(belief: Start, gains: Skills) -> Skills:
     dtype = gains.dtype
     if dtype in (torch.float16, torch.bfloat16):
         belief, gains = belief.float(), gains.float()
-    start = belief.sigmoid().unsqueeze(1)
-    mastery = (belief.unsqueeze(1) + gains.cumsum(dim=1)).sigmoid()
-    return torch.where(gains > 0, mastery, start).cummax(dim=1).values.to(dtype)
+    start, total = belief.sigmoid().unsqueeze(1), gains.cumsum(dim=1)
+    if held is not None:
+        total, start = total + held.total.unsqueeze(1), held.mastery.unsqueeze(1)
+    mastery = (belief.unsqueeze(1) + total).sigmoid()
+    mastery = torch.where(gains > 0, mastery, start)
+    if held is not None:
+        mastery = torch.maximum(mastery, start)
+    return mastery.cummax(dim=1).values.to(dtype)
 
 
 class MasteryPath(nn.Module):
@@ -220,7 +314,7 @@ class MasteryPath(nn.Module):
     def states(
         self,
         encoded: Encoded,
-        last: Horizon,
+        last: Horizon | None,
         start: Start | None = None,
         logits: Next | None = None,
     ) -> States:
@@ -228,42 +322,92 @@ class MasteryPath(nn.Module):
 
         Parameters
         ----------
-        last : the horizon of the trajectory.
+        last : the horizon of the trajectory; None for a window of a history, which has none.
         start, logits : not used in this mode.
         """
-        e = encoded
+        e, past, q = encoded, encoded.past, encoded.skills
         every, practice = e.reading.every_skill()
-        belief, factor, unit = self._read(e, every)
+        before = self._before(e)
+        belief, factor, network = self._read(e, every, before)
         level = belief + credible(factor * practice.to(factor.dtype))
-        # From the same numbers as mastery, so that predictions equal it exactly but for the rest.
-        known = asked_next(level, e.skills)
-        if e.reading.kept is not None:  # the break before the question has passed, too
-            total = asked_next(e.reading.all_gains.cumsum(1), e.skills)
-            left = total - at_skill(e.reading.lost, e.skills)[:, 1:]
-            left = asked_next(factor, e.skills) * left.to(factor.dtype)
-            known = asked_next(belief, e.skills) + credible(left)
-        logits = known + PathTerms(self, e).form()
+        known, form = self._asked(e, belief, factor, level), self._form(e)
+        logits = known + form
         if e.difficulty is not None:
-            logits = logits - (e.reading.before().shrink * e.difficulty)[:, 1:].to(logits.dtype)
-        trajectory, gains, rested = self._believed(e, belief, factor, unit, last)
-        own = credible(at_skill(factor, e.skills) * e.reading.gains.to(factor.dtype))
-        deviation = credible(every.variance.sqrt()).to(level.dtype)
+            harder = (e.reading.before().shrink * e.difficulty).to(logits.dtype)
+            logits = logits - latest(harder, logits)
+        right, wrong = self._own(e, before)
+        seen = None, None, None
+        if last is not None:
+            seen = self._believed(e.reading, belief, factor, last)
+        own = at_skill(factor, q) * e.reading.gains.to(factor.dtype)
         return States(
             logits,
             e,
             known.sigmoid(),
-            self._filtered(e, level),
-            trajectory,
-            gains,
-            own,
+            self._filtered(e, level, right, wrong),
+            *seen[:2],
+            credible(own),
             belief,
-            deviation,
-            rested,
+            factor,
+            credible(every.variance.sqrt()).to(level.dtype),
+            seen[2],
+            asked_next(network, q, None if past is None else past.network),
+            form,
+            right - wrong,
+            self.onward(e, belief[:, -1], factor[:, -1], network[:, -1]),
         )
 
-    def _filtered(self, e: Encoded, level: Skills) -> Skills:
+    def _asked(self, e: Encoded, belief: Skills, factor: Skills, level: Skills) -> Next:
+        """The level of each skill asked, before its step. From the same numbers as mastery, so that
+        predictions equal it exactly but for the rest."""
+        q, past, reading = e.skills, e.past, e.reading
+        predicted = past is not None and past.belief is not None
+        if not predicted and reading.fades is None:
+            return asked_next(level, q)
+        gains = reading.all_gains.cumsum(1).to(factor.dtype)
+        done, first = None, (None, None)
+        if reading.past is not None:
+            gains = gains + reading.past.gains.unsqueeze(1).to(factor.dtype)
+        if predicted:
+            done, first = reading.past.gains.to(factor.dtype), (past.belief, past.factor)
+        practice = asked_next(gains, q, done)
+        if reading.fades is not None:  # the break before the question has passed, too
+            lost = at_skill(reading.lost, q).to(factor.dtype)
+            practice = practice - latest(lost, practice)
+        grown = credible(asked_next(factor, q, first[1]) * practice)
+        return asked_next(belief, q, first[0]) + grown
+
+    def _form(self, e: Encoded) -> Next:
+        """What affects only the answer of each step and is not part of mastery."""
+        context, skills = e.context[:, :-1], e.skills[:, 1:]
+        if e.past is not None and e.past.belief is not None:
+            context = torch.cat([e.past.context.unsqueeze(1), context], 1)
+            skills = e.skills
+        return output(self.form, context, skills)
+
+    def onward(
+        self,
+        e: Encoded,
+        belief: Start | None = None,
+        factor: Start | None = None,
+        network: Start | None = None,
+    ) -> PathPast:
+        """For the steps that follow; the prediction of the next one needs all three."""
+        sums = self.evidence_of(e)
+        if e.past is not None:
+            sums = sums + torch.stack([e.past.evidence, e.past.steps], -1)
+        return PathPast(*sums.unbind(-1), e.context[:, -1], belief, factor, network)
+
+    def evidence_of(self, e: Encoded, seen: Valid | None = None) -> Float[Tensor, "B C 2"]:
+        """What the steps (those that were seen) leave on each skill, and their number."""
+        left = self._left(e).double()
+        each = torch.stack([left, torch.ones_like(left)], -1)
+        if seen is not None:
+            each = each * seen.unsqueeze(-1)
+        return by_skill(each, e.skills, self.skeleton.n_skills)
+
+    def _filtered(self, e: Encoded, level: Skills, right: Steps, wrong: Steps) -> Skills:
         """Mastery after each step, in the order that `flips` promises."""
-        right, wrong = self._own(e)
         mastery, asked = level.sigmoid(), e.skills.unsqueeze(-1)
         hidden = at_skill(mastery, e.skills)
         own = torch.where(e.responses == 1, right, torch.where(e.responses == 0, wrong, hidden))
@@ -272,22 +416,57 @@ class MasteryPath(nn.Module):
     def trajectory_at(self, states: States, horizon: Horizon) -> Skills:
         """Mastery at every step as believed at step `horizon`; after it, as it stood there."""
         e = states.encoded
-        return self._believed(e, *self._read(e, e.reading.every_skill()[0]), horizon)[0]
+        belief, factor, _ = self._read(e, e.reading.every_skill()[0], self._before(e))
+        return self._believed(e.reading, belief, factor, horizon)[0]
+
+    def trajectories(
+        self, reading: Reading, belief: Start, factor: Start, last: Horizon, size: int = WINDOW
+    ) -> Iterator[tuple[Skills, Skills, Skills | None]]:
+        """The trajectory, gains and, in `retentive`, mastery before each step of a long history, in
+        windows of `size` steps.
+
+        Parameters
+        ----------
+        belief, factor : as believed at the horizon, the step `last`.
+        """
+        held, begin = None, 0
+        for window in reading.windows(size):
+            found, held = self._window(window, belief, factor, last - begin, held)
+            begin += window.skills.shape[1]
+            yield found
 
     def flips(self, states: States) -> Steps:
         """Mastery of the asked skill after a right answer minus that after a wrong one, never below
         0."""
-        right, wrong = self._own(states.encoded)
-        return right - wrong
+        return states.flip
 
-    def _own(self, e: Encoded) -> tuple[Steps, Steps]:
+    def _own(self, e: Encoded, before: Steps) -> tuple[Steps, Steps]:
         """Mastery of the asked skill after each step, had it been answered right, and wrong: of
         what the skeleton believes after either answer, the higher, and the lower. The network's
         correction does not know the answer yet."""
-        step = torch.arange(e.skills.shape[1], device=e.skills.device).expand_as(e.skills)
-        network = self._correction_from(e, step - 1, e.skills, same_skill(e.skills))
-        right, wrong = (credible(x + network).sigmoid() for x in self._after(e))
+        right, wrong = (credible(x + before).sigmoid() for x in self._after(e))
         return torch.maximum(right, wrong), torch.minimum(right, wrong)
+
+    def _before(self, e: Encoded) -> Steps:
+        """What the network adds to the belief about the skill of each step, before its answer."""
+        left = self._left(e)
+        wide = torch.promote_types(left.dtype, torch.float32)
+        total = earlier_on_skill(left.double().unsqueeze(-1), e.skills).squeeze(-1).to(wide)
+        n = opportunities(e.skills).to(wide)
+        context = _earlier(e.context)
+        if e.past is not None:
+            context = torch.cat([e.past.context.unsqueeze(1), e.context[:, :-1]], 1)
+            total, n = (
+                x + y.gather(1, e.skills).to(wide)
+                for x, y in ((total, e.past.evidence), (n, e.past.steps))
+            )
+        mean = (total / (n + self.prior_strength)).to(left.dtype)
+        correction = output(self.correction, context, e.skills) + mean
+        begun = torch.zeros(len(n), dtype=torch.bool, device=n.device)
+        if e.past is not None:
+            begun = e.past.steps.sum(1) > 0
+        correction[:, 0] = torch.where(begun, correction[:, 0], 0.0)  # nothing is known yet
+        return correction
 
     @torch.no_grad()
     def _after(self, e: Encoded) -> tuple[Steps, Steps]:
@@ -358,41 +537,68 @@ class MasteryPath(nn.Module):
         total, n = (mask @ left.to(wide).unsqueeze(-1)).squeeze(-1), mask.sum(-1)
         return (total / (n + self.prior_strength)).to(left.dtype)
 
-    def _running_mean(self, mask: Bool[Tensor, "B T K"], left: Steps) -> Float[Tensor, "B T K"]:
+    def _running_mean(
+        self, mask: Bool[Tensor, "B T K"], left: Steps, past: PathPast | None = None
+    ) -> Float[Tensor, "B T K"]:
         """`_evidence_mean` up to each step, for K questions at once: the mask says which steps
         belong to each. Running sums take T times less memory than one mask per step."""
         wide = torch.promote_types(left.dtype, torch.float32)
         mask = mask.to(wide)
         total, n = (mask * left.unsqueeze(-1)).cumsum(1), mask.cumsum(1)
+        if past is not None:
+            total = total + past.evidence.unsqueeze(1).to(wide)
+            n = n + past.steps.unsqueeze(1).to(wide)
         return (total / (n + self.prior_strength)).to(left.dtype)
 
-    def _read(self, e: Encoded, level: Level) -> tuple[Skills, Skills, Skills]:
-        """Belief about the start, what a unit of practice adds to it, and units of practice."""
-        dtype = e.context.dtype
+    def _read(self, e: Encoded, level: Level, before: Steps) -> tuple[Skills, Skills, Skills]:
+        """Belief about the start, what a unit of practice adds to it, and what of the belief is the
+        network's."""
+        dtype, network = e.context.dtype, self.network(e, before)
+        belief = credible(level.belief.to(dtype) + network)
+        return belief, credible(level.factor).to(dtype), network
+
+    def network(self, e: Encoded, before: Steps | None = None) -> Skills:
+        """What the network adds to the belief about each skill after each step.
+
+        Parameters
+        ----------
+        before : of `_before`, where it is known.
+        """
+        before = self._before(e) if before is None else before
         on = F.one_hot(e.skills, self.skeleton.n_skills) > 0
-        correction = self.correction(e.context) + self._running_mean(on, self._left(e))
-        own = _earlier(correction) + self._order(e).unsqueeze(-1)
-        correction = torch.where(on, own, correction)
-        belief = credible(level.belief.to(dtype) + correction)
-        return belief, credible(level.factor).to(dtype), e.reading.all_gains.to(dtype)
+        network = self.correction(e.context) + self._running_mean(on, self._left(e), e.past)
+        own = (before + self._order(e)).to(network.dtype)
+        return network.scatter(-1, e.skills.unsqueeze(-1), own.unsqueeze(-1))
 
     def _believed(
-        self, e: Encoded, belief: Skills, factor: Skills, unit: Skills, horizon: Horizon
+        self, reading: Reading, belief: Skills, factor: Skills, horizon: Horizon
     ) -> tuple[Skills, Skills, Skills | None]:
         """Trajectory, gains and, in `retentive`, mastery before each step, as believed at
         `horizon`."""
         row = torch.arange(len(horizon), device=horizon.device)
-        belief, factor = belief[row, horizon], factor[row, horizon].unsqueeze(1)
-        gains = credible(factor * unit)
-        step = torch.arange(unit.shape[1], device=unit.device)
+        at = belief[row, horizon], factor[row, horizon]
+        return self._window(reading, *at, horizon, None)[0]
+
+    def _window(
+        self, reading: Reading, belief: Start, factor: Start, horizon: Horizon, held: Held | None
+    ) -> tuple[tuple[Skills, Skills, Skills | None], Held]:
+        """The same of the steps that follow on others; and where they have come to."""
+        gains = credible(factor.unsqueeze(1) * reading.all_gains.to(factor.dtype))
+        step = torch.arange(gains.shape[1], device=gains.device)
         known = (step <= horizon.unsqueeze(1)).unsqueeze(-1)
-        past = torch.where(known, gains, 0.0)
-        if e.reading.kept is None:
-            return retrospective_mastery(belief, past), gains, None
-        lost = credible(factor * e.reading.lost.to(factor.dtype))
-        lost = torch.where(known, lost, lost[row, horizon].unsqueeze(1))
-        trajectory, rested = retentive_mastery(belief, past, lost)
-        return trajectory, gains, rested
+        done = torch.where(known, gains, 0.0)
+        lost, rested = torch.zeros_like(belief), None
+        if reading.fades is None:
+            trajectory = retrospective_mastery(belief, done, held)
+        else:
+            lost = credible(factor.unsqueeze(1) * reading.lost.to(factor.dtype))
+            lost = torch.where(known, lost, 0.0).cummax(1).values  # the last known one remains
+            if held is not None:
+                lost = torch.maximum(lost, held.lost.unsqueeze(1))
+            trajectory, rested = retentive_mastery(belief, done, lost, held)
+            lost = lost[:, -1]
+        total = done.sum(1) if held is None else held.total + done.sum(1)
+        return (trajectory, gains, rested), Held(total, lost, trajectory[:, -1])
 
 
 def _earlier(values: Float[Tensor, "B T K"]) -> Float[Tensor, "B T K"]:

@@ -9,7 +9,7 @@ B learners in a batch, T steps, C skills, D = d_model. Steps count from 0 here: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -18,10 +18,10 @@ from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
-from kt_core.layers import Ids, Next, Start, Steps, Valid
-from kt_core.mastery import Encoded, MasteryPath, States
+from kt_core.layers import Horizon, Ids, Next, Start, Steps, Valid
+from kt_core.mastery import Encoded, LastStep, MasteryPath, States
 from kt_core.side_heads import SideHeads
-from kt_core.skeleton import FEATURES, HIDDEN
+from kt_core.skeleton import FEATURES, HIDDEN, WINDOW, Reading
 
 HEADS = {
     "retrospective": MasteryPath,
@@ -141,6 +141,57 @@ class GainAKT2(nn.Module):
         known = None if reading is None else reading.features(responses)
         context, value = self.encoder(skills, responses, d, known)
         return Encoded(skills, responses, context, value, d, reading)
+
+    def read_skeleton(
+        self,
+        skills: Ids,
+        responses: Ids,
+        items: Ids | None = None,
+        days: Steps | None = None,
+    ) -> Reading:
+        """What the skeleton says of histories of any length, for `windows` and `last_states`; only
+        in the modes of `MasteryPath`."""
+        self.check(skills, responses)
+        d = None if self.difficulty is None or items is None else self.difficulty(items)
+        return self.heads.prepare(skills, responses, d, days)
+
+    @torch.no_grad()
+    def windows(self, reading: Reading, size: int = WINDOW) -> Iterator[States]:
+        """The states of histories, window by window: together they are, to float tolerance, those
+        of the whole, without trajectory and gains (`MasteryPath.trajectories`). Memory grows with
+        the window and not with the history."""
+        past = None
+        for encoded in self._encoded(reading, size):
+            encoded.past = past
+            states = self.heads.states(encoded, None)
+            past = states.onward
+            yield states
+
+    @torch.no_grad()
+    def last_states(self, reading: Reading, last: Horizon) -> States:
+        """The states of the step `last` of each history alone, [B, 1, C], without trajectory and
+        gains."""
+        return self.heads.states(self._last(reading, last), None)
+
+    @torch.no_grad()
+    def last_network(self, reading: Reading, last: Horizon) -> Start:
+        """[B, C], what of the belief after that step is the network's."""
+        return self.heads.network(self._last(reading, last))[:, 0]
+
+    def _last(self, reading: Reading, last: Horizon) -> Encoded:
+        one = LastStep(self.heads, last)
+        for encoded in self._encoded(reading, WINDOW):
+            one.add(encoded)
+        return one.encoded(reading.at_step(last), self.difficulty is not None)
+
+    def _encoded(self, reading: Reading, size: int) -> Iterator[Encoded]:
+        """`encode` in windows; their `past` is left to the caller."""
+        memory = self.encoder.memory()
+        for window in reading.windows(size):
+            d = None if self.difficulty is None else window.difficulty
+            known = window.features(window.responses)
+            states = self.encoder.onward(memory, window.skills, window.responses, d, known)
+            yield Encoded(window.skills, window.responses, *states, d, window)
 
     def read(
         self,

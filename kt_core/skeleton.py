@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,21 @@ from torch.nn import functional as F
 
 from kt_core.layers import Horizon, Ids, Skills, Steps, entries
 from kt_core.posterior import Answers, Doubt, Level, Own, Shared, matched, shrinkage, together
-from kt_core.retention import Retention, fading
+from kt_core.retention import Fading, Retention, fading
+from kt_core.sums import (
+    Earlier,
+    at_skills,
+    by_skill,
+    earlier_on_skill,
+    opportunities,
+    plain,
+    same_skill,
+)
 
 HIDDEN = 2  # the response of an answer that may not be seen
 ROUNDS = 4  # over a sequence, until the estimates have settled
 STILL = 0.1  # logits by which a level may move in the last round
+WINDOW = 256  # steps of a long history of which all is read at once
 BLOCK = 16  # steps at once, where they do not settle: long runs of surprising answers
 FEATURES = 3  # of `Reading.features`
 MOST_SKILLS = 300  # among which gains may transfer: the shares are a table of C x C
@@ -121,17 +131,19 @@ class Skeleton(nn.Module):
         """
         d = torch.zeros_like(skills, dtype=self.spread.dtype)
         d = d if difficulty is None else difficulty.to(d.dtype)
-        kept = None if self.retention is None else self.retention.kept(skills, days)
-        gains, reach = self.gains(skills, responses), self.reach(skills)
-        total = practice = self._sum(reach, gains)
-        if kept is not None:
-            practice = self._sum(reach * kept, gains)
+        opportunity = opportunities(skills)
+        gains = self.gains(skills, responses, opportunity)
+        practice, total, kept = self.practised(skills, gains, days)
         asked = skills, responses, d, practice, total
         found, moving = self._settled(*asked, skills.shape[1])
         if moving.any():
             row = moving.nonzero().squeeze(1)
             found = merged(found, row, self._settled(*(x[row] for x in asked), BLOCK)[0])
-        return Reading(self, skills, responses, d, gains, practice, total, **found, kept=kept)
+        parts = d, gains, opportunity, practice, total
+        reading = Reading(self, skills, responses, *parts, **found, days=days)
+        if kept is not None:
+            reading.kept = kept
+        return reading
 
     def _settled(
         self, skills: Ids, responses: Ids, d: Steps, practice: Steps, total: Steps, block: int
@@ -140,7 +152,7 @@ class Skeleton(nn.Module):
         estimates still moved in the last round."""
         loading, offset = self._at(self.loading, skills), self._at(self.offset, skills)
         B, T = skills.shape
-        earlier = same_skill(skills).tril(-1).to(offset.dtype)
+        earlier = Earlier(skills, self.n_skills)
         information = [offset.new_zeros(B, 1, 5)]
         known: list[Answers] = []
         parts, moving = [], torch.zeros(B, dtype=torch.bool, device=skills.device)
@@ -151,8 +163,8 @@ class Skeleton(nn.Module):
             nothing = torch.zeros_like(own_loading)
             added, mean = Answers(nothing, nothing, nothing, own_loading), nothing
             for number in range(ROUNDS + 1):
-                whole = together([*known, added])
-                own = self.own(whole, lambda x, now=now: earlier[:, now, : now.stop] @ x)
+                whole = added if earlier.mask is None else together([*known, added])
+                own = self.own(whole, lambda x, now=now: earlier.sums(now, x))
                 more = information[-1][:, -1:] + self.information(own, added).cumsum(1)
                 before = Shared.of(torch.cat([information[-1][:, -1:], more[:, :-1]], 1))
                 start, factor = self.spread * own.start(before), self.factor(before.speed)
@@ -170,21 +182,55 @@ class Skeleton(nn.Module):
             slope = self.speed * factor * total[:, now]
             parts.append((own, mean, self.variance(own, before, own_loading, slope)))
             known.append(added)
+            earlier.add(now, self.terms(added))
             information.append(more)
         owns, means, variances = zip(*parts, strict=True)
         found = {"added": together(known), "own": together(owns)}
         found |= {"information": torch.cat(information, 1)}
         return found | {"mean": torch.cat(means, 1), "variance": torch.cat(variances, 1)}, moving
 
+    def practised(
+        self, skills: Ids, gains: Steps, days: Steps | None
+    ) -> tuple[Steps, Steps, Pairs | None]:
+        """[B, T], what is left of the practice before each step, and all of it; and the shares that
+        are left (`Reading.kept`), where they were made."""
+        if not plain(skills.shape[1]):
+            return *self._practised(skills, gains, days), None
+        reach, kept = self.reach(skills), None
+        total = practice = self._sum(reach, gains)
+        if self.retention is not None:
+            kept = self.retention.kept(skills, days)
+            practice = self._sum(reach * kept, gains)
+        return practice, total, kept
+
+    def _practised(self, skills: Ids, gains: Steps, days: Steps | None) -> tuple[Steps, Steps]:
+        """The same of a long history."""
+        if self.retention is None and not self.transfers:
+            total = earlier_on_skill(gains.double().unsqueeze(-1), skills).squeeze(-1)
+            return (total.to(gains.dtype),) * 2
+        past, parts = Past.before(self, skills, days), []
+        for a in range(0, skills.shape[1], WINDOW):
+            now = slice(a, a + WINDOW)
+            q, g, when = skills[:, now], gains[:, now], None if days is None else days[:, now]
+            total = self._sum(self.reach(q), g) + past.gains.gather(1, q)
+            practice = total
+            if self.retention is not None:
+                fallen = self.reach(q) * (1 - self.retention.kept(q, when))
+                lost = self._sum(fallen, g) + past.lost_of_asked(q, when)
+                practice = total - torch.minimum(lost, total)
+            parts.append((practice, total))
+            past = past.after_gains(q, g, when)
+        practice, total = (torch.cat(x, 1).to(gains.dtype) for x in zip(*parts, strict=True))
+        return practice, total
+
     @staticmethod
     def _sum(reach: Pairs, gains: Steps) -> Steps:
         """[B, T], practice before each step."""
         return (reach.tril(-1) @ gains.unsqueeze(-1)).squeeze(-1)
 
-    def gains(self, skills: Ids, responses: Ids) -> Steps:
+    def gains(self, skills: Ids, responses: Ids, opportunity: Ids) -> Steps:
         """[B, T], gain of each step on its own skill at speed 1, >= 0. A hidden answer counts as
         right and wrong in the shares of a learner of average ability who begins."""
-        opportunity = same_skill(skills).tril(-1).sum(-1)
         decay = F.softplus(self._wide(self.raw_decay)) * opportunity.log1p()
         factor = _exp(self._wide(self.log_answer))
         rate = self._at(self.offset, skills).sigmoid()
@@ -200,10 +246,14 @@ class Skeleton(nn.Module):
 
     def own(self, added: Answers, total: Callable[[Tensor], Tensor]) -> Own:
         """What some answers on a skill say about its start; `total` sums [B, T, 4] over them."""
-        a, spread = added, self.spread
-        each = torch.stack([a.weight, a.weight * a.loading, a.weight * a.slope, a.pull], -1)
-        precision, *others = total(each).unbind(-1)
+        spread = self.spread
+        precision, *others = total(self.terms(added)).unbind(-1)
         return Own(1 + spread**2 * precision, *(spread * x for x in others))
+
+    @staticmethod
+    def terms(a: Answers) -> Float[Tensor, "*at 4"]:
+        """What each answer adds to what is known of the start on its skill."""
+        return torch.stack([a.weight, a.weight * a.loading, a.weight * a.slope, a.pull], -1)
 
     def after(self, own: Own, added: Answers) -> Own:
         """`own` with one more answer."""
@@ -274,6 +324,12 @@ class Skeleton(nn.Module):
         return F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
 
     @property
+    def transfers(self) -> bool:
+        """Whether any gain reaches another skill."""
+        others = self.raw_transfer is not None and self.shares().fill_diagonal_(0)
+        return bool(torch.as_tensor(others).any())
+
+    @property
     def loading(self) -> Table:
         """What a unit of ability adds, > 0."""
         return _exp(self._wide(self.log_loading))
@@ -297,6 +353,60 @@ class Skeleton(nn.Module):
 
 
 @dataclass
+class Past:
+    """The steps before those of a reading, as sums by skill in double precision.
+
+    Attributes
+    ----------
+    answers : [B, C, 4], what they add to what is known of each start (`Skeleton.terms`).
+    gains : [B, C], practice on each skill, all of it.
+    shares : of gains that reach other skills; None where none do.
+    lost : [B, C], what was lost of it at the last step; in `retentive`.
+    fading : how it fades from then on; None where nothing follows.
+    """
+
+    answers: Float[Tensor, "B C 4"]
+    gains: Float[Tensor, "B C"]
+    shares: Float[Tensor, "C C"] | None = None
+    lost: Float[Tensor, "B C"] | None = None
+    fading: Fading | None = None
+
+    @classmethod
+    def before(cls, skeleton: Skeleton, skills: Ids, days: Steps | None) -> Past:
+        """Of a history that begins."""
+        shape = len(skills), skeleton.n_skills, 4
+        answers = skeleton.offset.new_zeros(shape, dtype=torch.float64)
+        gains = answers[..., 0]
+        shares = skeleton.shares().double() if skeleton.transfers else None
+        if skeleton.retention is None:
+            return cls(answers, gains, shares)
+        fading = Fading.before(skeleton.retention, skills, days)
+        return cls(answers, gains, shares, gains, fading)
+
+    def after_gains(self, skills: Ids, gains: Steps, days: Steps | None) -> Past:
+        """With the practice of some steps that follow; what they lose is left to the caller."""
+        new = by_skill(gains.double().unsqueeze(-1), skills, self.gains.shape[1]).squeeze(-1)
+        fading = None if self.fading is None else self.fading.after(skills, gains, days)
+        return dataclasses.replace(self, gains=self.gains + self.reached(new), fading=fading)
+
+    def reached(self, values: Tensor) -> Tensor:
+        """What of values by skill practised reaches each skill."""
+        return values if self.shares is None else values @ self.shares
+
+    def lost_of_asked(self, skills: Ids, days: Steps | None) -> Steps:
+        """[B, T], what is lost at each step that follows of the gains that reach its skill."""
+        if self.shares is None:
+            return self.fading.lost_of_asked(skills, days)
+        return self.lost_of_every(skills, days).gather(-1, skills.unsqueeze(-1)).squeeze(-1)
+
+    def lost_of_every(self, skills: Ids, days: Steps | None) -> Skills:
+        """[B, T, C], the same of the gains that reach each skill."""
+        if self.fading is None:
+            return self.lost.unsqueeze(1)
+        return self.reached(self.fading.lost(skills, days))
+
+
+@dataclass
 class Reading:
     """What the skeleton believes along a batch.
 
@@ -304,13 +414,15 @@ class Reading:
     ----------
     difficulty : [B, T], of the item asked.
     gains : [B, T], of each step on its own skill, at speed 1.
+    opportunity : [B, T], number of earlier steps on the skill.
     practice, total : [B, T], practice before each step: what is left of it, and all of it, which
         says how uncertain the level is. (Were that to fade, a break would make beliefs firmer.)
     added : what each answer adds.
     own : of the skill asked at each step, before it.
     information : [B, T+1, 5], of ability and speed, after 0, 1, ... answers (`Shared.of`).
     mean, variance : [B, T], of the level before each step.
-    kept : entry [s, u]: share of the gain at step u that is left at step s; None where all is.
+    days : when each answer was given.
+    past : what came before, where the steps follow on others.
     """
 
     skeleton: Skeleton
@@ -318,6 +430,7 @@ class Reading:
     responses: Ids
     difficulty: Steps
     gains: Steps
+    opportunity: Ids
     practice: Steps
     total: Steps
     added: Answers
@@ -325,13 +438,14 @@ class Reading:
     information: Float[Tensor, "B S 5"]
     mean: Steps
     variance: Steps
-    kept: Pairs | None = None
+    days: Steps | None = None
+    past: Past | None = None
 
     @property
     def reach(self) -> Pairs:
         """As `Skeleton.reach`, of what is left of the gain at step s."""
         reach = self.skeleton.reach(self.skills)
-        return reach if self.kept is None else reach * self.kept
+        return reach if self.fades is None else reach * self.kept
 
     @property
     def logits(self) -> Steps:
@@ -371,7 +485,8 @@ class Reading:
         parts = (torch.where(seen, x, 0.0) for x in parts)
         added = Answers(*parts, a.slope, a.loading)
         known = self.information[:, :-1] + s.information(self.own, added)
-        gained, own = s.gains(self.skills, responses), s.after(self.own, added)
+        gained = s.gains(self.skills, responses, self.opportunity)
+        own = s.after(self.own, added)
         level = s.level(self.skills, Shared.of(known), own, self.total + gained)
         return level, self.practice + gained
 
@@ -389,22 +504,24 @@ class Reading:
     @precise
     def at(self, horizon: Horizon) -> Level:
         """[B, T], the level of the skill asked at each step, as believed after step `horizon`."""
-        seen, shared, own = self._known_at(horizon)
-        done = torch.where(seen, self.gains, 0.0).unsqueeze(-1)
-        practice = (self.skeleton.reach(self.skills) @ done).squeeze(-1)
-        return self.skeleton.level(self.skills, shared, own, practice)
+        s, (seen, shared, own) = self.skeleton, self._known_at(horizon)
+        done = by_skill(torch.where(seen, self.gains, 0.0).unsqueeze(-1), self.skills, s.n_skills)
+        practice = (done.transpose(1, 2) @ s.shares().to(done.dtype)).squeeze(1)
+        return s.level(self.skills, shared, own, practice.gather(1, self.skills))
 
     def _known_at(self, horizon: Horizon) -> tuple[Bool[Tensor, "B T"], Shared, Own]:
         """Which answers have been seen, and what they say of the learner and of the skills."""
         step = torch.arange(self.skills.shape[1], device=self.skills.device)
         seen = step <= horizon.unsqueeze(1)
-        same = same_skill(self.skills).to(self.gains.dtype)
         row = torch.arange(len(horizon), device=horizon.device)
         shared = Shared.of(self.information[row, horizon + 1].unsqueeze(1))
-        own = self.skeleton.own(
-            self.added, lambda x: same @ torch.where(seen.unsqueeze(-1), x, 0.0)
-        )
-        return seen, shared, own
+
+        def total(x: Tensor) -> Tensor:
+            each = torch.where(seen.unsqueeze(-1), x.double(), 0.0)
+            return at_skills(by_skill(each, self.skills, C), self.skills).to(x.dtype)
+
+        C = self.skeleton.n_skills
+        return seen, shared, self.skeleton.own(self.added, total)
 
     @precise
     def pairs(self) -> tuple[Level, Pairs]:
@@ -416,10 +533,12 @@ class Reading:
         reach = s.reach(self.skills).transpose(1, 2)  # [u, t]
         done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
         level = s.level(self.skills.unsqueeze(1), shared, own, done)
-        if self.kept is not None:  # of what is done at s, as much is left at t
+        if self.fades is not None:  # of what is done at s, as much is left at t
             reach = reach * self.kept.transpose(1, 2)
             done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
-        usual = reach * s.gains(self.skills, torch.full_like(self.skills, HIDDEN)).unsqueeze(-1)
+        usual = reach * s.gains(
+            self.skills, torch.full_like(self.skills, HIDDEN), self.opportunity
+        ).unsqueeze(-1)
         later = torch.where(_ahead(self.skills), usual, 0.0)  # u < t
         later = later.sum(1, keepdim=True) - later.cumsum(1)  # s < u < t
         now = torch.where(_ahead(self.skills), done + later, self.practice.unsqueeze(1))
@@ -430,24 +549,96 @@ class Reading:
         """[B, T, C], the levels of all skills and the practice on them, as believed after each
         step."""
         s = self.skeleton
-        on = F.one_hot(self.skills, s.n_skills).to(self.gains.dtype)
-        own = s.own(self.added, lambda x: (on.unsqueeze(-1) * x.unsqueeze(2)).cumsum(1))
+        on = F.one_hot(self.skills, s.n_skills).to(self.gains.dtype).unsqueeze(-1)
+        past, total = self.past, self.all_gains.cumsum(1)
+
+        def sums(x: Tensor) -> Tensor:
+            found = (on * x.unsqueeze(2)).cumsum(1)
+            return found if past is None else found + past.answers.unsqueeze(1).to(x.dtype)
+
+        own = s.own(self.added, sums)
         shared = Shared.of(self.information[:, 1:].unsqueeze(2))
         every = torch.arange(s.n_skills, device=self.skills.device)
-        total = self.all_gains.cumsum(1)
+        if past is not None:
+            total = total + past.gains.unsqueeze(1).to(total.dtype)
         level = s.level(every, shared, own, total)
-        return level, total if self.kept is None else total - self.lost
+        return level, total if self.fades is None else total - self.lost
 
     @functools.cached_property
     def all_gains(self) -> Skills:
         """[B, T, C], gain of each step on every skill, at speed 1."""
         return self.gains.unsqueeze(-1) * F.embedding(self.skills, self.skeleton.shares())
 
+    @property
+    def fades(self) -> Retention | None:
+        """How gains fade; None where they do not."""
+        return self.skeleton.retention
+
+    @functools.cached_property
+    def kept(self) -> Pairs:
+        """Entry [s, u]: share of the gain at step u that is left at step s; in `retentive`."""
+        return self.fades.kept(self.skills, self.days)
+
     @functools.cached_property
     @precise
     def lost(self) -> Skills:
         """[B, T, C], what is lost at each step of the gains before it, at speed 1."""
-        return fading(self.all_gains, self.kept)
+        if self.past is None:
+            return fading(self.all_gains, self.kept)
+        kind, past = self.gains.dtype, self.past
+        far = past.lost_of_every(self.skills, self.days).to(kind)
+        return fading(self.all_gains, self.kept, far, (past.gains.to(kind), past.lost.to(kind)))
+
+    def windows(self, size: int = WINDOW) -> Iterator[Reading]:
+        """The same in windows of `size` steps, one after the other; a short reading is one."""
+        if self.skills.shape[1] <= size:
+            yield self
+            return
+        past = Past.before(self.skeleton, self.skills, self.days)
+        for a in range(0, self.skills.shape[1], size):
+            window = self._part(lambda x, a=a: x[:, a : a + size], past)
+            window.information = self.information[:, a : a + size + 1]
+            yield window
+            past = window.onward()
+
+    def onward(self) -> Past:
+        """For the steps that follow."""
+        past = self.past or Past.before(self.skeleton, self.skills, self.days)
+        past = past.after_gains(self.skills, self.gains, self.days)
+        terms = self.skeleton.terms(self.added).double()
+        answers = past.answers + by_skill(terms, self.skills, self.skeleton.n_skills)
+        lost = None if self.fades is None else self.lost[:, -1].double()
+        return dataclasses.replace(past, answers=answers, lost=lost)
+
+    def at_step(self, last: Horizon) -> Reading:
+        """Of step `last` alone, [B, 1], with the steps before it as its past."""
+        row, C = torch.arange(len(last), device=last.device).unsqueeze(1), self.skeleton.n_skills
+        at, step = last.unsqueeze(1), torch.arange(self.skills.shape[1], device=last.device)
+        seen = (step < at).double()
+        terms = self.skeleton.terms(self.added).double() * seen.unsqueeze(-1)
+        past = Past.before(self.skeleton, self.skills, self.days).after_gains(
+            self.skills, self.gains * seen, self.days
+        )
+        past = dataclasses.replace(past, answers=by_skill(terms, self.skills, C), fading=None)
+        one = self._part(lambda x: x[row, at], past)
+        one.information = torch.cat([self.information[row, at], self.information[row, at + 1]], 1)
+        if self.fades is not None:
+            fallen = (1 - self.fades.kept_at(self.skills, self.days, last)) * self.gains * seen
+            past.lost = past.reached(by_skill(fallen.unsqueeze(-1), self.skills, C).squeeze(-1))
+        return one
+
+    def _part(self, of: Callable[[Tensor], Tensor], past: Past) -> Reading:
+        """Some of the steps."""
+        steps = ("skills", "responses", "difficulty", "gains", "opportunity", "practice", "total")
+        found = {name: of(getattr(self, name)) for name in (*steps, "mean", "variance")}
+        parts = {
+            name: type(x)(*(of(y) for y in vars(x).values()))
+            for name, x in (("added", self.added), ("own", self.own))
+        }
+        days = None if self.days is None else of(self.days)
+        return Reading(
+            self.skeleton, **found, **parts, information=self.information, days=days, past=past
+        )
 
 
 def merged(found: dict[str, Any], row: Int[Tensor, "N"], others: dict[str, Any]) -> dict[str, Any]:
@@ -460,11 +651,6 @@ def merged(found: dict[str, Any], row: Int[Tensor, "N"], others: dict[str, Any])
         return type(old)(*(replaced(x, y) for x, y in pairs))
 
     return {name: replaced(old, others[name]) for name, old in found.items()}
-
-
-def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:
-    """Entry [s, u]: whether steps s and u are on the same skill."""
-    return skills.unsqueeze(2) == skills.unsqueeze(1)
 
 
 def _ahead(skills: Ids) -> Bool[Tensor, "T T"]:

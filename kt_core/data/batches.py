@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from kt_core.data.sequences import Sequences
 
 READING = 4096  # padded steps in a batch without gradients on a CPU, which fit its cache
 READING_ON_GPU = 65536  # a GPU is faster with more
+MOST_STEPS = 262_144  # padded steps in a batch that is read window by window
 
 
 def reading_tokens(device: torch.device) -> int:
@@ -41,6 +43,12 @@ class Batch:
     valid: Bool[Tensor, "B T"]
     index: Int[Tensor, "B"]
     days: Float[Tensor, "B T"] | None = None
+
+    def window(self, now: slice) -> Batch:
+        """Some of the steps."""
+        steps = (self.skills, self.items, self.responses, self.valid)
+        days = None if self.days is None else self.days[:, now]
+        return Batch(*(x[:, now] for x in steps), self.index, days)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
@@ -91,6 +99,7 @@ class LengthBuckets(Sampler[list[int]]):
     Parameters
     ----------
     rank, world : number of this process, from 0, and how many processes there are.
+    window : the most steps of a sequence that are read at once; only these count then.
 
     Raises
     ------
@@ -106,12 +115,13 @@ class LengthBuckets(Sampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        window: int = sys.maxsize,
     ):
         self.lengths, self.shuffle, self.seed, self.epoch = lengths, shuffle, seed, 0
         self.rank, self.world = rank, world
         self.place = 0  # number of batches of the epoch handed out so far
         self.begin = 0  # number of batches of the next epoch to skip
-        self.cuts = _cuts(np.sort(lengths), tokens)
+        self.cuts = _cuts(np.sort(lengths), tokens, window)
         if len(self.cuts) + 1 < world:  # every process needs something to read
             if len(lengths) < world:
                 raise KTError(f"{len(lengths)} sequences cannot be shared by {world} processes")
@@ -159,11 +169,15 @@ class Batches(DataLoader):
         self.sampler.begin = state["place"]
 
 
-def _cuts(ascending: np.ndarray, tokens: int) -> list[int]:
-    """Where to cut sequences sorted by length so that size times longest stays within `tokens`."""
+def _cuts(ascending: np.ndarray, tokens: int, window: int = sys.maxsize) -> list[int]:
+    """Where to cut sequences sorted by length so that size times longest stays within `tokens`.
+    Where they are read in windows, so does size times window, and size times longest within
+    `MOST_STEPS`."""
     cuts, begin = [], 0
     for i, length in enumerate(ascending.tolist()):
-        if i > begin and length * (i - begin + 1) > tokens:
+        size = i - begin + 1
+        full = min(length, window) * size > tokens or length * size > max(tokens, MOST_STEPS)
+        if i > begin and full:
             cuts.append(i)
             begin = i
     return cuts

@@ -7,29 +7,35 @@ histories longer than a chunk are read: docs/method.md, "Long histories".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kt_core.base.devices import for_reading
 from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.evaluation.tracer import Trace, from_mastery
-from kt_core.mastery import PathTerms, States, at_skill
+from kt_core.mastery import States, asked_next, at_skill, latest, level_logits
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
+from kt_core.skeleton import WINDOW, Reading
 
 NOT_FINITE = (
     "the model's predictions are not finite: training has diverged or the weights are damaged; "
     "train again with a smaller train.learning_rate"
 )
 STATES_A_STEP = 128  # skills; with more of them batches are smaller, as states are [B, T, C]
+SHORTEST = 64  # steps of a window, however many skills there are
 
 
 @dataclass
@@ -113,74 +119,251 @@ def read(
     KTError
         When a prediction is not finite, or the GPU's memory is too small.
     """
-    if not all(weight.isfinite().all() for weight in model.parameters()):
-        raise KTError(NOT_FINITE)
-    C, steps = model.n_skills, sequences.whole() if model.whole_histories and whole else sequences
-    collected, counts = _Collected(sequences, C), []
-    with for_reading(model) as device:
-        kind = next(model.parameters()).dtype
-        ended_in = torch.zeros(len(sequences.learners), C, device=device, dtype=kind)
-        most = int(reading_tokens(device) / max(1, C / STATES_A_STEP))
-        for number, batch in _in_turn(steps, most):
+    steps = sequences.whole() if model.whole_histories and whole else sequences
+    collected, counts = _Collected(sequences, model.n_skills), []
+    with _reading(model) as (device, most, size):
+        shape, kind = (len(sequences.learners), model.n_skills), next(model.parameters()).dtype
+        ended_in = torch.zeros(shape, device=device, dtype=kind)
+        for number, batch in _in_turn(steps, most, size):
             index = batch.index.numpy()
             batch = batch.to(device)
             who = torch.from_numpy(steps.learner[index]).to(device)
             start = ended_in[who] if number else None
-            responses = model.unpadded(batch.responses, batch.valid)
-            states = model.forward_with_states(
-                batch.skills, responses, batch.items, batch.valid, start, batch.days
-            )
-            _check_finite(model, batch, states)
-            last = batch.valid.sum(1) - 1
-            ended_in[who] = states.filtered[torch.arange(len(last), device=device), last]
-            values = _values(model, batch, states)
-            if flips:
-                values["flip"] = model.flips(states, start)
-            collected.add(steps.starts[index], batch, states, values)
-            counts.append(_count(batch, states, start).assign(learner=steps.learner[index]))
+            once = _Read(model, batch, start, size)
+            for now, states in once.forward():
+                values = _values(states)
+                if flips:
+                    values["flip"] = model.flips(states, start)
+                collected.add(steps.starts[index] + now.start, batch.window(now), values, states)
+            for now, values in once.in_hindsight():
+                collected.add(steps.starts[index] + now.start, batch.window(now), values)
+            ended_in[who] = once.final
+            counts.append(once.counts().assign(learner=steps.learner[index]))
     return collected.trace(model), pd.concat(counts, ignore_index=True)
 
 
-def _check_finite(model: GainAKT2, batch: Batch, states: States) -> None:
-    logits = [states.logits]
-    if model.on_path:  # its states are always finite; the plain predictions are not
-        logits.append(model.heads.next_logits(states.encoded))
-    if not all(x[batch.valid[:, 1:]].isfinite().all() for x in logits):
+@torch.no_grad()
+def read_ends(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:
+    """Filtered mastery after all answers of each learner, and the standard deviation of its level
+    where that is known: [L, C] each, the last rows of `Beliefs.final` and `final_deviation` of each
+    learner. Nothing else is computed, which takes a fraction of the time of `read`.
+
+    Raises
+    ------
+    KTError
+        As of `read`.
+    """
+    steps = sequences.whole() if model.whole_histories else sequences
+    shape = len(sequences.learners), model.n_skills
+    final, deviation = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    with _reading(model) as (device, most, size):
+        if model.on_path:  # only the encoder reads window by window
+            most = reading_tokens(device)
+        for number, batch in _in_turn(steps, most, size):
+            who, batch = steps.learner[batch.index.numpy()], batch.to(device)
+            last = batch.valid.sum(1) - 1
+            if model.on_path:
+                states = model.last_states(_reading_of(model, batch), last)
+                end = states.filtered[:, 0]
+                deviation[who] = states.deviation[:, 0].float().cpu().numpy()
+            else:
+                start = torch.from_numpy(final[who]).to(device) if number else None
+                states = model.forward_with_states(
+                    batch.skills, batch.responses, batch.items, batch.valid, start
+                )
+                end = states.filtered[torch.arange(len(last), device=device), last]
+            if not (states.logits.isfinite().all() and end.isfinite().all()):
+                raise KTError(NOT_FINITE)
+            final[who] = end.float().cpu().numpy()
+    return final, deviation if model.on_path else None
+
+
+@contextmanager
+def _reading(model: GainAKT2) -> Iterator[tuple[torch.device, int, int]]:
+    """Where a model reads, the most padded steps of which it has the states of all skills at once,
+    and the most steps of one history."""
+    if not all(weight.isfinite().all() for weight in model.parameters()):
+        raise KTError(NOT_FINITE)
+    with for_reading(model) as device:
+        most = int(reading_tokens(device) / max(1, model.n_skills / STATES_A_STEP))
+        yield device, most, min(WINDOW, max(most, SHORTEST)) if model.on_path else sys.maxsize
+
+
+def _reading_of(model: GainAKT2, batch: Batch) -> Reading:
+    responses = model.unpadded(batch.responses, batch.valid)
+    return model.read_skeleton(batch.skills, responses, batch.items, batch.days)
+
+
+class _Read:
+    """A batch read from its first step to its last, window by window where histories are long, and
+    then once more for what is believed at the end.
+
+    Attributes
+    ----------
+    final : [B, C], filtered mastery after all answers.
+    """
+
+    def __init__(self, model: GainAKT2, batch: Batch, start: Tensor | None, size: int):
+        self.model, self.batch, self.start, self.size = model, batch, start, size
+        self.last = batch.valid.sum(1) - 1
+        self.reading = _reading_of(model, batch) if model.on_path else None
+        self.final = self.belief = self.factor = torch.zeros(0)
+        self._counts: Counter = Counter()
+        self._parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
+
+    def forward(self) -> Iterator[tuple[slice, States]]:
+        """The states of each window."""
+        before = None
+        for now, states in self._windows():
+            _check_finite(self.batch.window(now), states)
+            self._count_live(now, states, before)
+            before = states.filtered[:, -1:]
+            yield now, states
+            self._keep_ends(now, states)
+
+    def _windows(self) -> Iterator[tuple[slice, States]]:
+        b = self.batch
+        if self.reading is None:
+            states = self.model.forward_with_states(
+                b.skills, b.responses, b.items, b.valid, self.start
+            )
+            self._parts = [(states.trajectory, states.gains, None)]
+            yield slice(0, b.valid.shape[1]), states
+            return
+        begin = 0
+        for states in self.model.windows(self.reading, self.size):
+            now = slice(begin, begin + states.filtered.shape[1])
+            yield now, states
+            begin = now.stop
+
+    def _keep_ends(self, now: slice, states: States) -> None:
+        row, at = torch.arange(len(self.last), device=self.last.device), self.last - now.start
+        length = now.stop - now.start
+        here, at = ((at >= 0) & (at < length)).unsqueeze(1), at.clamp(0, length - 1)
+        for name, every in (
+            ("final", states.filtered),
+            ("belief", states.belief),
+            ("factor", states.factor),
+        ):
+            if every is not None:
+                old = getattr(self, name) if now.start else torch.zeros_like(every[:, 0])
+                setattr(self, name, torch.where(here, every[row, at], old))
+
+    def in_hindsight(self) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """What is believed at the end about each window; after `forward`."""
+        parts: Iterable = self._parts
+        if self.reading is not None:
+            ends = self.belief, self.factor, self.last
+            parts = self.model.heads.trajectories(self.reading, *ends, self.size)
+            doubt = self.reading.doubt(self.last)
+        begin, before, lowest = 0, None, None
+        for trajectory, gains, rested in parts:
+            now = slice(begin, begin + trajectory.shape[1])
+            begin = now.stop
+            lowest = rested[:, 0] if rested is not None and lowest is None else lowest
+            self._count(now, trajectory, gains, rested, before, lowest)
+            before = trajectory[:, -1:]
+            if self.reading is None:
+                continue
+            yield (
+                now,
+                {
+                    "mastery_last": at_skill(trajectory, self.batch.skills[:, now]),
+                    "deviation_last": doubt.deviation[:, now],
+                    "of_speed_last": doubt.of_speed[:, now],
+                    "log_speed_last": doubt.log_speed[:, now],
+                },
+            )
+
+    def _count_live(self, now: slice, states: States, before: Tensor | None) -> None:
+        found = self._violations(now, states.filtered, states.filtered, None, before)
+        names = ("monotonicity", "fall_after_correct")
+        self._counts.update({f"filtered_{n}{e}": found[n + e] for n in names for e in ("", "_n")})
+
+    def _count(
+        self,
+        now: slice,
+        trajectory: Tensor,
+        gains: Tensor,
+        rested: Tensor | None,
+        before: Tensor | None,
+        lowest: Tensor | None,
+    ) -> None:
+        self._counts.update(self._violations(now, trajectory, gains, rested, before, lowest))
+        self._counts.update(saturation(trajectory, gains, self.batch.valid[:, now]))
+
+    def _violations(
+        self,
+        now: slice,
+        mastery: Tensor,
+        gains: Tensor,
+        rested: Tensor | None,
+        before: Tensor | None,
+        lowest: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Those of a window, and of the step into it from the state `before`."""
+        if before is not None:
+            now = slice(now.start - 1, now.stop)
+            mastery, gains = (torch.cat([before, x], 1) for x in (mastery, gains))
+            rested = None if rested is None else torch.cat([before, rested], 1)
+        b = self.batch.window(now)
+        start, since = (None, 1) if before is not None else (self.start, 0)
+        return violations(
+            mastery, gains, b.skills, b.responses, b.valid, start, rested, since, lowest
+        )
+
+    def counts(self) -> pd.DataFrame:
+        """All that was counted, one row per sequence."""
+        return pd.DataFrame({name: value.cpu().numpy() for name, value in self._counts.items()})
+
+
+def _check_finite(batch: Batch, states: States) -> None:
+    logits = states.logits
+    if states.network is not None:  # mastery is always finite; what it is made of is not
+        reading = states.encoded.reading
+        level = level_logits(reading.before(), reading.practice, reading.difficulty)
+        logits = logits + latest(level, logits) + states.network + states.form
+    if not logits[latest(batch.valid, logits)].isfinite().all():
         raise KTError(NOT_FINITE)
 
 
 class _Collected:
-    """Arrays over all interactions and sequences, filled batch by batch."""
+    """Arrays over all interactions and sequences, filled batch by batch and window by window."""
 
     def __init__(self, sequences: Sequences, C: int):
         self.sequences = sequences
         self.columns: dict[str, np.ndarray] = {}
-        self.middle = np.zeros((len(sequences), C), np.float32)
+        self.middle = np.full((len(sequences), C), np.nan, np.float32)  # of one step there is none
         self.final, self.deviation = np.zeros_like(self.middle), np.zeros_like(self.middle)
 
     def add(
-        self, starts: np.ndarray, batch: Batch, states: States, values: dict[str, Tensor]
+        self,
+        starts: np.ndarray,
+        batch: Batch,
+        values: dict[str, Tensor],
+        states: States | None = None,
     ) -> None:
-        """Write a batch, whose rows begin at the interactions `starts`."""
+        """Write some steps of a batch, whose rows begin at the interactions `starts`."""
         valid = batch.valid.cpu().numpy()
         at = (starts[:, None] + np.arange(valid.shape[1]))[valid]
         for name, value in values.items():
             column = self.columns.setdefault(name, np.full(self.sequences.interactions, np.nan))
             column[at] = value[batch.valid].double().cpu().numpy()
+        if states is None:
+            return
         s = self.sequences
-        order = np.argsort(starts)
-        ends = starts + valid.sum(1)
-        row = order[np.searchsorted(starts[order], s.starts, side="right") - 1]
-        here = (s.starts >= starts[row]) & (s.starts < ends[row])
+        there = np.flatnonzero(valid[:, 0])
+        order = there[np.argsort(starts[there])]
         wanted = [(self.middle, s.lengths // 2, states.filtered)]
         wanted.append((self.final, s.lengths, states.filtered))
         if states.deviation is not None:
             wanted.append((self.deviation, s.lengths, states.deviation))
         for target, seen, every in wanted:
-            step = (s.starts - starts[row] + seen - 1)[here]
-            there = every[row[here], step.clip(min=0)].float().cpu().numpy()
-            # Before the first answer there is no state: half of one step is 0 steps.
-            target[here] = np.where(step[:, None] >= 0, there, np.nan)
+            step = s.starts + seen - 1
+            row = order[np.searchsorted(starts[order], step, side="right") - 1]
+            place = step - starts[row]
+            here = (seen > 0) & (place >= 0) & (place < valid.sum(1)[row])
+            target[here] = every[row[here], place[here]].float().cpu().numpy()
 
     def trace(self, model: GainAKT2) -> Trace:
         """The finished trace; the first step of a sequence has no pre-response fields."""
@@ -196,57 +379,49 @@ class _Collected:
         return Trace(**columns, **states)
 
 
-def _in_turn(sequences: Sequences, most: int) -> Iterator[tuple[int, Batch]]:
+def _in_turn(sequences: Sequences, most: int, size: int) -> Iterator[tuple[int, Batch]]:
     """All first chunks, then all second ones, and so on, each batch with this number; similar
-    lengths together, at most `most` padded steps at once."""
+    lengths together, at most `most` padded steps of at most `size` of each at once."""
     data = SequenceDataset(sequences)
     for number in range(int(sequences.chunk.max()) + 1):
         chosen = np.flatnonzero(sequences.chunk == number)
-        for part in LengthBuckets(sequences.lengths[chosen], most, shuffle=False):
+        lengths = sequences.lengths[chosen]
+        for part in LengthBuckets(lengths, most, shuffle=False, window=size):
             yield number, data[chosen[part]]
 
 
-def _values(model: GainAKT2, batch: Batch, states: States) -> dict[str, Tensor]:
-    """The fields of a trace for a batch, [B, T], except flips."""
-    q = batch.skills
-    unknown = states.filtered.new_full((len(q), 1), torch.nan)
+def _values(states: States) -> dict[str, Tensor]:
+    """The fields of a trace for the steps of some states, [B, T], as far as they are known then."""
+    e = states.encoded
+    q, T = e.skills, e.skills.shape[1]
+
+    def padded(x: Tensor) -> Tensor:
+        """With the first step of a history, which is not predicted."""
+        return x if x.shape[1] == T else F.pad(x, (1, 0), value=torch.nan)
+
     values = {
-        "predicted": torch.cat([unknown, states.logits.sigmoid()], dim=1),
-        "mastery_pre": torch.cat([unknown, states.asked], dim=1),
+        "predicted": padded(states.logits.sigmoid()),
+        "mastery_pre": padded(states.asked),
         "mastery_post": at_skill(states.filtered, q),
         "gain": states.own_gains,
     }
     if states.belief is None:
         return values
-    moved = at_skill(states.belief.diff(dim=1), q[:, 1:])
-    reading = states.encoded.reading
-    level, doubt = reading.before(), reading.doubt(batch.valid.sum(1) - 1)
+    before = None if e.past is None else e.past.belief
+    was = asked_next(states.belief, q, before)
+    level = e.reading.before()
     values |= {
-        "mastery_last": at_skill(states.trajectory, q),
-        "gains_before": level.factor * reading.practice,
-        "revision": torch.cat([unknown, moved], dim=1),
+        "gains_before": level.factor * e.reading.practice,
+        "revision": padded(latest(at_skill(states.belief, q), was) - was),
         "deviation": at_skill(states.deviation, q),
-        "deviation_last": doubt.deviation,
-        "of_speed_last": doubt.of_speed,
-        "log_speed_last": doubt.log_speed,
-        "practice": reading.practice,
-        "speed": reading.speed(),
-        "network": torch.cat([unknown, model.heads.corrections_before(states.encoded)], dim=1),
-        "form": torch.cat([unknown, PathTerms(model.heads, states.encoded).form()], dim=1),
+        "practice": e.reading.practice,
+        "speed": e.reading.speed(),
+        "network": padded(states.network),
+        "form": padded(states.form),
     }
-    if model.difficulty is not None:
-        values["difficulty"] = level.shrink * reading.difficulty
+    if e.difficulty is not None:
+        values["difficulty"] = level.shrink * e.difficulty
     return values
-
-
-def _count(batch: Batch, states: States, start: Tensor | None) -> pd.DataFrame:
-    q, r, valid = batch.skills, batch.responses, batch.valid
-    found = violations(states.trajectory, states.gains, q, r, valid, start, states.rested)
-    found |= saturation(states.trajectory, states.gains, valid)
-    live = violations(states.filtered, states.gains, q, r, valid, start)
-    names = ("monotonicity", "fall_after_correct")
-    found |= {f"filtered_{n}{end}": live[n + end] for n in names for end in ("", "_n")}
-    return pd.DataFrame({name: value.cpu().numpy() for name, value in found.items()})
 
 
 def ends(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -21,10 +21,11 @@ from kt_core.base.devices import for_reading
 from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
-from kt_core.mastery import PathTerms
+from kt_core.mastery import level_logits
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.model import GainAKT2
-from kt_core.skeleton import HIDDEN, same_skill
+from kt_core.skeleton import HIDDEN, WINDOW
+from kt_core.sums import at_skills, by_skill
 
 FOLDS = 5  # K: each pass hides one answer in five
 
@@ -65,7 +66,7 @@ def hidden_answers(
     }
     data = SequenceDataset(whole)
     with for_reading(model) as device:
-        for chosen in LengthBuckets(whole.lengths, reading_tokens(device), shuffle=False):
+        for chosen in _in_batches(whole.lengths, device):
             batch = data[chosen]
             at, valid = _places(whole, batch), batch.valid
             batch = batch.to(device)
@@ -122,6 +123,10 @@ def _folds(whole: Sequences, seed: int) -> np.ndarray:
     return order.ravel()[: whole.interactions]
 
 
+def _in_batches(lengths: np.ndarray, device: torch.device) -> LengthBuckets:
+    return LengthBuckets(lengths, reading_tokens(device), shuffle=False, window=WINDOW)
+
+
 def _places(whole: Sequences, batch: Batch) -> np.ndarray:
     starts = torch.from_numpy(whole.starts[batch.index.numpy()])
     at = starts[:, None] + torch.arange(batch.valid.shape[1])
@@ -131,24 +136,26 @@ def _places(whole: Sequences, batch: Batch) -> np.ndarray:
 def _read(model: GainAKT2, batch: Batch, hidden: Tensor, key: Tensor) -> dict[str, Tensor]:
     q, valid = batch.skills, batch.valid
     responses = torch.where(hidden | ~valid, HIDDEN, batch.responses)
-    encoded = model.encode(q, responses, batch.items, batch.days)
-    last, reading = valid.sum(1) - 1, encoded.reading
-    factor = reading.at(last).factor
-    gains_before = factor * reading.practice
-    mixed = reading.gains.gather(1, key.argsort(1)).unsqueeze(-1)
-    reach = reading.reach.tril(-1)
+    reading = model.read_skeleton(q, responses, batch.items, batch.days)
+    last = valid.sum(1) - 1
+    level, network = reading.at(last), model.last_network(reading, last).gather(1, q)
+    logits = level_logits(level, reading.practice, reading.difficulty)
+    gains_before = level.factor * reading.practice
+    mixed = reading.gains.gather(1, key.argsort(1))
     return {
-        "believed": PathTerms(model.heads, encoded).at(last),
+        "believed": logits.to(network.dtype) + network,
         "gains_before": gains_before,
         "flat": _mean_on_skill(gains_before, q, valid),
-        "shuffled": factor * (reach @ mixed).squeeze(-1),
+        "shuffled": level.factor * reading.skeleton.practised(q, mixed, batch.days)[0],
     }
 
 
 def _mean_on_skill(values: Tensor, skills: Tensor, valid: Tensor) -> Tensor:
     """[B, T], mean over the steps of the same sequence and skill."""
-    same = (same_skill(skills) & valid.unsqueeze(1)).to(values.dtype)
-    return (same @ values.unsqueeze(-1)).squeeze(-1) / same.sum(-1).clamp(min=1)
+    n_skills = int(skills.max()) + 1
+    each = torch.stack([values.double(), torch.ones_like(values).double()], -1)
+    total, n = at_skills(by_skill(each * valid.unsqueeze(-1), skills, n_skills), skills).unbind(-1)
+    return (total / n.clamp(min=1)).to(values.dtype)
 
 
 def log_loss(logits: np.ndarray, correct: np.ndarray) -> np.ndarray:

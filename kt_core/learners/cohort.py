@@ -11,7 +11,6 @@ from kt_core.base.values import convert, names_of
 from kt_core.data import Splits
 from kt_core.data.batches import days
 from kt_core.evaluation.evaluate import Beliefs, believed_last
-from kt_core.learners.predict import read_history
 from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
@@ -143,22 +142,14 @@ def learner_frame(
         raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
     horizon = horizon or T
     columns = [torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)]
-    given = days(s, np.arange(at.start, at.stop)[None])
-    read = read_history(model, columns, int(lengths.max()), given)
-    filtered, gains = (torch.cat([getattr(x, n)[0] for x in read]) for n in ("filtered", "gains"))
-    believed = filtered  # where beliefs are not revised
-    if model.whole_histories:
-        with torch.no_grad():
-            believed = model.heads.trajectory_at(read[0], torch.tensor([horizon - 1]))[0]
-    practised = np.unique(skills)
+    given, practised = days(s, np.arange(at.start, at.stop)[None]), np.unique(skills)
+    parts = read_history(model, columns, int(lengths.max()), given, practised, horizon - 1)
+    filtered, trajectory, gains, deviation = parts
     asked = skills[:, None] == practised
     step = np.arange(1, T + 1)
-    trajectory = believed[:, practised].numpy().copy()
     trajectory[step > horizon] = np.nan
-    filtered = filtered[:, practised].numpy()
     low = high = np.full(filtered.shape, np.nan)
     if uncertainty is not None:
-        deviation = read[0].deviation[0][:, practised].numpy()
         low, high = uncertainty.interval(filtered, deviation)
     return pd.DataFrame(
         {
@@ -168,11 +159,61 @@ def learner_frame(
             "filtered": filtered.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
-            "gain": gains[:, practised].numpy().ravel(),
+            "gain": gains.ravel(),
             "asked": asked.ravel(),
             "correct": np.where(asked, responses[:, None], np.nan).ravel(),
         }
     )
+
+
+@torch.no_grad()
+def read_history(
+    model: GainAKT2,
+    columns: list[torch.Tensor],
+    chunk: int,
+    days: torch.Tensor | None,
+    skills: np.ndarray,
+    horizon: int,
+) -> tuple[np.ndarray, ...]:
+    """Filtered mastery, the trajectory as believed at a horizon, gains as believed at the end, and
+    the deviation (empty where it is not known): of one learner and some skills, [T, K] each.
+
+    Parameters
+    ----------
+    columns : skills, responses and items, [1, T] each. They are read as `evaluate` reads them: as
+        a whole, or chunk by chunk, each from where the previous one ended.
+    """
+    if not model.whole_histories:
+        parts, start = [], None
+        for part in zip(*(column.split(chunk, dim=1) for column in columns), strict=True):
+            parts.append(model.forward_with_states(*part, start=start, days=days))
+            start = parts[-1].filtered[:, -1]
+        filtered, gains = (
+            _of(skills, [getattr(x, n) for x in parts]) for n in ("filtered", "gains")
+        )
+        return filtered, filtered.copy(), gains, np.zeros(0)
+    reading, last = model.read_skeleton(*columns, days), columns[0].shape[1] - 1
+    filtered, deviation, begin, ends = [], [], 0, {}
+    for states in model.windows(reading):
+        filtered.append(states.filtered[..., skills])
+        deviation.append(states.deviation[..., skills])
+        T = states.filtered.shape[1]
+        for step in {horizon, last} & set(range(begin, begin + T)):
+            ends[step] = states.belief[:, step - begin], states.factor[:, step - begin]
+        begin += T
+    trajectory, gains = (
+        _of(
+            skills,
+            [part[i] for part in model.heads.trajectories(reading, *ends[h], torch.tensor([h]))],
+        )
+        for i, h in ((0, horizon), (1, last))
+    )
+    every = slice(None)
+    return _of(every, filtered), trajectory, gains, _of(every, deviation)
+
+
+def _of(skills: np.ndarray | slice, parts: list[torch.Tensor]) -> np.ndarray:
+    return torch.cat([part[0][:, skills] for part in parts]).numpy().copy()
 
 
 def telling_step(learner: pd.DataFrame) -> int:

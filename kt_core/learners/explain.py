@@ -82,7 +82,7 @@ def explain(
     for u in np.flatnonzero(added):
         kind = "gain" if q[u] == asked else "transferred gain"
         parts.append((kind, u + 1, name[q[u]], float(r[u]), float(added[u])))
-    if reading.kept is not None:
+    if reading.fades is not None:
         parts.append(("forgotten", 0, name[asked], np.nan, left - float(added.sum())))
     parts += [("network", 0, name[asked], np.nan, network), ("form", 0, name[asked], np.nan, form)]
     if model.difficulty is not None:

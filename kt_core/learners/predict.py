@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from scipy.special import expit
 
 from kt_core.base.errors import KTError, brief
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import Beliefs, evaluate
-from kt_core.learners.standing import current
-from kt_core.mastery import States
-from kt_core.model import GainAKT2
+from kt_core.evaluation.evaluate import Beliefs, evaluate, read_ends
+from kt_core.learners.standing import mastery_table
 from kt_core.runs.run import Run
+from kt_core.stepwise import PathSteps, SideSteps
 
 DAY = pd.Timedelta(days=1)
+
+
+def histories(run: Run, dataset: Dataset) -> Sequences:
+    """The answers of learners, also new ones, in the order of the data.
+
+    Raises
+    ------
+    KTError
+        For a skill that the run does not know (see `kt_core.data.known`).
+    """
+    chunk, day = run.config.data.chunk, dataset.note.day
+    return Sequences.of(dataset.table, run.vocabulary, chunk, min_length=1, day=day)
 
 
 def believed(run: Run, dataset: Dataset) -> Beliefs:
@@ -26,32 +38,15 @@ def believed(run: Run, dataset: Dataset) -> Beliefs:
     Raises
     ------
     KTError
-        For a skill that the run does not know (see `kt_core.data.known`).
+        As of `histories`.
     """
-    chunk, day = run.config.data.chunk, dataset.note.day
-    sequences = Sequences.of(dataset.table, run.vocabulary, chunk, min_length=1, day=day)
-    return evaluate(run.model, sequences, flips=False)
+    return evaluate(run.model, histories(run, dataset), flips=False)
 
 
-def named(table: pd.DataFrame, beliefs: Beliefs, run: Run) -> pd.DataFrame:
+def named(table: pd.DataFrame, whose: Beliefs | Sequences, run: Run) -> pd.DataFrame:
     """A table with the learners' ids and the skills' names in place of their numbers."""
     skills = np.asarray(run.vocabulary.skills, object)
-    return table.assign(learner=beliefs.learners[table["learner"]], skill=skills[table["skill"]])
-
-
-@torch.no_grad()
-def read_history(
-    model: GainAKT2, columns: list[torch.Tensor], chunk: int, days: torch.Tensor | None = None
-) -> list[States]:
-    """The states of one learner, from skills, responses and items, each [1, T]. They are read as
-    `evaluate` reads them: all at once, or chunk by chunk, each from where the previous one ended.
-    """
-    size = columns[0].shape[1] if model.whole_histories else chunk
-    found, start = [], None
-    for part in zip(*(column.split(size, dim=1) for column in columns), strict=True):
-        found.append(model.forward_with_states(*part, start=start, days=days))
-        start = found[-1].filtered[:, -1]
-    return found
+    return table.assign(learner=whose.learners[table["learner"]], skill=skills[table["skill"]])
 
 
 def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False) -> pd.DataFrame:
@@ -61,7 +56,8 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     ----------
     dataset : histories of any length; the learners may be new. A table is read as a file would be.
         Answers on skills that the run does not know are left out, which
-    `kt_core.data.known_answers` counts. every_skill : also skills that a learner never practised.
+        `kt_core.data.known_answers` counts.
+    every_skill : also skills that a learner never practised.
 
     Returns
     -------
@@ -76,8 +72,11 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     """
     if isinstance(dataset, pd.DataFrame):
         dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
-    beliefs = believed(run, known_answers(dataset, run.vocabulary))
-    return named(current(beliefs, run.uncertainty, every_skill), beliefs, run)
+    s = histories(run, known_answers(dataset, run.vocabulary))
+    answers = np.repeat(s.learner, s.lengths), s.skill
+    ends = read_ends(run.model, s)
+    table = mastery_table(*answers, *ends, run.uncertainty, every_skill)
+    return named(table, s, run)
 
 
 class LiveLearner:
@@ -87,12 +86,14 @@ class LiveLearner:
     >>> ada.answer("fractions", correct=True)
     >>> ada.mastery("fractions")
 
-    Each call reads the whole history again, which takes milliseconds for hundreds of answers.
+    Each answer costs the same, milliseconds, however many came before.
     """
 
     def __init__(self, run: Run):
         self.run = run
         self.history: list[tuple[str, int, str, pd.Timestamp | None]] = []
+        path = run.model.on_path
+        self._steps = PathSteps(run.model) if path else SideSteps(run.model, run.config.data.chunk)
 
     def answer(self, skill: str, correct: bool, item: str = "", when: Any = None) -> None:
         """Add an answer.
@@ -109,12 +110,14 @@ class LiveLearner:
             For a skill that the run does not know, a time before that of the last answer, or any
             other value.
         """
-        self._skill(skill)
+        number = self._skill(skill)
         if not isinstance(correct, (int, np.integer, np.bool_)) or correct not in (0, 1):
             raise KTError(f"correct = {brief(correct)}: expected true or false, or 1 or 0")
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
-        self.history.append((skill, int(correct), item, self._time(when)))
+        time = self._time(when)
+        self._steps.add(number, int(correct), self._items.get((number, item), 0), self._day(time))
+        self.history.append((skill, int(correct), item, time))
 
     def mastery(self, skill: str | None = None) -> float | pd.Series:
         """Mastery of one skill, or of all by name, on the answers so far.
@@ -124,7 +127,8 @@ class LiveLearner:
         KTError
             Before the first answer.
         """
-        filtered = self._states().filtered[0, -1].double().numpy()
+        self._begun()
+        filtered = self._steps.mastery().double().numpy()
         if skill is None:
             return pd.Series(filtered, index=self.run.vocabulary.skills, name="mastery")
         return float(filtered[self._skill(skill)])
@@ -133,26 +137,35 @@ class LiveLearner:
         """P(right) if this were asked next, at the time `when` (see `answer`)."""
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
-        self._skill(skill)
-        time = self._time(when)
-        self._states()  # raises an error if there is no history yet
-        size = self.run.config.data.chunk
-        begin = 0 if self.run.model.whole_histories else (len(self.history) - 1) // size * size
-        columns, days = self._tensors([*self.history[begin:], (skill, 0, item, time)])
-        with torch.no_grad():
-            return float(self.run.model(*columns, days)[0, -1].sigmoid())
+        number, time = self._skill(skill), self._time(when)
+        self._begun()
+        logit = self._steps.logit(number, self._items.get((number, item), 0), self._day(time))
+        return float(expit(logit))
 
-    def _states(self) -> States:
+    def _begun(self) -> None:
         if not self.history:
             raise KTError("there are no answers yet, and mastery is estimated from answers")
-        chunk = self.run.config.data.chunk
-        columns, given = self._tensors(self.history)
-        return read_history(self.run.model, columns, chunk, given)[-1]
 
     def _skill(self, name: str) -> int:
         if not isinstance(name, str):
             raise KTError(f"skill {brief(name)}: expected the name of a skill, as a text")
-        return int(self.run.vocabulary.ids(pd.Series([name]))[0])
+        if name not in self._skills:
+            self.run.vocabulary.ids(pd.Series([name]))  # raises the error
+        return self._skills[name]
+
+    @functools.cached_property
+    def _skills(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.run.vocabulary.skills)}
+
+    @functools.cached_property
+    def _items(self) -> dict[tuple[int, str], int]:
+        """The number of each item, by its skill's number and its name."""
+        pairs = zip(self.run.vocabulary.item_skill, self.run.vocabulary.items, strict=True)
+        return {pair: number for number, pair in enumerate(pairs, start=1)}
+
+    def _day(self, time: pd.Timestamp | None) -> float | None:
+        first = self.history[0][-1] if self.history else time
+        return None if time is None else (time - first) / DAY
 
     def _time(self, when: Any) -> pd.Timestamp | None:
         if not self.run.model.timed:
@@ -170,12 +183,3 @@ class LiveLearner:
         if time < last:
             raise KTError(f"when = {brief(when)}: the last answer was given at {last}")
         return time
-
-    def _tensors(self, history: list[tuple]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        table = pd.DataFrame(history, columns=["skill", "correct", "item", "time"])
-        v = self.run.vocabulary
-        columns = (v.ids(table["skill"]), table["correct"].to_numpy(), v.item_ids(table))
-        days = None
-        if self.run.model.timed:
-            days = torch.tensor([(time - history[0][-1]) / DAY for *_, time in history])[None]
-        return [torch.tensor(c.tolist())[None] for c in columns], days

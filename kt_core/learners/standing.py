@@ -40,23 +40,43 @@ def verdict(answers: int, low: float, high: float, growth: float) -> str:
     return "ready" if low > READY else "learning"
 
 
+def mastery_table(
+    learner: np.ndarray,
+    skill: np.ndarray,
+    mastery: np.ndarray,
+    deviation: np.ndarray | None,
+    uncertainty: Uncertainty | None = None,
+    every_skill: bool = False,
+) -> pd.DataFrame:
+    """The table of `kt_core.predict`, with numbers of learners and skills instead of names.
+
+    Parameters
+    ----------
+    learner, skill : [N], of each answer.
+    mastery, deviation : [L, C], after all answers of a learner.
+    """
+    L, C = mastery.shape
+    opportunities = np.bincount(learner * C + skill, minlength=L * C).reshape(L, C)
+    steps = opportunities.sum(axis=1)
+    learner, skill = np.nonzero(opportunities >= (0 if every_skill else 1))
+    now = mastery[learner, skill].astype(float)
+    columns = {"learner": learner, "skill": skill, "mastery": now}
+    if uncertainty is not None:
+        sure = deviation[learner, skill].astype(float)
+        columns["low"], columns["high"] = uncertainty.interval(now, sure)
+    counts = {"opportunities": opportunities[learner, skill], "steps": steps[learner]}
+    return pd.DataFrame(columns | counts)
+
+
 def current(
     beliefs: Beliefs, uncertainty: Uncertainty | None = None, every_skill: bool = False
 ) -> pd.DataFrame:
-    """The table of `kt_core.predict`, with numbers of learners and skills instead of names."""
+    """`mastery_table` of beliefs."""
     frame = beliefs.frame
-    L, C = len(beliefs.learners), beliefs.final.shape[1]
     last = frame.groupby("learner")["sequence"].last().to_numpy()
-    pair = frame["learner"].to_numpy() * C + frame["skill"].to_numpy()
-    opportunities = np.bincount(pair, minlength=L * C).reshape(L, C)
-    learner, skill = np.nonzero(opportunities >= (0 if every_skill else 1))
-    mastery = beliefs.final[last][learner, skill].astype(float)
-    counts = opportunities[learner, skill], opportunities.sum(axis=1)[learner]
-    columns = {"learner": learner, "skill": skill, "mastery": mastery}
-    if uncertainty is not None:
-        deviation = beliefs.final_deviation[last][learner, skill].astype(float)
-        columns["low"], columns["high"] = uncertainty.interval(mastery, deviation)
-    return pd.DataFrame(columns | {"opportunities": counts[0], "steps": counts[1]})
+    answers = frame["learner"].to_numpy(), frame["skill"].to_numpy()
+    deviation = None if beliefs.final_deviation is None else beliefs.final_deviation[last]
+    return mastery_table(*answers, beliefs.final[last], deviation, uncertainty, every_skill)
 
 
 def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.DataFrame:

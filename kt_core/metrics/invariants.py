@@ -22,6 +22,8 @@ def violations(
     valid: Valid,
     start: Start | None = None,
     rested: Skills | None = None,
+    since: int = 0,
+    lowest: Start | None = None,
 ) -> Counts:
     """Count broken constraints and the places where they could break.
 
@@ -30,6 +32,8 @@ def violations(
     start : mastery at the end of each learner's previous chunk. If given, the step from there to
         the first one is counted too.
     rested : mastery right before each step, where breaks may lower it.
+    since : the first step that is counted; those before it only say where it came from.
+    lowest : with `rested`: mastery before the first step of the history, if that is not here.
 
     Returns
     -------
@@ -38,11 +42,13 @@ def violations(
     With `rested`, falls are counted from right before a step to right after it, and there are
     `rise_in_break` (from after a step to before the next) and `below_start`.
     """
-    steps, C = valid.unsqueeze(-1), mastery.shape[-1]
+    pairs, counted_steps = valid[:, 1:] & valid[:, :-1], valid.clone()
+    counted_steps[:, :since] = False
+    pairs[:, : since - 1 if since else 0] = False
+    steps, C = counted_steps.unsqueeze(-1), mastery.shape[-1]
     outside = ~((mastery >= 0) & (mastery <= 1)) & steps
     negative = ~((gains >= 0) & gains.isfinite()) & steps
-    pairs = valid[:, 1:] & valid[:, :-1]
-    counted = pairs if rested is None else valid
+    counted = pairs if rested is None else counted_steps
     earlier, later = (mastery[:, :-1], mastery[:, 1:]) if rested is None else (rested, mastery)
     if rested is None:
         skills, responses = skills[:, 1:], responses[:, 1:]
@@ -53,9 +59,9 @@ def violations(
         "monotonicity": falls.sum((1, 2)),
         "monotonicity_n": counted.sum(1) * C,
         "negative_gains": negative.sum((1, 2)),
-        "negative_gains_n": valid.sum(1) * C,
+        "negative_gains_n": counted_steps.sum(1) * C,
         "bounds": outside.sum((1, 2)),
-        "bounds_n": valid.sum(1) * C,
+        "bounds_n": counted_steps.sum(1) * C,
         "fall_after_correct": (own_falls & right).sum(1),
         "fall_after_correct_n": right.sum(1),
     }
@@ -64,11 +70,12 @@ def violations(
         counts["monotonicity_n"] += C
     if rested is not None:
         rises = _breaks(mastery[:, :-1], rested[:, 1:]) & pairs.unsqueeze(-1)
-        start = rested[:, :1].expand_as(rested)
+        start = rested[:, :1] if lowest is None else lowest.unsqueeze(1)
+        start = start.expand_as(rested)
         below = _breaks(rested, start) | _breaks(mastery, start)
         counts["rise_in_break"], counts["rise_in_break_n"] = rises.sum((1, 2)), pairs.sum(1) * C
         counts["below_start"] = (below & steps).sum((1, 2))
-        counts["below_start_n"] = valid.sum(1) * C
+        counts["below_start_n"] = counted_steps.sum(1) * C
     return counts
 
 

@@ -81,7 +81,7 @@ def test_standing_is_what_predict_says_and_what_was_answered(run_and_data):
     now = predict(run, data)
     assert len(table) == len(now)
     both = table.merge(now, on=["learner", "skill"], suffixes=("", "_now"))
-    np.testing.assert_array_equal(both["mastery"], both["mastery_now"])
+    np.testing.assert_allclose(both["mastery"], both["mastery_now"], atol=1e-6)
     np.testing.assert_array_equal(both["answers"], both["opportunities"])
     one = table.iloc[0]
     answered = data.table[(data.table["user"] == one["learner"])]
