@@ -25,12 +25,14 @@ _HOME = {
     "examine": "report.examine",
     "explain": "learners.explain",
     "fit": "tracing.tracer",
+    "judge": "tracing.own",
     "load": "tracing.tracer",
     "losses": "",
     "open_run": "runs.find",
     "plots": "",
     "predict": "learners.predict",
     "read_splits": "data.registry",
+    "register": "tracing.own",
     "train": "training.train",
 }
 __all__ = list(_HOME)

@@ -142,11 +142,19 @@ class LossConfig(Section):
     consistency: Annotated[float, WEIGHT] = 0.0
     forecast: Annotated[float, WEIGHT] = 0.0
     difficulty: Annotated[float, WEIGHT] = 0.0
+    own: dict[str, float] = field(default_factory=dict)  # of terms that a user registers, by name
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, weight in self.own.items():
+            _check(self, "own", not (wrong := WEIGHT.refuses(weight)), f"{wrong}, for {name!r} too")
 
     @property
     def active(self) -> dict[str, float]:
-        """The terms with a weight above zero."""
-        return {name: w for name, w in dataclasses.asdict(self).items() if w > 0}
+        """The terms with a weight above zero, also of a user's own."""
+        own = dataclasses.asdict(self)
+        terms = own | own.pop("own")
+        return {name: w for name, w in terms.items() if w > 0}
 
 
 BCE_ONLY = LossConfig()
@@ -246,7 +254,7 @@ class RunConfig:
                 f"model.position = 'absolute': mode {self.model.mode!r} reads whole histories and "
                 "needs relative positions; choose decay, or another mode"
             )
-        for name in self.loss.active:
+        for name in set(self.loss.active) - set(self.loss.own):
             if (name in PATH_TERMS) != path:
                 raise KTError(
                     f"loss.{name} is not a term of mode {self.model.mode!r}; "
@@ -259,7 +267,8 @@ class RunConfig:
 
 
 def _terms(path: bool) -> list[str]:
-    return [f.name for f in dataclasses.fields(LossConfig) if (f.name in PATH_TERMS) == path]
+    names = [f.name for f in dataclasses.fields(LossConfig) if f.name != "own"]
+    return [name for name in names if (name in PATH_TERMS) == path]
 
 
 LOSS_WEIGHTINGS = {

@@ -27,7 +27,7 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "mastery": "config layers posterior retention skeleton",
     "side_heads": "config layers mastery",
     "model": "base config difficulty encoder layers mastery side_heads skeleton",
-    "losses": "config data layers mastery model side_heads",
+    "losses": "base config data layers mastery model side_heads",
     "monitor": "base layers mastery metrics",
     "evaluation": "base data mastery metrics model skeleton uncertainty",
     "runs": "base config data model uncertainty",
@@ -39,17 +39,18 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "report": "base baselines config data evaluation metrics runs",
     "learners": "base data evaluation mastery metrics model runs uncertainty",
     "notebook": "base config data evaluation learners monitor plots runs training",
-    "studies": "base baselines config data evaluation metrics model notebook plots presets report "
-    "runs training",
-    "tracing": "base config data evaluation learners metrics notebook plots presets report runs "
-    "studies training",
+    "studies": "base baselines config data evaluation losses metrics model notebook plots presets "
+    "report runs training",
+    "tracing": "base baselines config data evaluation learners losses metrics notebook plots "
+    "presets report runs studies training",
     "cli": "base config data learners losses model notebook presets report runs studies training",
     "__main__": "cli",
 }
 PUBLIC = {
     *("KnowledgeTracer", "audit", "compare", "cross_validate", "demo", "fit", "load"),
     *("GainAKT2", "KTError", "LiveLearner", "Monitor", "RunConfig", "configure", "evaluate"),
-    *("examine", "explain", "losses", "open_run", "plots", "predict", "read_splits", "train"),
+    *("examine", "explain", "judge", "losses", "open_run", "plots", "predict", "read_splits"),
+    *("register", "train"),
 }
 
 

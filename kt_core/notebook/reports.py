@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kt_core.base.errors import KTError
+from kt_core.base.files import new_folder
 from kt_core.base.locks import locked
 from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.page import export_html
 from kt_core.runs.run import Run
 
 REPORT = "02_consistency_report"
+AUDIT = "05_audit"
 
 
 def write_report(folders: list[Path], split: str = "test", quiet: bool = False) -> Path:
@@ -40,6 +43,24 @@ def write_report(folders: list[Path], split: str = "test", quiet: bool = False) 
         keep(notebook, folders[0], "comparison" if several else REPORT)
         export_html(notebook, target, title)
     return target
+
+
+def write_audit_report(
+    parameters: dict[str, Any], folder: Path, title: str, quiet: bool = False
+) -> Path:
+    """Audit estimates of mastery, and write the page `report.html` with its figures and numbers
+    into a new folder.
+
+    Parameters
+    ----------
+    parameters : of the notebook, without `out`.
+    """
+    with (
+        new_folder(folder) as partial,
+        executed(AUDIT, parameters | {"out": str(partial)}, quiet) as notebook,
+    ):
+        export_html(notebook, partial / "report.html", title)
+    return folder / "report.html"
 
 
 def check_writable(folder: Path) -> None:
