@@ -77,6 +77,7 @@ hashes:
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 lab: $(VENV)/.installed
 	$(VENV)/bin/jupyter lab notebooks

@@ -51,7 +51,7 @@ class Section:
     """A part of the configuration; the annotation of a field holds its range or its choices."""
 
     def __post_init__(self) -> None:
-        for name, limits in _ranges(type(self)).items():
+        for name, limits in _ranges(type(self)).items():  # type: ignore[arg-type]  # a class is hashable
             wrong = limits.refuses(getattr(self, name))
             _check(self, name, not wrong, wrong)
 
@@ -320,7 +320,7 @@ def from_dict(raw: dict[str, Any]) -> RunConfig:
     if not isinstance(raw, dict):
         raise KTError(f"a configuration must be a JSON object, not {type(raw).__name__}")
     sections = _section_types()
-    flat = {}
+    flat: dict[str, Any] = {}
     for section, values in raw.items():
         if section == "preset":
             continue
@@ -341,7 +341,7 @@ def options() -> dict[str, Any]:
 
 def _section_types() -> dict[str, type]:
     hints = typing.get_type_hints(RunConfig)
-    return {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    return {name: kind for name, kind in hints.items() if issubclass(kind, Section)}
 
 
 def _option_types() -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Own:
         """The folder to import from, the module and the name in it; None if it has no such home."""
         module = sys.modules.get(getattr(self.what, "__module__", None) or "")
         file, name = getattr(module, "__file__", None), getattr(self.what, "__qualname__", "")
-        if file is None or module.__name__ == "__main__":
+        if module is None or file is None or module.__name__ == "__main__":
             return None
         if _found(module, name) is not self.what:
             return None
@@ -64,7 +64,7 @@ class Own:
                 "import it from a notebook or from the script that is running; define it in a "
                 "module, such as my_models.py, and register it from there"
             )
-        return sha256(sys.modules[self.home[1]].__file__)
+        return sha256(str(sys.modules[self.home[1]].__file__))
 
 
 def add(own: Own) -> None:

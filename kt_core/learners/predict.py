@@ -47,9 +47,10 @@ def read_history(
     `evaluate` reads them: all at once, or chunk by chunk, each from where the previous one ended.
     """
     size = columns[0].shape[1] if model.whole_histories else chunk
-    found, start = [], None
-    for part in zip(*(column.split(size, dim=1) for column in columns), strict=True):
-        found.append(model.forward_with_states(*part, start=start, days=days))
+    found: list[States] = []
+    start: torch.Tensor | None = None
+    for q, r, items in zip(*(column.split(size, dim=1) for column in columns), strict=True):
+        found.append(model.forward_with_states(q, r, items, start=start, days=days))
         start = found[-1].filtered[:, -1]
     return found
 

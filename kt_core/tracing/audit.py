@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kt_core.tracing.words import in_python, reading
+
+if TYPE_CHECKING:
+    from kt_core.studies.audit import Audited
 
 
 @in_python()
@@ -17,7 +21,7 @@ def audit(
     columns: dict[str, str] | None = None,
     mastery_columns: dict[str, str] | None = None,
     resamples: int = 1000,
-):
+) -> Audited:
     """Measure mastery estimates of any tool against the answers that they are about.
 
     >>> audited = kt.audit(estimates, answers, sees="pre")

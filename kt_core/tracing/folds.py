@@ -110,6 +110,7 @@ def _divided(dataset: Dataset, group: pd.Series, fold: int, folds: int) -> Datas
 
 def _quality(rows: pd.DataFrame, learners: int, report: ReportConfig) -> pd.DataFrame:
     bootstrap = Bootstrap(learners, report.bootstrap, report.seed)
-    prediction = Prediction(*(rows[name].to_numpy() for name in rows), bootstrap)
+    predicted, correct, learner = (rows[name].to_numpy() for name in rows)
+    prediction = Prediction(predicted, correct, learner, bootstrap)
     table = tidy(prediction.estimates(), "measure")
     return table.rename(columns={"entries": "answers"})

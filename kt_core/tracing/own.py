@@ -146,8 +146,8 @@ class Judged:
             told, given = Path(scratch) / "mastery.parquet", Path(scratch) / "answers.parquet"
             self.estimates().to_parquet(told)
             self.answers().to_parquet(given)
-            parameters = {"mastery": str(told), "responses": str(given), "sees": "pre"}
-            parameters |= {"columns": {"predicted": "predicted"}}
+            parameters: dict[str, Any] = {"mastery": str(told), "responses": str(given)}
+            parameters |= {"sees": "pre", "columns": {"predicted": "predicted"}}
             return write_audit_report(parameters, folder, f"Audit: {self.model}", quiet=True)
 
     def _frame(self) -> pd.DataFrame:

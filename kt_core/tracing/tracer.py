@@ -12,7 +12,7 @@ import inspect
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 from IPython import get_ipython
@@ -45,8 +45,8 @@ from kt_core.tracing.words import in_python, meanings, reading
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Answers = pd.DataFrame | str | Path
-Columns = dict[str, str] | None
+Answers: TypeAlias = pd.DataFrame | str | Path
+Columns: TypeAlias = dict[str, str] | None
 GIVEN = {  # settings with a name of their own here
     "data.dataset": "data",
     "data.path": "data",
@@ -515,11 +515,14 @@ def trained(config: RunConfig, splits: Splits, folder: Path, progress: bool) -> 
 
     try:
         with isolate_rng(), Progress(config.train.epochs, progress) as bar:
-            return train(config, splits, folder, [bar])
+            run = train(config, splits, folder, [bar])
     except KeyboardInterrupt:
         if (folder / STATE).is_file():
             raise KeyboardInterrupt(way_on(folder)) from None
         raise
+    if run is None:  # of several processes that train together, this is not the first
+        raise KTError("several processes train together: start `python -m kt_core train` instead")
+    return run
 
 
 def scratch() -> Path:
@@ -544,7 +547,7 @@ def _named(data: Answers) -> tuple[pd.DataFrame | None, str, str]:
         raise KTError(f"{data!r} is a data set and also a file here; the file is './{data}'")
     if not known and not there:
         raise KTError(f"{data}: no such file; data sets by name: {', '.join(DATASETS)}")
-    return (None, data, "") if known else (None, "", str(Path(data).absolute()))
+    return (None, str(data), "") if known else (None, "", str(Path(data).absolute()))
 
 
 def _tell(note: ReadingNote) -> None:
@@ -558,7 +561,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     """The arguments of `KnowledgeTracer` that give a configuration."""
     name = config.preset if config.preset in PRESETS else "standard"
     base = with_overrides(preset(name), {"model.mode": config.model.mode}).to_dict()
-    found, own = config.to_dict(), {"preset": name, "columns": config.data.columns or None}
+    found = config.to_dict()
+    own: dict[str, Any] = {"preset": name, "columns": config.data.columns or None}
     own |= {"mode": config.model.mode, "seed": config.train.seed, "fold": config.data.fold}
     for option in options():
         section, key = option.split(".")
