@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 from IPython import get_ipython
+from sklearn.exceptions import NotFittedError
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
@@ -55,6 +56,10 @@ GIVEN = {  # settings with a name of their own here
     "model.mode": "mode",
     "train.seed": "seed",
 }
+
+
+class NotFitted(KTError, NotFittedError):
+    """A model is asked before `fit`; scikit-learn's tools know the error too."""
 
 
 class KnowledgeTracer:
@@ -143,6 +148,17 @@ class KnowledgeTracer:
             print(splits.dataset.note)
         return self._set(trained(config, splits, folder, progress))
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """For scikit-learn's `check_is_fitted`."""
+        return self._run is not None
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn may expect: a table of its own kind, without a target."""
+        from sklearn.utils import InputTags, Tags, TargetTags  # from scikit-learn 1.6 on
+
+        table = InputTags(two_d_array=False)
+        return Tags(None, TargetTags(required=False), input_tags=table, no_validation=True)
+
     @property
     def run(self) -> Run:
         """The run folder, with its model, configuration and provenance.
@@ -153,7 +169,7 @@ class KnowledgeTracer:
             Before `fit`.
         """
         if self._run is None:
-            raise KTError("this model is not fitted yet: call fit(data), or kt_core.load(folder)")
+            raise NotFitted("this model is not fitted yet: call fit(data), or kt_core.load(folder)")
         return self._run
 
     @property
