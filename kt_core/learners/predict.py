@@ -62,7 +62,8 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     ----------
     dataset : histories of any length; the learners may be new. A table is read as a file would be.
         Answers on skills that the run does not know are left out, which
-    `kt_core.data.known_answers` counts. every_skill : also skills that a learner never practised.
+        `kt_core.data.known_answers` counts.
+    every_skill : also skills that a learner never practised.
 
     Returns
     -------
@@ -84,11 +85,16 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
 class LiveLearner:
     """One learner, answer by answer.
 
-    >>> ada = LiveLearner(Run.load("runs/mine"))
-    >>> ada.answer("fractions", correct=True)
-    >>> ada.mastery("fractions")
-
     Each call reads the whole history again, which takes milliseconds for hundreds of answers.
+
+    Examples
+    --------
+    >>> ada = kt.demo().live()
+    >>> ada.answer("skill 03", correct=False)
+    >>> before = ada.predict("skill 03")
+    >>> ada.answer("skill 03", correct=True)
+    >>> ada.predict("skill 03") > before
+    True
     """
 
     def __init__(self, run: Run):

@@ -24,9 +24,6 @@ def audit(
 ) -> Audited:
     """Measure mastery estimates of any tool against the answers that they are about.
 
-    >>> audited = kt.audit(estimates, answers, sees="pre")
-    >>> audited.measures.associations
-
     Parameters
     ----------
     mastery : one row per estimate: `learner`, `step` (a learner's answers counted from 1), `skill`,
@@ -46,6 +43,12 @@ def audit(
     ------
     KTError
         For a table that cannot be read, or estimates that do not fit the answers.
+
+    Examples
+    --------
+    >>> judged = kt.judge("AFM", kt.demo().splits.dataset.table)
+    >>> kt.audit(judged.estimates(), judged.answers(), sees="pre", resamples=50)
+    Audited(pre estimates of 40 learners, for 9...% of 2,386 answers; measures: prediction, ...)
     """
     from kt_core.studies.audit import audit_files  # it loads the baselines
 

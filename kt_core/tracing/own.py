@@ -40,11 +40,6 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
     every report and benchmark. Processes that are started from here know it too if it is defined in
     a module; what a notebook defines stays in the notebook.
 
-    >>> import kt_core as kt
-    >>> def surprise(predicted, correct):
-    ...     return -np.log2(np.where(correct == 1, predicted, 1 - predicted))
-    >>> kt.register("surprise, in bits", surprise, kind="measure", sees="pre")
-
     Parameters
     ----------
     name : a former registration of the same name is replaced.
@@ -61,6 +56,12 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
     ------
     KTError
         When the name is taken by the package, or `what` does not fit its kind.
+
+    Examples
+    --------
+    >>> def surprise(predicted, correct):
+    ...     return -np.log2(np.where(correct == 1, predicted, 1 - predicted))
+    >>> kt.register("surprise, in bits", surprise, kind="measure", sees="pre")
     """
     if kind not in KINDS:
         raise KTError(f"kind {brief(kind)}: choose one of {', '.join(KINDS)}")
@@ -163,10 +164,6 @@ class Judged:
 def judge(model: str, data: Answers, **settings: Any) -> Judged:
     """Fit a registered model, or a baseline of the package, and measure it on test learners.
 
-    >>> kt.register("mine", MyTracer)
-    >>> judged = kt.judge("mine", answers)
-    >>> judged.measures.prediction
-
     Parameters
     ----------
     model : its name.
@@ -179,6 +176,12 @@ def judge(model: str, data: Answers, **settings: Any) -> Judged:
     KTError
         For an unknown model, data that cannot be read, or a model whose trace has another form than
         promised, or sees the answers that it predicts.
+
+    Examples
+    --------
+    >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+    >>> kt.judge("PFA", answers, columns=columns)
+    Judged(PFA: AUC ... on 12 test learners)
     """
     from kt_core.baselines.registry import baselines  # it loads every model
     from kt_core.studies.cells import OURS, check_model

@@ -65,9 +65,6 @@ class NotFitted(KTError, NotFittedError):
 class KnowledgeTracer:
     """A model of learners, with scikit-learn's habits: settings here, data in `fit`.
 
-    >>> model = KnowledgeTracer(preset="quick", seed=1).fit(answers)
-    >>> model.mastery()
-
     Learners, skills and items are known by their names, as text. Answers are given as a table with
     one row per answer, or as a file in any format of docs/formats.md.
 
@@ -83,6 +80,12 @@ class KnowledgeTracer:
     out : the run folder to write, a new one; None for a dated one where the command line puts them.
     temporary : write the run into a temporary folder, which is removed when Python ends.
     overrides : any other setting by its dotted name, such as ``**{"train.epochs": 5}``.
+
+    Examples
+    --------
+    >>> model = kt.KnowledgeTracer(preset="quick", seed=1)
+    >>> model.set_params(mode="cumulative").get_params()["mode"]
+    'cumulative'
     """
 
     def __init__(
@@ -490,10 +493,6 @@ PARAMETERS = [name for name in inspect.signature(KnowledgeTracer).parameters if 
 def fit(data: Answers, *, progress: bool = True, **settings: Any) -> KnowledgeTracer:
     """Train a model on a table of answers, a file, or a data set by its name.
 
-    >>> import kt_core as kt
-    >>> model = kt.fit(answers, columns={"learner": "Student", "skill": "Topic"})
-    >>> model.mastery()
-
     Parameters
     ----------
     data, progress : as of `KnowledgeTracer.fit`.
@@ -505,6 +504,14 @@ def fit(data: Answers, *, progress: bool = True, **settings: Any) -> KnowledgeTr
     KTError
         For an unknown setting, data that cannot be read or has too few learners, or a folder that
         exists.
+
+    Examples
+    --------
+    >>> import kt_core as kt
+    >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+    >>> model = kt.fit(answers, preset="smoke", columns=columns, temporary=True, progress=False)
+    >>> list(model.mastery())
+    ['learner', 'skill', 'mastery', 'low', 'high', 'answers']
     """
     return KnowledgeTracer(**settings).fit(data, progress)
 

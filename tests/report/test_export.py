@@ -1,6 +1,5 @@
 """Tables for a paper and for a spreadsheet: escaped, rounded, and with their intervals."""
 
-import doctest
 import logging
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 import kt_core as kt
 from kt_core.base.errors import KTError
-from kt_core.report import export
 
 TABLE = pd.DataFrame(
     {
@@ -72,7 +70,3 @@ def test_csv_is_rounded_and_safe_for_a_spreadsheet(tmp_path, caplog):
 def test_what_is_no_table_is_refused(call, message):
     with pytest.raises(KTError, match=message):
         call()
-
-
-def test_the_example_is_as_it_is_written():
-    assert doctest.testmod(export).failed == 0 and doctest.testmod(export).attempted > 2
