@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MADE = ROOT / "build" / "docs"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+ITEM, INSIDE = re.compile(r"(-|\d+\.) "), re.compile(r"(-|\d+\.) |  ")
 SOURCES: set[str] = set()  # files of the package that pages link to
 
 
@@ -48,7 +49,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Let links lead to where things are on the site."""
+    """Let links lead to where things are on the site, and lists be read as on other readers."""
 
     def led(match):
         start, target, anchor, end = match.groups()
@@ -61,7 +62,22 @@ def on_page_markdown(markdown, page, config, files):
         here = posixpath.dirname(page.file.src_uri)
         return f"{start}{posixpath.relpath(place, here or '.')}{anchor or ''}{end}"
 
-    return LINK.sub(led, markdown)
+    return with_lists(LINK.sub(led, markdown))
+
+
+def with_lists(markdown: str) -> str:
+    """Lists as Python-Markdown wants them: a blank line before, and four spaces within an item."""
+    lines, fenced, parted = [], False, False  # parted: the item has a blank line in it
+    for line in markdown.split("\n"):
+        fenced ^= line.lstrip().startswith("```")
+        before = lines[-1] if lines else ""
+        if not fenced and ITEM.match(line):
+            if before.strip() and (parted or not INSIDE.match(before)):
+                lines.append("")
+            parted = False
+        parted |= not line.strip()
+        lines.append(f"  {line}" if not fenced and re.match(r"  \S", line) else line)
+    return "\n".join(lines)
 
 
 def on_page_content(content, page, config, files):
