@@ -88,7 +88,7 @@ def _taken(kind: str) -> tuple[str, ...]:
         from kt_core.studies.cells import OURS
 
         return (*OURS, *BASELINES)
-    return ("bce", "responses", "total", *vars(LossConfig())) if kind == LOSS else ()
+    return ("bce", "responses", "teacher", "total", *vars(LossConfig())) if kind == LOSS else ()
 
 
 @dataclass(repr=False)

@@ -105,7 +105,9 @@ class KTModule(NextStep):
             return logits, {}
         s = model.read(encoded, logits=logits)
         self.last_step.states = s.detach()
-        return logits, losses.auxiliary(weights, s, q, r, valid) | losses.own_terms(weights, s, batch)
+        return logits, losses.auxiliary(weights, s, q, r, valid) | losses.own_terms(
+            weights, s, batch
+        )
 
 
 def hide(valid: Tensor, share: float, sequences: float) -> Tensor:
