@@ -147,7 +147,7 @@ class LossConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, weight in self.own.items():
-            _check(self, "own", not (wrong := WEIGHT.refuses(weight)), f"{wrong}, for {name!r} too")
+            _check(self, "own", not (wrong := WEIGHT.refuses(weight)), f"{wrong} for {name!r}")
 
     @property
     def active(self) -> dict[str, float]:
