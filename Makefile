@@ -9,6 +9,7 @@
 # make wheel    build a package that pip installs anywhere, in dist/
 # make gallery  make figures/ again
 # make demo     train the small run of kt_core.demo() again
+# make docs     build the documentation site in build/site, to be read without a network
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   ?= .venv
@@ -33,6 +34,7 @@ TORCH  := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 PIP_AUDIT := 2.10.1
 HASHIN := 1.0.5
 AUDIT  := .venv-audit
+DOCS   := .venv-docs
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
@@ -41,7 +43,7 @@ OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs tracing $(addsuff
 	data/test_scores data/test_simulated_worlds evaluation/test_ceiling evaluation/test_ceiling_live evaluation/test_evaluation evaluation/test_exam evaluation/test_improvement evaluation/test_masked evaluation/test_not_defined evaluation/test_shape \
 	learners/test_cohort learners/test_use studies/test_audit studies/test_criterion training/test_resume training/test_training))
 
-.PHONY: report test coverage test-oldest test-newest audit hashes lab wheel gallery demo lint clean
+.PHONY: report test coverage test-oldest test-newest audit hashes lab wheel gallery demo docs lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
@@ -73,10 +75,13 @@ hashes:
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check hashin==$(HASHIN)
 	$(AUDIT)/bin/hashin --requirements-file constraints.txt \
 		$$(sed -n 's/^\([^# ]*==[^ ]*\).*/\1/p' constraints.txt)
+	$(AUDIT)/bin/hashin --requirements-file docs/requirements.txt \
+		$$(sed -n 's/^\([^# ]*==[^ ]*\).*/\1/p' docs/requirements.txt)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 lab: $(VENV)/.installed
 	$(VENV)/bin/jupyter lab notebooks
@@ -96,8 +101,13 @@ gallery: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(PY) benchmarks/demo.py
 
+docs: $(VENV)/.installed $(DOCS)/.installed
+	$(PY) docs/pages.py build/docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "site: build/site/index.html"
+
 clean:
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(AUDIT) build dist *.egg-info
+	rm -rf $(VENV) $(DOCS) $(OLDEST) $(NEWEST) $(AUDIT) build dist *.egg-info
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
@@ -107,6 +117,12 @@ $(VENV)/.made:
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 	$(LOCKED)
 	$(PIP) --no-build-isolation --editable '.[test]'
+	touch $@
+
+$(DOCS)/.installed: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement docs/requirements.txt
 	touch $@
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from kt_core.baselines.neural import TRAINING, NeuralTracer, Shape
+from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Dataset, Splits, load_dataset, make_splits
 from kt_core.evaluation.evaluate import Beliefs, evaluate
@@ -30,8 +31,7 @@ from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import preset
 from kt_core.studies.benchmark import markdown
-from kt_core.studies.cells import MODELS, OURS
-from kt_core.studies.results import BASELINES
+from kt_core.studies.cells import OURS, models
 from kt_core.training.train import train
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")
@@ -55,7 +55,7 @@ def main() -> None:
     for seed in [] if args.print else range(args.seeds):
         config = with_overrides(preset("quick"), chosen | {"train.seed": seed})
         splits = make_splits(shuffled_within_skill(load_dataset(config.data), seed), config.data)
-        for model in [m for m in MODELS if args.only in m]:
+        for model in [m for m in models() if args.only in m]:
             row = {"data": args.dataset, "model": model, "seed": seed}
             done = done[(done[KEYS] != list(row.values())).any(axis=1)]
             done = pd.concat([done, pd.DataFrame([row | tried(model, config, splits)])])
@@ -90,7 +90,7 @@ def tried(model: str, config: RunConfig, splits: Splits) -> dict[str, float]:
             run = train(own, splits, Path(folder) / "run")
         beliefs = evaluate(run.model, splits.test, flips=False)
     else:
-        tracer = BASELINES[model]()
+        tracer = baselines()[model]()
         if isinstance(tracer, NeuralTracer):
             shape = Shape(config.model.d_model, config.model.heads, config.model.blocks)
             fewer = dataclasses.replace(TRAINING, epochs=config.train.epochs)

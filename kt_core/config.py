@@ -51,7 +51,7 @@ class Section:
     """A part of the configuration; the annotation of a field holds its range or its choices."""
 
     def __post_init__(self) -> None:
-        for name, limits in _ranges(type(self)).items():
+        for name, limits in _ranges(type(self)).items():  # type: ignore[arg-type]  # a class is hashable
             wrong = limits.refuses(getattr(self, name))
             _check(self, name, not wrong, wrong)
 
@@ -142,11 +142,19 @@ class LossConfig(Section):
     consistency: Annotated[float, WEIGHT] = 0.0
     forecast: Annotated[float, WEIGHT] = 0.0
     difficulty: Annotated[float, WEIGHT] = 0.0
+    own: dict[str, float] = field(default_factory=dict)  # of terms that a user registers, by name
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, weight in self.own.items():
+            _check(self, "own", not (wrong := WEIGHT.refuses(weight)), f"{wrong} for {name!r}")
 
     @property
     def active(self) -> dict[str, float]:
-        """The terms with a weight above zero."""
-        return {name: w for name, w in dataclasses.asdict(self).items() if w > 0}
+        """The terms with a weight above zero, also of a user's own."""
+        own = dataclasses.asdict(self)
+        terms = own | own.pop("own")
+        return {name: w for name, w in terms.items() if w > 0}
 
 
 BCE_ONLY = LossConfig()
@@ -246,7 +254,7 @@ class RunConfig:
                 f"model.position = 'absolute': mode {self.model.mode!r} reads whole histories and "
                 "needs relative positions; choose decay, or another mode"
             )
-        for name in self.loss.active:
+        for name in set(self.loss.active) - set(self.loss.own):
             if (name in PATH_TERMS) != path:
                 raise KTError(
                     f"loss.{name} is not a term of mode {self.model.mode!r}; "
@@ -259,7 +267,8 @@ class RunConfig:
 
 
 def _terms(path: bool) -> list[str]:
-    return [f.name for f in dataclasses.fields(LossConfig) if (f.name in PATH_TERMS) == path]
+    names = [f.name for f in dataclasses.fields(LossConfig) if f.name != "own"]
+    return [name for name in names if (name in PATH_TERMS) == path]
 
 
 LOSS_WEIGHTINGS = {
@@ -311,7 +320,7 @@ def from_dict(raw: dict[str, Any]) -> RunConfig:
     if not isinstance(raw, dict):
         raise KTError(f"a configuration must be a JSON object, not {type(raw).__name__}")
     sections = _section_types()
-    flat = {}
+    flat: dict[str, Any] = {}
     for section, values in raw.items():
         if section == "preset":
             continue
@@ -332,7 +341,7 @@ def options() -> dict[str, Any]:
 
 def _section_types() -> dict[str, type]:
     hints = typing.get_type_hints(RunConfig)
-    return {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    return {name: kind for name, kind in hints.items() if issubclass(kind, Section)}
 
 
 def _option_types() -> dict[str, Any]:

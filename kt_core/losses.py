@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from kt_core.base import own
+from kt_core.base.errors import KTError, brief
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
 from kt_core.layers import Ids, Next, Scalar, Skills, Steps, Valid
@@ -19,6 +21,7 @@ from kt_core.mastery import PathTerms, States, at_skill
 from kt_core.model import GainAKT2
 from kt_core.side_heads import GAIN_STEP
 
+LOSS = "loss"  # the kind of terms that a user registers
 GAIN_MARGIN = 0.1  # by which gains after right answers should exceed those after wrong ones
 
 
@@ -129,7 +132,47 @@ def auxiliary(
         "sparsity": lambda: sparsity(g, skills, valid),
         "consistency": lambda: consistency(m, g, valid),
     }
-    return {name: terms[name]() for name in weights.active}
+    return {name: terms[name]() for name in weights.active if name in terms}
+
+
+def check_own(weights: LossConfig) -> None:
+    """Check that the terms of a user's own are known in this process.
+
+    Raises
+    ------
+    KTError
+        When one is not.
+    """
+    known = own.of(LOSS)
+    for name in weights.own:
+        if name not in known:
+            raise KTError(
+                f"loss.own: no loss term {name!r} is registered here; call "
+                f"kt_core.register({name!r}, FUNCTION, kind='loss') first, or name the file that "
+                "does with --own"
+            )
+
+
+def own_terms(weights: LossConfig, beliefs: PathTerms | States, batch: Batch) -> dict[str, Scalar]:
+    """Each term of a user's own with a weight above zero, by name and *unweighted*.
+
+    Parameters
+    ----------
+    beliefs : `PathTerms` in `retrospective` and `retentive`, and `States` in the other modes.
+
+    Raises
+    ------
+    KTError
+        When a term is not a single number.
+    """
+    known, found = own.of(LOSS), {}
+    for name in (name for name, weight in weights.own.items() if weight > 0):
+        term = known[name].what(beliefs, batch)
+        if not isinstance(term, Tensor) or term.ndim:
+            shape = tuple(term.shape) if isinstance(term, Tensor) else brief(term)
+            raise KTError(f"loss term {name!r}: it gave {shape}, expected a tensor with one number")
+        found[name] = term
+    return found
 
 
 def _pairs(valid: Valid) -> Bool[Tensor, "B T-1"]:

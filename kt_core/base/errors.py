@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from typing import Any
 
 
 class KTError(ValueError):
@@ -51,7 +52,7 @@ def reason(error: object, most: int = 200) -> str:
     return printable(" ".join(str(error)[: 4 * most].split()))[:most]
 
 
-def brief(value: object) -> str:
+def brief(value: Any) -> str:
     """A user's value for a message: its `repr`, but never more than a few lines."""
     if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         value = value.item()

@@ -70,7 +70,8 @@ def until_stopped(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _end_after_parent() -> None:
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE + 5)
     os._exit(TERMINATED)  # a pool's worker catches SystemExit, and waits for the next call

@@ -13,7 +13,8 @@ from kt_core.base.errors import KTError, brief
 
 
 def convert(name: str, value: Any, kind: Any) -> Any:
-    """`value` as `kind`: int, float, bool, str, a Literal of texts, or dict[str, str].
+    """`value` as `kind`: int, float, bool, str, a Literal of texts, or a dict of texts to texts or
+    numbers.
 
     Text is converted as from the command line; other values are not converted.
 
@@ -29,7 +30,10 @@ def convert(name: str, value: Any, kind: Any) -> Any:
             raise KTError(f"{name} = {brief(value)}: choose one of: {choices}")
         return value
     if origin is dict:
-        return _mapping(name, value)
+        named = _mapping(name, value)
+        if typing.get_args(kind)[1] is float:
+            return {key: convert(f"{name}[{key!r}]", text, float) for key, text in named.items()}
+        return named
     if kind is bool:
         return _truth(name, value)
     wrong = KTError(f"{name} = {brief(value)}: expected {kind.__name__}")

@@ -32,6 +32,13 @@ def parser(
     """The parser of all commands; `actions` has their functions, whose docstrings are the help."""
     top = argparse.ArgumentParser(prog=name, description=about)
     top.add_argument("-V", "--version", action="version", version=f"kt-core {__version__}")
+    top.add_argument(
+        "--own",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="a Python file that registers models, loss terms or measures of your own",
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str) -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt_core.base import processes
+from kt_core.base import own, processes
 from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.log import log, log_to_output
 from kt_core.base.places import NOTEBOOKS, default_out
@@ -66,6 +66,8 @@ def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
         _check_text(argv)
         log_to_output()
         os.environ["KT_COMMAND"] = f"{name} {shlex.join(argv)}"
+        for file in args.own:
+            own.load(file)
         code = args.action(args) or 0
         sys.stdout.flush()
         return code

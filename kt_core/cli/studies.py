@@ -11,14 +11,12 @@ from kt_core.base.places import default_out
 from kt_core.cli.arguments import columns_of, reading_of
 from kt_core.presets import USUAL
 
-BENCHMARK, AUDIT, SWEEP, WORLDS = "04_benchmark", "05_audit", "06_sweep", "07_worlds"
+BENCHMARK, SWEEP, WORLDS = "04_benchmark", "06_sweep", "07_worlds"
 
 
 def audit(args: argparse.Namespace) -> None:
     """Measure mastery estimates of any tool against responses."""
-    from kt_core.base.files import new_folder
-    from kt_core.notebook.headless import executed
-    from kt_core.notebook.page import export_html
+    from kt_core.notebook.reports import write_audit_report
     from kt_core.runs.run import free_folder
 
     folder = Path(args.out).absolute()
@@ -30,13 +28,8 @@ def audit(args: argparse.Namespace) -> None:
         "reading": reading_of(args),
         "columns": columns_of(args.mastery_column),
     }
-    title = f"Audit: {Path(args.mastery).name}"
-    with (
-        new_folder(folder) as partial,
-        executed(AUDIT, parameters | {"out": str(partial)}) as notebook,
-    ):
-        export_html(notebook, partial / "report.html", title)
-    print(f"report: {folder / 'report.html'}")
+    page = write_audit_report(parameters, folder, f"Audit: {Path(args.mastery).name}")
+    print(f"report: {page}")
 
 
 def criterion(args: argparse.Namespace) -> None:

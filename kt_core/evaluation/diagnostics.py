@@ -10,6 +10,7 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.own import own_measures
 from kt_core.evaluation.tracer import from_mastery
 from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate
 from kt_core.metrics.prediction import Prediction
@@ -80,7 +81,8 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
     - share of steps at which a right answer would have left mastery lower than a wrong one;
     - shares of the variance of the predicted logit that past gains account for, what only the
       network knows, and form (the rest is skill, ability, start and item);
-    - mean size of the revision of the belief about the start by an answer on the skill.
+    - mean size of the revision of the belief about the start by an answer on the skill;
+    - the measures that a user has registered.
     """
     rows, frame = beliefs.predicted, beliefs.frame
     table = []
@@ -114,6 +116,8 @@ def conduct_table(beliefs: Beliefs, bootstrap: Bootstrap) -> pd.DataFrame:
         seen = frame[frame["revision"].notna()]
         size = bootstrap.row_mean(seen["revision"].abs(), seen["learner"], (0, np.inf))
         add("mean revision of the belief about the start (logits)", "post", size)
+    for name, sees, mean in own_measures(frame, bootstrap):
+        add(name, sees, mean)
     return pd.DataFrame(table)
 
 

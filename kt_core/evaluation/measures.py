@@ -178,7 +178,8 @@ def prediction_of(
     """The model's predictions, or other ones of the same answers, for their quality."""
     rows = beliefs.predicted
     values = rows["predicted"] if predicted is None else predicted
-    return Prediction(*map(np.asarray, (values, rows["correct"], rows["learner"])), bootstrap)
+    p, correct, learner = map(np.asarray, (values, rows["correct"], rows["learner"]))
+    return Prediction(p, correct, learner, bootstrap)
 
 
 def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarray) -> pd.DataFrame:

@@ -82,11 +82,16 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
 class LiveLearner:
     """One learner, answer by answer.
 
-    >>> ada = LiveLearner(Run.load("runs/mine"))
-    >>> ada.answer("fractions", correct=True)
-    >>> ada.mastery("fractions")
-
     Each answer costs the same, milliseconds, however many came before.
+
+    Examples
+    --------
+    >>> ada = kt.demo().live()
+    >>> ada.answer("skill 03", correct=False)
+    >>> before = ada.predict("skill 03")
+    >>> ada.answer("skill 03", correct=True)
+    >>> ada.predict("skill 03") > before
+    True
     """
 
     def __init__(self, run: Run):

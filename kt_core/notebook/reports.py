@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kt_core.base.errors import KTError
+from kt_core.base.files import new_folder
 from kt_core.base.locks import locked
 from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.page import export_html
 from kt_core.runs.run import Run
 
-REPORT, COMPARISON = "02_consistency_report", "09_comparison"
+REPORT, AUDIT, COMPARISON = "02_consistency_report", "05_audit", "09_comparison"
 
 
 def write_report(folders: list[Path], split: str = "test", quiet: bool = False) -> Path:
@@ -41,6 +43,24 @@ def write_report(folders: list[Path], split: str = "test", quiet: bool = False) 
     with locked(first), executed(name, parameters, quiet) as notebook:
         keep(notebook, first)
         return export_html(notebook, first / page, title)
+
+
+def write_audit_report(
+    parameters: dict[str, Any], folder: Path, title: str, quiet: bool = False
+) -> Path:
+    """Audit estimates of mastery, and write the page `report.html` with its figures and numbers
+    into a new folder.
+
+    Parameters
+    ----------
+    parameters : of the notebook, without `out`.
+    """
+    with (
+        new_folder(folder) as partial,
+        executed(AUDIT, parameters | {"out": str(partial)}, quiet) as notebook,
+    ):
+        export_html(notebook, partial / "report.html", title)
+    return folder / "report.html"
 
 
 def check_writable(folder: Path) -> None:

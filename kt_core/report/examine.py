@@ -125,7 +125,7 @@ def examine(
         if split == "test":  # no one in either split was trained on; together they have more power
             elsewhere = hidden_answers(model, splits.valid)
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
-    tests = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
+    tests: dict[str, Any] = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
     tests |= {"uncertainty": run.uncertainty, "exam": exam_of(run, splits, split)}
     traces = ladder_of(run.config.data, splits).traces(getattr(splits, split))
     tests["ladder"] = middles(traces)

@@ -32,7 +32,7 @@ def answers_for(run: Run, source: str | Path | pd.DataFrame, reading: dict[str, 
     config = dataclasses.replace(config, columns=run.config.data.columns | config.columns)
     key = run.provenance.get("pseudonyms", "")
     names = pseudonyms() if key or config.pseudonymise else None
-    if key:
+    if key and names:
         same_key(key, names.fingerprint, str(run.path))
     options = dataclasses.replace(
         ReadOptions.of(config, names), known=frozenset(run.vocabulary.skills)

@@ -176,7 +176,8 @@ def read_uncertainty(folder: Path) -> Uncertainty | None:
     if not is_there(file):
         return None
     scale = read_json(file).get("scale")
-    if type(scale) not in (int, float) or not 0 < scale < math.inf:
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if scale is None or not number or not 0 < scale < math.inf:
         raise KTError(f"{file}: expected a positive number under scale")
     return Uncertainty(float(scale))
 

@@ -51,14 +51,27 @@ STATE = "state.json"
 
 @dataclass
 class Run:
-    """A run folder. `model` is None until training has ended."""
+    """A run folder; `trained` is None until training has ended."""
 
     path: Path
     config: RunConfig
     vocabulary: Vocabulary
     provenance: dict[str, Any]
-    model: GainAKT2 | None = None
+    trained: GainAKT2 | None = None
     uncertainty: Uncertainty | None = None  # `retrospective` only
+
+    @property
+    def model(self) -> GainAKT2:
+        """The trained model.
+
+        Raises
+        ------
+        KTError
+            Before training has ended.
+        """
+        if self.trained is None:
+            raise KTError(f"{self.path}: this run is not finished, so it has no model yet")
+        return self.trained
 
     @property
     def name(self) -> str:

@@ -8,6 +8,9 @@ measures are possible depends on what the estimates have seen, so this has to be
   what mastery does at an answer; nothing that predicts.
 - *retrospective*: mastery at that step as believed after the whole history. Constraints and spread.
 
+A tool that predicts by more than mastery has a second column for that, `predicted`, which is read
+where it is named. Without it, *pre* mastery is also the prediction.
+
 Rows for the skill asked at each step are enough. If a learner's other skills are given too, they
 are the state in the middle of the history; otherwise a skill's latest value is used there.
 """
@@ -47,6 +50,7 @@ from kt_core.metrics.nulls import base_rates
 TABLES = ("prediction", "violations", "associations", "conduct", "exam", "collapse", "skills")
 
 COLUMNS = ("learner", "step", "skill", "mastery")
+PREDICTED = "predicted"  # a further column, where it is named
 SEES = ("pre", "post", "retrospective")
 USUAL = {part: " ".join(GENERAL[role]) for part, role in (("learner", "user"), ("skill", "skill"))}
 ORDERS = ("orderid", "timestamp", "logid")
@@ -63,6 +67,7 @@ class Audited:
     covered: float  # share of answers with an estimate for their skill at their step
     note: ReadingNote = field(default_factory=ReadingNote)  # how the responses were read
     steps: str = ""  # where the steps are from
+    predictions: str = "mastery read as P(right), clipped to [0, 1]"
 
     def __repr__(self) -> str:
         tables = [name for name in TABLES if not getattr(self.measures, name).empty]
@@ -85,12 +90,13 @@ def read_mastery(
 
     Parameters
     ----------
-    columns : `learner`, `step`, `skill` or `mastery` -> name in the file, where it is not usual.
+    columns : `learner`, `step`, `skill` or `mastery` -> name in the file, where it is not usual;
+        `predicted` -> the column of predictions, where there is one.
     pseudonyms : to replace the learners' ids.
 
     Returns
     -------
-    The four columns, and in `attrs["steps"]` where the steps are from.
+    The four columns, `predicted` if it is named, and in `attrs["steps"]` where the steps are from.
 
     Raises
     ------
@@ -132,14 +138,17 @@ def _checked_estimates(table: pd.DataFrame, path: str) -> pd.DataFrame:
     if absent:
         raise KTError(f"{path}: no column {', '.join(absent)}; an audit needs {', '.join(COLUMNS)}")
     table = table.reset_index(drop=True)
-    for name in ("step", "mastery"):
+    for name in ("step", "mastery", *({PREDICTED} & set(table))):
         number = pd.to_numeric(table[name], errors="coerce").astype(float)
         wrong = ~np.isfinite(number)
         if name == "step":
             wrong |= (number % 1 != 0) | (number.abs() > 2**53)
+        if name == PREDICTED:
+            wrong |= ~number.between(0, 1)
         if wrong.any():
             row = int(np.argmax(wrong.to_numpy()))
             kind = "whole number" if name == "step" and np.isfinite(number.iloc[row]) else "number"
+            kind = "share in [0, 1]" if name == PREDICTED else kind
             raise KTError(
                 f"{path}, row {row + 1}: {name} {brief(table[name].iloc[row])} is not a {kind}; "
                 "leave out the rows for which there is no estimate"
@@ -154,11 +163,13 @@ def _checked_estimates(table: pd.DataFrame, path: str) -> pd.DataFrame:
 
 def _columns(path: Path, header: list[str], given: dict[str, str]) -> dict[str, str]:
     """Part -> column of a table of estimates: `learner`, `skill`, `mastery`, `step` or `order`."""
-    unknown = set(given) - set(COLUMNS)
+    parts = (*COLUMNS, *({PREDICTED} & set(given)))
+    unknown = set(given) - set(parts)
     if unknown:
-        raise KTError(f"--mastery-column: {sorted(unknown)} unknown; choose from {list(COLUMNS)}")
+        choices = [*COLUMNS, PREDICTED]
+        raise KTError(f"--mastery-column: {sorted(unknown)} unknown; choose from {choices}")
     found = {}
-    for part in COLUMNS:
+    for part in parts:
         usual = USUAL.get(part, "").split()
         fits = [n for n in header if plain(n) in usual and n not in given.values()]
         name = given.get(part) or (part if part in header else fits[0] if fits else "")
@@ -224,7 +235,8 @@ def audit(
     vocabulary = Vocabulary.of(table)
     sequences = Sequences.of(table, vocabulary, chunk=max(len(table), 1), min_length=1)
     step = table.groupby("user", sort=False).cumcount() + 1
-    given = _checked(mastery, table, step)
+    estimates = _checked(mastery, table, step)
+    given = estimates["mastery"]
     key = pd.MultiIndex.from_arrays([table["user"].astype(str), step, table["skill"].astype(str)])
     own = given.reindex(key).to_numpy(float)
     if np.isnan(own).all():
@@ -233,18 +245,26 @@ def audit(
             f"the responses, such as {key[0]}"
         )
     trace = Trace(predicted=np.full(len(table), np.nan), **{FIELD[sees]: own})
-    if sees == "pre":
+    told = Audited.predictions
+    if PREDICTED in estimates:
+        if sees != "pre":
+            raise KTError(f"predicted: {sees} estimates have seen the answers; leave it out")
+        trace.predicted = estimates[PREDICTED].reindex(key).to_numpy(float)
+        told = "those of the tool"
+    elif sees == "pre":
         inside = np.nanmin(own) >= 0 and np.nanmax(own) <= 1
         trace.predicted = own if inside else np.clip(own, 0, 1)
+    if sees == "pre":
         trace.middle = last_known(given, sequences, vocabulary, sequences.lengths // 2 + 1)
     beliefs = Beliefs.of(sequences, trace)
     base = base_rates(sequences.skill, sequences.response, len(vocabulary.skills))
     exam = _exam(given, sequences, vocabulary, sees, Bootstrap(len(sequences), resamples, seed))
     measures = measure(beliefs, base, vocabulary.skills, resamples, seed, exam=exam)
-    return Audited(beliefs, measures, sees, float(np.isfinite(own).mean()))
+    covered = float(np.isfinite(own).mean())
+    return Audited(beliefs, measures, sees, covered, predictions=told)
 
 
-def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.Series:
+def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.DataFrame:
     """Estimates by (learner, step, skill), after a check that each step exists."""
     longest = step.groupby(table["user"].astype(str)).max()
     limit = mastery["learner"].map(longest)
@@ -256,7 +276,7 @@ def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.
             f"an estimate for learner {learner!r} at step {at}, but the responses have {has} of "
             "that learner; steps count answers from 1"
         )
-    return mastery.set_index(["learner", "step", "skill"])["mastery"]
+    return mastery.set_index(["learner", "step", "skill"])
 
 
 def _exam(

@@ -29,11 +29,13 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from kt_core.base import signals
-from kt_core.base.errors import KTError
+from kt_core.base import own, signals
+from kt_core.base.errors import KTError, brief
 from kt_core.base.files import copy, make_folder, whole, write_text
 from kt_core.base.locks import locked, wait_for
+from kt_core.baselines.registry import baselines, searched
 from kt_core.config import FORMER, ON_PATH, RunConfig
+from kt_core.losses import LOSS
 from kt_core.model import HEADS
 from kt_core.notebook.headless import KEEP_FAILED
 from kt_core.presets import configure
@@ -41,10 +43,9 @@ from kt_core.report.examine import examine
 from kt_core.runs.provenance import git_commit
 from kt_core.runs.resume import discard_unstarted
 from kt_core.runs.run import unfinished
-from kt_core.studies.results import BASELINES, of_baseline, of_run, read_cell, searched
+from kt_core.studies.results import of_baseline, of_run, read_cell
 
 OURS = tuple(HEADS)
-MODELS = (*OURS, *BASELINES)
 PATH_ONLY = {  # settings of `ON_PATH` alone
     "model": ("transfer",),
     "train": ("hide", "hide_in", "skeleton_steps"),
@@ -61,8 +62,20 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("train", "teachers"): 0,
     ("train", "taught"): 0.5,
     ("model", "times"): True,
+    ("loss", "own"): {},
 }
 PATIENCE = "20s"  # with a scheduler that does not answer
+
+
+def models() -> tuple[str, ...]:
+    """Every model by name: the modes of GainAKT2, the baselines, and what a user registered."""
+    return (*OURS, *baselines())
+
+
+def check_model(name: str) -> None:
+    """Raise a KTError unless a model exists."""
+    if name not in models():
+        raise KTError(f"model {brief(name)} does not exist; choose from: {', '.join(models())}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,7 @@ class Cell:
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise KTError(f"model {self.model!r} does not exist; choose from: {', '.join(MODELS)}")
+        check_model(self.model)
 
     @property
     def config(self) -> RunConfig:
@@ -113,6 +125,9 @@ class Cell:
             for part, names in PATH_ONLY.items():
                 settings[part] = {k: v for k, v in settings[part].items() if k not in names}
             settings["loss"] |= GONE
+        if self.model in OURS and self.config.loss.own:
+            known = own.of(LOSS)
+            settings["own"] = {name: known[name].source for name in self.config.loss.own}
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -179,8 +194,8 @@ def run_cells(
     """
     if jobs < 1:
         raise KTError(f"--jobs {jobs}: at least 1")
-    for cell in cells:  # a damaged cell is an error before anything is written
-        finished(cell, out, store)
+    for cell in cells:  # a damaged cell, or a model without a module, is an error before the rest
+        _ = cell.fingerprint, finished(cell, out, store)
     make_folder(out / "failed")
     with _alone(out, store):
         return _run_waiting(cells, out, jobs, scheduler, store)

@@ -20,9 +20,9 @@ import lightning as L
 import numpy as np
 import pandas as pd
 
-from kt_core.base.errors import KTError, brief
 from kt_core.base.files import plain, write_json, write_table
 from kt_core.base.values import whole_number
+from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Splits, Vocabulary, make_splits
 from kt_core.data.sequences import rows_of
@@ -33,9 +33,8 @@ from kt_core.plots import draw_experiment, save, use_style
 from kt_core.report.text import estimate
 from kt_core.runs.provenance import provenance
 from kt_core.runs.run import Run
-from kt_core.studies.cells import MODELS, OURS
+from kt_core.studies.cells import OURS, check_model
 from kt_core.studies.outcome import Experiment
-from kt_core.studies.results import BASELINES
 from kt_core.training.train import train
 
 STEPS = 2_000_000  # steps of histories that are read at a time
@@ -73,8 +72,7 @@ def cross_fitted(
         For an unknown model, too few learners, or when a training fails.
     """
     for model in models:
-        if model not in MODELS:
-            raise KTError(f"model {brief(model)} does not exist; choose from: {', '.join(MODELS)}")
+        check_model(model)
     learners = experiment.practice.table["user"].drop_duplicates().to_numpy()
     folds = whole_number("--folds", folds, 3, len(learners))
     rng = np.random.default_rng(config.train.seed)
@@ -112,7 +110,7 @@ def _fitted(
     history that the model reads as one."""
     everything, chunk = np.iinfo(np.int64).max, config.data.chunk
     if model not in OURS:
-        tracer = BASELINES[model]()
+        tracer = baselines()[model]()
         tracer.fit(splits, config.train.seed)
         whole = getattr(tracer, "whole", False)
         return lambda sequences: tracer.trace(sequences).predicted, everything if whole else chunk

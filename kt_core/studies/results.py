@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,8 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError, reason
-from kt_core.baselines.bkt import BKT
-from kt_core.baselines.counts import SkillBaseRate
-from kt_core.baselines.factors import AFM, Rasch
 from kt_core.baselines.ladder import mastery_after, middles
-from kt_core.baselines.logistic import PFA, BestLR
-from kt_core.baselines.neural import AKT, DKT, SAKT, SimpleKT
-from kt_core.baselines.skeleton import SkeletonTracer
+from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Splits
@@ -29,8 +22,9 @@ from kt_core.evaluation.evaluate import Beliefs, believed_last, evaluate
 from kt_core.evaluation.exam import ON_ASKED, hold_exam
 from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.evaluation.recovery import PRACTICES
+from kt_core.evaluation.tracer import Tracer
 from kt_core.evaluation.turned import RAISED, growth_raised, turn_splits
-from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.report.examine import (
     Examined,
     add_ceiling,
@@ -40,20 +34,6 @@ from kt_core.report.examine import (
 )
 from kt_core.report.verdicts import PROSPECTIVE, verdicts
 
-BASELINES: dict[str, Callable[[], object]] = {
-    "DKT": DKT,
-    "SAKT": SAKT,
-    "simpleKT": SimpleKT,
-    "AKT": AKT,
-    "BKT": BKT,
-    "BKT-correct": partial(BKT, read="correct"),
-    "PFA": PFA,
-    "Best-LR": BestLR,
-    "skeleton": SkeletonTracer,
-    "AFM": AFM,
-    "Rasch": Rasch,
-    "skill base rate": SkillBaseRate,
-}
 TABLES = ("prediction", "violations", "associations", "conduct", "necessity", "growth", "recovery")
 TABLES += ("exam",)
 LABELS = ("quality", "constraint", "measure", "quantity")  # a table's column of measures
@@ -70,12 +50,6 @@ COLUMNS = {
     *("dataset", "model", "seed", "fold", "table", "measure", "variant", "predictor", "sees"),
     *("value", "low", "high", "draws", "fit_seconds", "fingerprint"),
 }
-
-
-def searched(model: str) -> dict[str, Any]:
-    """What a neural baseline's search may choose from, as plain values; nothing for the others."""
-    grid = getattr(BASELINES[model], "grid", ())
-    return {"grid": [asdict(candidate) for candidate in grid]} if grid else {}
 
 
 def read_cell(file: Path) -> pd.DataFrame:
@@ -160,15 +134,30 @@ def _cold_auc(examined: Examined) -> np.ndarray:
 def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     """Fit a baseline; return the table of its measures. Its column `search` holds what a neural
     baseline tried on validation learners, as JSON (`NeuralTracer.tried`); else it is empty."""
-    splits, tracer = read_splits(config), BASELINES[model]()
+    splits, tracer = read_splits(config), baselines()[model]()
     started = time.perf_counter()
     tracer.fit(splits, seed)
     seconds = time.perf_counter() - started
+    believe = believing(tracer)
+    beliefs, measured, auc = examined_baseline(tracer, splits, config)
+    turned = _turned(beliefs, splits, "test", believe, config)
+    table = pd.concat([with_draws(measured, auc.value, auc.draws), turned], ignore_index=True)
+    tried = getattr(tracer, "tried", None)
+    search = "" if tried is None else tried.to_json(orient="records")
+    return table.assign(fit_seconds=seconds, parameters=-1, search=search)
 
-    def believe(sequences: Sequences) -> Beliefs:
-        return Beliefs.of(sequences, tracer.trace(sequences))
 
-    report, sequences = config.report, splits.test
+def believing(tracer: Tracer) -> Callable[[Sequences], Beliefs]:
+    """What a fitted baseline believes about sequences."""
+    return lambda sequences: Beliefs.of(sequences, tracer.trace(sequences))
+
+
+def examined_baseline(
+    tracer: Tracer, splits: Splits, config: RunConfig
+) -> tuple[Beliefs, Measures, Estimate]:
+    """What a fitted baseline believes about test learners, all measures of that, and its AUC on
+    validation learners."""
+    believe, report, sequences = believing(tracer), config.report, splits.test
     resampling = report.bootstrap, report.seed
     valid = believe(splits.valid)
     auc = auc_of(prediction_of(valid, Bootstrap(len(valid.learners), *resampling)))
@@ -176,14 +165,11 @@ def of_baseline(model: str, config: RunConfig, seed: int) -> pd.DataFrame:
     ladder, quarter = ladder_of(config.data, splits), hold_exam(sequences)
     mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
     exam = ladder.judge(quarter, mastery, Bootstrap(len(sequences.learners), *resampling))
-    tests = {"exam": exam, "ladder": middles(ladder.traces(sequences))}
+    traces = ladder.traces(sequences)
+    tests = {"exam": exam, "ladder": middles(traces)}
+    tests["rungs"] = {name: trace.predicted for name, trace in traces.items()}
     names, rates = splits.vocabulary.skills, training_rates(splits)
-    measured = measure(beliefs, rates, names, *resampling, **tests)
-    turned = _turned(beliefs, splits, "test", believe, config)
-    table = pd.concat([with_draws(measured, auc.value, auc.draws), turned], ignore_index=True)
-    tried = getattr(tracer, "tried", None)
-    search = "" if tried is None else tried.to_json(orient="records")
-    return table.assign(fit_seconds=seconds, parameters=-1, search=search)
+    return beliefs, measure(beliefs, rates, names, *resampling, **tests), auc
 
 
 def long_table(tables: dict[str, pd.DataFrame], valid_auc: dict[str, Any]) -> pd.DataFrame:

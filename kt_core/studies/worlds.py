@@ -22,8 +22,15 @@ from kt_core.evaluation.recovery import BINS, HELD, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
 from kt_core.report.text import estimate, number, percent
-from kt_core.studies.benchmark.tables import load, markdown, of_draws, rows_of_measure, summary
-from kt_core.studies.cells import MODELS, Cell
+from kt_core.studies.benchmark.tables import (
+    load,
+    markdown,
+    of_draws,
+    ordered,
+    rows_of_measure,
+    summary,
+)
+from kt_core.studies.cells import Cell
 from kt_core.studies.results import read_cell
 
 STORE = STORES / "worlds"
@@ -241,7 +248,7 @@ def gate_table(found: pd.DataFrame, models: tuple[str, ...] | None = None) -> pd
     lines = []
     for world in found["dataset"].unique():
         rows, line = found[found["dataset"] == world], {"world": world}
-        for model in models or [m for m in MODELS if m in set(rows["model"])]:
+        for model in models or ordered(rows["model"]):
             said = [passed for passed in gates(rows, model).values() if passed is not None]
             line[model] = f"{sum(said)} of {len(said)}"
         lines.append(line)

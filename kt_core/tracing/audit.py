@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kt_core.tracing.words import in_python, reading
+
+if TYPE_CHECKING:
+    from kt_core.studies.audit import Audited
 
 
 @in_python()
@@ -17,11 +21,8 @@ def audit(
     columns: dict[str, str] | None = None,
     mastery_columns: dict[str, str] | None = None,
     resamples: int = 1000,
-):
+) -> Audited:
     """Measure mastery estimates of any tool against the answers that they are about.
-
-    >>> audited = kt.audit(estimates, answers, sees="pre")
-    >>> audited.measures.associations
 
     Parameters
     ----------
@@ -42,6 +43,12 @@ def audit(
     ------
     KTError
         For a table that cannot be read, or estimates that do not fit the answers.
+
+    Examples
+    --------
+    >>> judged = kt.judge("AFM", kt.demo().splits.dataset.table)
+    >>> kt.audit(judged.estimates(), judged.answers(), sees="pre", resamples=50)
+    Audited(pre estimates of 40 learners, for 9...% of 2,386 answers; measures: prediction, ...)
     """
     from kt_core.studies.audit import audit_files  # it loads the baselines
 

@@ -20,8 +20,6 @@ KEYS = ["measure", "variant"]
 def compare(a: KnowledgeTracer, b: KnowledgeTracer) -> pd.DataFrame:
     """By how much one model is better than another, on the same test learners.
 
-    >>> kt.compare(kt.load("runs/mine"), kt.load("runs/other"))
-
     Returns
     -------
     One row per measure: `measure` and `variant` (AUC, accuracy, log loss, Brier score, and what
@@ -33,6 +31,12 @@ def compare(a: KnowledgeTracer, b: KnowledgeTracer) -> pd.DataFrame:
     ------
     KTError
         When they are one model, their data is not there, or their test learners or answers differ.
+
+    Examples
+    --------
+    >>> table = kt.compare(kt.load("runs/mine"), kt.load("runs/other"))
+    >>> list(table["measure"].head(3))
+    ['AUC', 'accuracy', 'log loss']
     """
     for model in (a, b):
         if not isinstance(model, KnowledgeTracer):

@@ -16,11 +16,15 @@ STORED = Path(__file__).parent / "demo_run"
 def demo() -> KnowledgeTracer:
     """A model that is fitted already, on simulated learners.
 
-    >>> model = kt.demo()
-    >>> model.plot(model.mastery()["learner"][0])
-
     It is a copy in a temporary folder, which is removed when Python ends. Saved under a name, as by
     ``model.save("runs/demo")``, it is a run that notebooks and the command line open.
+
+    Examples
+    --------
+    >>> model = kt.demo()
+    >>> learner = model.mastery().loc[0, "learner"]
+    >>> model.plot(learner).get_ylabel()
+    'mastery'
     """
     folder = make_folder(scratch() / "demo")
     for file in STORED.iterdir():

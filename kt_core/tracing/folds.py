@@ -37,8 +37,6 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Divide the learners into folds, and test on each what was trained on the others.
 
-    >>> kt.cross_validate(answers, folds=5, preset="quick")
-
     Learners are divided by a shuffle with `data.split_seed`. Each fold is the test split once, the
     next one is for validation, and a model is trained on the others.
 
@@ -60,6 +58,10 @@ def cross_validate(
     ------
     KTError
         For too few learners, data with folds of its own, or what `kt.fit` refuses.
+
+    Examples
+    --------
+    >>> table = kt.cross_validate(answers, folds=5, preset="quick")  # doctest: +SKIP
     """
     for name in {"fold", "temporary"} & set(settings):
         raise KTError(f"cross_validate: {name} has no meaning here; leave it out")
@@ -110,6 +112,7 @@ def _divided(dataset: Dataset, group: pd.Series, fold: int, folds: int) -> Datas
 
 def _quality(rows: pd.DataFrame, learners: int, report: ReportConfig) -> pd.DataFrame:
     bootstrap = Bootstrap(learners, report.bootstrap, report.seed)
-    prediction = Prediction(*(rows[name].to_numpy() for name in rows), bootstrap)
+    predicted, correct, learner = (rows[name].to_numpy() for name in rows)
+    prediction = Prediction(predicted, correct, learner, bootstrap)
     table = tidy(prediction.estimates(), "measure")
     return table.rename(columns={"entries": "answers"})

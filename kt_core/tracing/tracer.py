@@ -12,10 +12,11 @@ import inspect
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 from IPython import get_ipython
+from sklearn.exceptions import NotFittedError
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
@@ -45,8 +46,8 @@ from kt_core.tracing.words import in_python, meanings, reading
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Answers = pd.DataFrame | str | Path
-Columns = dict[str, str] | None
+Answers: TypeAlias = pd.DataFrame | str | Path
+Columns: TypeAlias = dict[str, str] | None
 GIVEN = {  # settings with a name of their own here
     "data.dataset": "data",
     "data.path": "data",
@@ -57,11 +58,12 @@ GIVEN = {  # settings with a name of their own here
 }
 
 
+class NotFitted(KTError, NotFittedError):
+    """A model is asked before `fit`; scikit-learn's tools know the error too."""
+
+
 class KnowledgeTracer:
     """A model of learners, with scikit-learn's habits: settings here, data in `fit`.
-
-    >>> model = KnowledgeTracer(preset="quick", seed=1).fit(answers)
-    >>> model.mastery()
 
     Learners, skills and items are known by their names, as text. Answers are given as a table with
     one row per answer, or as a file in any format of docs/formats.md.
@@ -78,6 +80,12 @@ class KnowledgeTracer:
     out : the run folder to write, a new one; None for a dated one where the command line puts them.
     temporary : write the run into a temporary folder, which is removed when Python ends.
     overrides : any other setting by its dotted name, such as ``**{"train.epochs": 5}``.
+
+    Examples
+    --------
+    >>> model = kt.KnowledgeTracer(preset="quick", seed=1)
+    >>> model.set_params(mode="cumulative").get_params()["mode"]
+    'cumulative'
     """
 
     def __init__(
@@ -143,6 +151,17 @@ class KnowledgeTracer:
             print(splits.dataset.note)
         return self._set(trained(config, splits, folder, progress))
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """For scikit-learn's `check_is_fitted`."""
+        return self._run is not None
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn may expect: a table of its own kind, without a target."""
+        from sklearn.utils import InputTags, Tags, TargetTags  # from scikit-learn 1.6 on
+
+        table = InputTags(two_d_array=False)
+        return Tags(None, TargetTags(required=False), input_tags=table, no_validation=True)
+
     @property
     def run(self) -> Run:
         """The run folder, with its model, configuration and provenance.
@@ -153,7 +172,7 @@ class KnowledgeTracer:
             Before `fit`.
         """
         if self._run is None:
-            raise KTError("this model is not fitted yet: call fit(data), or kt_core.load(folder)")
+            raise NotFitted("this model is not fitted yet: call fit(data), or kt_core.load(folder)")
         return self._run
 
     @property
@@ -474,10 +493,6 @@ PARAMETERS = [name for name in inspect.signature(KnowledgeTracer).parameters if 
 def fit(data: Answers, *, progress: bool = True, **settings: Any) -> KnowledgeTracer:
     """Train a model on a table of answers, a file, or a data set by its name.
 
-    >>> import kt_core as kt
-    >>> model = kt.fit(answers, columns={"learner": "Student", "skill": "Topic"})
-    >>> model.mastery()
-
     Parameters
     ----------
     data, progress : as of `KnowledgeTracer.fit`.
@@ -489,6 +504,14 @@ def fit(data: Answers, *, progress: bool = True, **settings: Any) -> KnowledgeTr
     KTError
         For an unknown setting, data that cannot be read or has too few learners, or a folder that
         exists.
+
+    Examples
+    --------
+    >>> import kt_core as kt
+    >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+    >>> model = kt.fit(answers, preset="smoke", columns=columns, temporary=True, progress=False)
+    >>> list(model.mastery())
+    ['learner', 'skill', 'mastery', 'low', 'high', 'answers']
     """
     return KnowledgeTracer(**settings).fit(data, progress)
 
@@ -515,11 +538,14 @@ def trained(config: RunConfig, splits: Splits, folder: Path, progress: bool) -> 
 
     try:
         with isolate_rng(), Progress(config.train.epochs, progress) as bar:
-            return train(config, splits, folder, [bar])
+            run = train(config, splits, folder, [bar])
     except KeyboardInterrupt:
         if (folder / STATE).is_file():
             raise KeyboardInterrupt(way_on(folder)) from None
         raise
+    if run is None:  # of several processes that train together, this is not the first
+        raise KTError("several processes train together: start `python -m kt_core train` instead")
+    return run
 
 
 def scratch() -> Path:
@@ -544,7 +570,7 @@ def _named(data: Answers) -> tuple[pd.DataFrame | None, str, str]:
         raise KTError(f"{data!r} is a data set and also a file here; the file is './{data}'")
     if not known and not there:
         raise KTError(f"{data}: no such file; data sets by name: {', '.join(DATASETS)}")
-    return (None, data, "") if known else (None, "", str(Path(data).absolute()))
+    return (None, str(data), "") if known else (None, "", str(Path(data).absolute()))
 
 
 def _tell(note: ReadingNote) -> None:
@@ -558,7 +584,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     """The arguments of `KnowledgeTracer` that give a configuration."""
     name = config.preset if config.preset in PRESETS else "standard"
     base = with_overrides(preset(name), {"model.mode": config.model.mode}).to_dict()
-    found, own = config.to_dict(), {"preset": name, "columns": config.data.columns or None}
+    found = config.to_dict()
+    own: dict[str, Any] = {"preset": name, "columns": config.data.columns or None}
     own |= {"mode": config.model.mode, "seed": config.train.seed, "fold": config.data.fold}
     for option in options():
         section, key = option.split(".")

@@ -49,6 +49,7 @@ class KTModule(NextStep):
 
     def __init__(self, model: GainAKT2, config: RunConfig):
         super().__init__(model, config.train)
+        losses.check_own(config.loss)
         self.config = config
         self.idle_parameters = not model.on_path  # heads next to the prediction that no loss reads
         self.last_step: LastStep | None = None
@@ -91,7 +92,8 @@ class KTModule(NextStep):
         path = PathTerms(model.heads, encoded)
         logits = path.next_step()
         self.last_step = LastStep(logits.detach(), encoded.detach())
-        return logits, losses.path_terms(self.config.loss, model, path, batch)
+        terms = losses.path_terms(self.config.loss, model, path, batch)
+        return logits, terms | losses.own_terms(self.config.loss, path, batch)
 
     def _side_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         weights, model = self.config.loss, self.model
@@ -103,7 +105,9 @@ class KTModule(NextStep):
             return logits, {}
         s = model.read(encoded, logits=logits)
         self.last_step.states = s.detach()
-        return logits, losses.auxiliary(weights, s, q, r, valid)
+        return logits, losses.auxiliary(weights, s, q, r, valid) | losses.own_terms(
+            weights, s, batch
+        )
 
 
 def hide(valid: Tensor, share: float, sequences: float) -> Tensor:

@@ -136,7 +136,7 @@ def test_the_plan_holds_what_the_results_report():
     for model in (*cells.OURS, "DKT"):
         assert sorted(c.seed for c in main_set if c.model == model) == [0, 1, 2]
     for dataset in ("simulated", "assist2009", "statics2011"):
-        assert {c.model for c in plan if c.dataset == dataset} == set(cells.MODELS)
+        assert {c.model for c in plan if c.dataset == dataset} == set(cells.models())
     for model in ("retrospective", "DKT"):
         folds = {c.fold for c in plan if c.dataset == "assist2015" and c.model == model}
         assert folds == set(range(5))

@@ -12,6 +12,7 @@ from conftest import needs_data
 from kt_core.base.errors import KTError
 from kt_core.baselines.counts import counts_before
 from kt_core.baselines.logistic import PFA
+from kt_core.baselines.registry import BASELINES
 from kt_core.cli.commands import main
 from kt_core.cli.experiment import conditions_of
 from kt_core.config import with_overrides
@@ -93,8 +94,7 @@ def effect(table, condition, level, on="all"):
 
 
 def test_known_effects(tiny, config, monkeypatch):
-    monkeypatch.setitem(study.BASELINES, "counter", Counter)
-    monkeypatch.setattr(study, "MODELS", (*study.MODELS, "counter"))
+    monkeypatch.setitem(BASELINES, "counter", Counter)
     predicted = study.cross_fitted(tiny, ["counter"], config, told=lambda text: None)
     dose = tiny.outcome["dose"].astype(int).to_numpy()
     assert np.allclose(predicted["counter"], 0.2 + 0.15 * dose)

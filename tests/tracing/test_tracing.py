@@ -13,6 +13,9 @@ import pytest
 from conftest import ROOT, SECRET, module_of
 from matplotlib.axes import Axes
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import estimator_checks
+from sklearn.utils.validation import check_is_fitted
 
 import kt_core as kt
 from kt_core.base.errors import KTError
@@ -336,6 +339,32 @@ def test_what_a_model_cannot_be_asked_is_refused(model, chunked, answers, others
     pd.testing.assert_frame_equal(model.mastery(some), model.mastery(others))
     (told,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
     assert told == "table: 3 answers on 1 skills that the model does not know, left out: 'magic'"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_do_not_raise_errors_in_init_or_set_params",
+        "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_estimators_unfitted",
+        "check_get_params_invariance",
+        "check_mixin_order",
+        "check_parameters_default_constructible",
+        "check_set_params",
+        "check_valid_tag_types",
+    ],
+)
+def test_the_checks_of_scikit_learn_that_apply(check):
+    if not hasattr(estimator_checks, check):
+        pytest.skip("a younger check than this scikit-learn")
+    getattr(estimator_checks, check)("KnowledgeTracer", KnowledgeTracer())
+
+
+def test_scikit_learn_knows_whether_it_is_fitted(model):
+    check_is_fitted(model)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(clone(model))
 
 
 def test_habits_of_scikit_learn(model, chunked, trained):

@@ -7,6 +7,7 @@ resample. Fold 0 is the split that docs/results.md reports; other folds enter `f
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.report.text import estimate
 from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.benchmark.plan import STORE
-from kt_core.studies.cells import MODELS, OURS
+from kt_core.studies.cells import OURS, models
 from kt_core.studies.results import OWN, read_cell
 
 MASTERY = {  # column -> measure, variant
@@ -122,8 +123,8 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
     KTError
         For an unknown reference.
     """
-    if reference not in MODELS:
-        raise KTError(f"reference {brief(reference)}: choose one of {', '.join(MODELS)}")
+    if reference not in {*models(), *results["model"]}:
+        raise KTError(f"reference {brief(reference)}: choose one of {', '.join(models())}")
     rows = results[(results["dataset"] == dataset) & (results["fold"] == 0)]
     if rows.empty:
         return pd.DataFrame()
@@ -131,7 +132,7 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
     cold = summary(rows, "AUC, chunks cold")
     cold = cold.set_index("model") if len(cold) else cold
     table = []
-    for model in _ordered(test.index):
+    for model in ordered(test.index):
         row = test.loc[model]
         line = {
             "model": model,
@@ -168,7 +169,7 @@ def mastery_table(results: pd.DataFrame, dataset: str, reference: str = "retrosp
             e = paired(rows, dataset, PROSPECTIVE, model, reference, "pooled")
             gaps[model] = estimate(e.value, e.low, e.high, 3, sign="+")
         table.insert(1, f"minus {reference}", pd.Series(gaps))
-    return table.loc[_ordered(table.index)].fillna("").rename_axis("model").reset_index()
+    return table.loc[ordered(table.index)].fillna("").rename_axis("model").reset_index()
 
 
 def plane(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -182,7 +183,7 @@ def plane(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
     names = {"mean": "validity", "low": "validity_low", "high": "validity_high"}
     validity = validity.set_index("model")[list(names)].rename(columns=names)
     table = auc.join(validity, how="inner")
-    return table.loc[_ordered(table.index)].reset_index()
+    return table.loc[ordered(table.index)].reset_index()
 
 
 def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +192,7 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
     table = []
     for dataset in [d for d in results["dataset"].unique() if d.startswith("simulated")]:
         rows = results[results["dataset"] == dataset]
-        for model in _ordered(rows["model"].unique()):
+        for model in ordered(rows["model"].unique()):
             line = {"learners": dataset, "model": model}
             for name, (measure, sees) in RECOVERED.items():
                 part = rows[rows["model"] == model]
@@ -227,8 +228,9 @@ def fold_table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _ordered(models) -> list[str]:
-    return [m for m in MODELS if m in set(models)]
+def ordered(found: Iterable[str]) -> list[str]:
+    """Models in the usual order; those that are not registered here come last."""
+    return [m for m in dict.fromkeys((*models(), *found)) if m in set(found)]
 
 
 def _cell(row: dict[str, float], share: bool) -> str:
