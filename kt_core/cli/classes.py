@@ -1,0 +1,116 @@
+"""The commands `class` and `classroom`: from answers, or from a run, to pages for a teacher."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kt_core.base.errors import KTError
+from kt_core.base.log import log
+from kt_core.cli.arguments import reading_of
+from kt_core.data import Dataset
+from kt_core.data.registry import read_splits
+from kt_core.learners.classroom import classroom as write_pages
+from kt_core.learners.classroom import words
+from kt_core.presets import USUAL, configure
+from kt_core.report.examine import examine
+from kt_core.report.tables import metrics_dict
+from kt_core.runs.answers import answers_for
+from kt_core.runs.find import open_run, run_folder
+from kt_core.runs.run import Run, free_folder
+from kt_core.tracing.words import meanings
+
+
+def class_(args: argparse.Namespace) -> None:
+    """From a file of answers to pages for a teacher: train a model, check it, write the pages."""
+    say, out = words.read(args.language), Path(args.out).absolute()
+    free_folder(out)
+    if args.run:
+        given = [f"--{name}" for name in ("preset", "mode", "seed", "name") if getattr(args, name)]
+        if given:
+            raise KTError(f"--run {args.run} is trained already: leave out {', '.join(given)}")
+        _pages(args, Path(args.run), args.answers, say, out)
+    elif args.answers:
+        run, dataset = _train(args)
+        _write(args, run, dataset, say, out)
+    else:
+        raise KTError("name a file of answers, or a trained model with --run RUN, or both")
+
+
+def classroom(args: argparse.Namespace) -> None:
+    """Write pages for a teacher from a run: the class, and each learner."""
+    say, out = words.read(args.language), Path(args.out).absolute()
+    free_folder(out)
+    _pages(args, Path(args.run), args.data, say, out)
+
+
+def _pages(args: argparse.Namespace, path: Path, answers: str, say: words.Words, out: Path) -> None:
+    """The pages of a run, about the learners of a file or about all of its own."""
+    run = Run.load(path)
+    if answers:
+        dataset = answers_for(run, Path(answers), _reading(args))
+        log.info("%s", dataset.note)
+    else:
+        dataset = open_run(path)[1].dataset
+        if dataset.table.empty:
+            raise KTError(f"{path}: its data is stored on disk; name the class's answers")
+    _write(args, run, dataset, say, out)
+
+
+def _write(
+    args: argparse.Namespace, run: Run, dataset: Dataset, say: words.Words, out: Path
+) -> None:
+    page = write_pages(run, dataset, out, checked(run), args.title, say)
+    print(f"class:    {page}\nlearners: {page.parent / 'learners'}")
+
+
+def _train(args: argparse.Namespace) -> tuple[Run, Dataset]:
+    """A new run on a file of answers, in a folder that the command line prints."""
+    if args.mode not in ("", "retrospective", "retentive"):
+        raise KTError(
+            f"--mode {args.mode}: choose retrospective or retentive, which say how sure they are"
+        )
+    from kt_core.tracing.tracer import trained  # it loads the figures
+
+    path = str(Path(args.answers).absolute())
+    overrides = {"train.progress": False} | _reading(args)
+    config = configure(args.preset or USUAL, "", path, args.mode, args.seed, None, overrides)
+    folder = run_folder(config, args.name).absolute()
+    free_folder(folder)
+    splits = read_splits(config)
+    run = trained(config, splits, folder, progress=True)
+    print(f"run:      {run.path}")
+    return run, splits.dataset
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """How a file is read; a learner, response or time may be called so, too."""
+    found = reading_of(args)
+    if "data.columns" in found:
+        found["data.columns"] = meanings(found["data.columns"])
+    return found
+
+
+def checked(run: Run) -> dict[str, Any] | None:
+    """The metrics of a run's report on test learners: from its folder, or measured now; None, with
+    a warning, where they cannot be measured."""
+    file = run.path / "metrics.json"
+    if file.is_file():
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+        if metrics["split"] == "test":
+            return metrics
+    log.info("checking the model on its test learners")
+    try:
+        return metrics_dict(examine(run.path))
+    except KTError as error:
+        log.warning("the model cannot be checked, and the pages say so: %s", error)
+        return None
+
+
+CLASSES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "class": class_,
+    "classroom": classroom,
+}
