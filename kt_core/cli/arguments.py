@@ -65,7 +65,7 @@ def parser(
     _split_argument(sub)
     sub = command("visualise")
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--learner", action="append", default=[], help="an id; may be repeated")
+    sub.add_argument("--learner", action="append", default=[], help="any id; may be repeated")
     sub.add_argument(
         "--rule",
         default="",

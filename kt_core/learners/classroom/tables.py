@@ -42,16 +42,17 @@ def skills_of_class(table: pd.DataFrame) -> pd.DataFrame:
     `stuck`, `below` (mastery below 0.5), `ready`, `mastery` (their mean; NaN without any, last).
     """
     known = table[table["answers"] >= MINIMUM]
-    groups = known.groupby("skill")
     columns = {
-        "answers": table.groupby("skill")["answers"].sum(),
-        "learners": groups.size(),
-        "stuck": groups["verdict"].agg(lambda v: (v == "stuck").sum()),
-        "below": groups["mastery"].agg(lambda m: (m < WEAK).sum()),
-        "ready": groups["verdict"].agg(lambda v: (v == "ready").sum()),
+        "learners": True,
+        "stuck": known["verdict"] == "stuck",
+        "below": known["mastery"] < WEAK,
+        "ready": known["verdict"] == "ready",
     }
-    counts = pd.DataFrame(columns).fillna(0).astype(int)
-    result = counts.assign(mastery=groups["mastery"].mean()).rename_axis("skill").reset_index()
+    groups = known.assign(**columns).groupby("skill")
+    counts = groups[list(columns)].sum()
+    answers = table.groupby("skill")["answers"].sum()
+    result = counts.reindex(answers.index, fill_value=0).astype(int)
+    result = result.assign(answers=answers, mastery=groups["mastery"].mean()).reset_index()
     keys = ["stuck", "mastery", "skill"]
     return result.sort_values(keys, ascending=[False, True, True], ignore_index=True)
 
@@ -71,9 +72,9 @@ def learners_of_class(table: pd.DataFrame) -> pd.DataFrame:
     for word in ("stuck", "ready"):
         result[word] = (table["verdict"] == word).groupby(table["learner"]).sum()
     worst = pairs_of_class(table).drop_duplicates("learner").set_index("learner")
-    result["weakest"], result["mastery"] = worst["skill"], worst["mastery"]
+    worst = worst.reindex(result.index)
+    result["weakest"], result["mastery"] = worst["skill"].fillna(""), worst["mastery"]
     result["is_stuck"] = worst["verdict"] == "stuck"
-    result = result.fillna({"weakest": "", "is_stuck": False})
     lowest = table[table["answers"] >= MINIMUM].groupby("learner")["mastery"].min()
     result["group"] = [group(value) for value in lowest.reindex(result.index)]
     place = result["group"].map(GROUPS.index)
