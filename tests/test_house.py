@@ -43,7 +43,8 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "runs training",
     "tracing": "base config data evaluation learners metrics notebook plots presets report runs "
     "studies training",
-    "cli": "base config data learners losses model notebook presets report runs studies training",
+    "cli": "base config data learners losses model notebook presets report runs studies tracing "
+    "training",
     "__main__": "cli",
 }
 PUBLIC = {
