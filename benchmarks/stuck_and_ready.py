@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     done = [pd.read_csv(TABLE)] if TABLE.is_file() else []
     for cell in [] if args.print else product(args.learners, args.mode, args.world):
-        started, keys = time.perf_counter(), cell[::-1]
+        started, keys = time.perf_counter(), list(cell[::-1])
         others = [part[(part[KEYS] != keys).any(axis=1)] for part in done]
         done = [pd.concat([*others, measure(*keys)])]
         write_table(done[0].sort_values(KEYS, kind="stable").round(4), TABLE)

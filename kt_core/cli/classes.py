@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from kt_core.base.errors import KTError
 from kt_core.base.log import log
 from kt_core.cli.arguments import reading_of
+from kt_core.config import ON_PATH
 from kt_core.data import Dataset
 from kt_core.data.registry import read_splits
 from kt_core.learners.classroom import classroom as write_pages
@@ -20,8 +20,8 @@ from kt_core.report.examine import examine
 from kt_core.report.tables import metrics_dict
 from kt_core.runs.answers import answers_for
 from kt_core.runs.find import open_run, run_folder
+from kt_core.runs.read import read_json
 from kt_core.runs.run import Run, free_folder
-from kt_core.tracing.words import meanings
 
 
 def class_(args: argparse.Namespace) -> None:
@@ -29,8 +29,8 @@ def class_(args: argparse.Namespace) -> None:
     say, out = words.read(args.language), Path(args.out).absolute()
     free_folder(out)
     if args.run:
-        given = [f"--{name}" for name in ("preset", "mode", "seed", "name") if getattr(args, name)]
-        if given:
+        names = ("preset", "mode", "seed", "name")
+        if given := [f"--{name}" for name in names if getattr(args, name) not in ("", None)]:
             raise KTError(f"--run {args.run} is trained already: leave out {', '.join(given)}")
         _pages(args, Path(args.run), args.answers, say, out)
     elif args.answers:
@@ -69,15 +69,16 @@ def _write(
 
 def _train(args: argparse.Namespace) -> tuple[Run, Dataset]:
     """A new run on a file of answers, in a folder that the command line prints."""
-    if args.mode not in ("", "retrospective", "retentive"):
-        raise KTError(
-            f"--mode {args.mode}: choose retrospective or retentive, which say how sure they are"
-        )
-    from kt_core.tracing.tracer import trained  # it loads the figures
+    from kt_core.tracing.tracer import trained  # its room loads every model
 
     path = str(Path(args.answers).absolute())
     overrides = {"train.progress": False} | _reading(args)
     config = configure(args.preset or USUAL, "", path, args.mode, args.seed, None, overrides)
+    if config.model.mode not in ON_PATH:
+        raise KTError(
+            f"mode {config.model.mode} does not say how sure it is, and these pages need that; "
+            f"choose --mode {' or '.join(ON_PATH)}"
+        )
     folder = run_folder(config, args.name).absolute()
     free_folder(folder)
     splits = read_splits(config)
@@ -88,6 +89,8 @@ def _train(args: argparse.Namespace) -> tuple[Run, Dataset]:
 
 def _reading(args: argparse.Namespace) -> dict[str, Any]:
     """How a file is read; a learner, response or time may be called so, too."""
+    from kt_core.tracing.words import meanings  # its room loads every model
+
     found = reading_of(args)
     if "data.columns" in found:
         found["data.columns"] = meanings(found["data.columns"])
@@ -99,8 +102,8 @@ def checked(run: Run) -> dict[str, Any] | None:
     a warning, where they cannot be measured."""
     file = run.path / "metrics.json"
     if file.is_file():
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-        if metrics["split"] == "test":
+        metrics = read_json(file)
+        if metrics.get("split") == "test":
             return metrics
     log.info("checking the model on its test learners")
     try:

@@ -431,7 +431,7 @@ def test_the_commands_find_or_make_a_run(trained, tmp_path, capsys):
         "correct",
         "name a file of answers",
         "leave out --preset",
-        "say how sure",
+        "say how sure it is",
         "'fr'",
     ):
         assert words_ in errors

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 WIDE, HIGH = 136, 66  # of a learner's picture, without its axes
+MARGIN = 4  # so that no mark hides a label
 CROWDED = 40  # answers from which marks are smaller
 
 
@@ -27,7 +28,7 @@ def course(part: pd.DataFrame) -> dict[str, Any]:
     -------
     `line` and `band` (points), `marks` (`x`, `y`, `right`), and `radius` of the marks.
     """
-    x = np.linspace(0, WIDE, len(part)) if len(part) > 1 else np.array([WIDE / 2])
+    x = np.linspace(MARGIN, WIDE - MARGIN, len(part))
     y, low, high = (HIGH * (1 - part[name].to_numpy()) for name in ("mastery", "low", "high"))
     marks = [
         {"x": f"{a:.1f}", "y": f"{b:.1f}", "right": right}
