@@ -13,7 +13,7 @@ for (const list of document.querySelectorAll(".list")) {
       row.hidden = !found || Boolean(filter?.value && row.dataset.kind !== filter.value);
       n += !row.hidden;
     });
-    count.textContent = shown.replace("#", n).replace("#", rows.length);
+    count.textContent = shown.replace("#all", rows.length).replace("#n", n);
     list.classList.toggle("long", n > paper);
   }
 
