@@ -1,6 +1,6 @@
 """How often are "stuck" and "ready" right? The class pages cite the table that this makes.
 
-python benchmarks/stuck_and_ready.py                    # about half an hour on one core
+python benchmarks/stuck_and_ready.py                    # about 25 minutes on one core
 python benchmarks/stuck_and_ready.py --world simulated  # one world; the rows of others stay
 python benchmarks/stuck_and_ready.py --print            # the finished table, for docs/evidence.md
 
@@ -25,12 +25,13 @@ from kt_core.learners.classroom.rates import TABLE
 from kt_core.learners.held import held, shares
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import configure
+from kt_core.report.text import interval
 from kt_core.studies.benchmark import markdown
 from kt_core.studies.worlds import SHOWN
 from kt_core.tracing.tracer import trained
 
 MODES = ("retrospective", "retentive")  # those that say how sure they are
-SIZES = (1000, 200)  # learners
+LEARNERS = 1000
 KEYS = ["world", "mode", "learners"]
 
 
@@ -51,12 +52,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--world", nargs="+", default=SHOWN, choices=SHOWN)
     parser.add_argument("--mode", nargs="+", default=MODES, choices=MODES)
-    parser.add_argument("--learners", nargs="+", default=SIZES, type=int)
+    parser.add_argument("--learners", type=int, default=LEARNERS)
     parser.add_argument("--print", action="store_true", help="train nothing")
     args = parser.parse_args()
     done = [pd.read_csv(TABLE)] if TABLE.is_file() else []
-    for cell in [] if args.print else product(args.learners, args.mode, args.world):
-        started, keys = time.perf_counter(), list(cell[::-1])
+    for mode, world in [] if args.print else product(args.mode, args.world):
+        started, keys = time.perf_counter(), [world, mode, args.learners]
         others = [part[(part[KEYS] != keys).any(axis=1)] for part in done]
         done = [pd.concat([*others, measure(*keys)])]
         write_table(done[0].sort_values(KEYS, kind="stable").round(4), TABLE)
@@ -70,7 +71,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     for keys, part in table.groupby(KEYS, sort=False):
         row = dict(zip(KEYS, keys, strict=True))
         for word in part.itertuples():
-            told = f"{word.share:.0%} [{word.low:.0%}, {word.high:.0%}] of {word.said:,}"
+            ends = f" {interval(word.low, word.high, 0, percent=True)}".rstrip()
+            told = f"{word.share:.0%}{ends} of {word.said:,}"
             row[f"{word.verdict}: right"] = told if word.said else "nobody"
             row[f"{word.verdict}: found"] = f"{word.found:.0%}" if np.isfinite(word.found) else ""
         rows.append(row)

@@ -360,10 +360,13 @@ def test_how_often_the_words_are_right_comes_from_the_table():
     assert (table["right"] <= table["said"]).all() and (table["right"] <= table["true"]).all()
     assert table["verdict"].isin(["stuck", "ready"]).all()
     own = table[table["mode"] == "retrospective"]
-    stuck = own[own["verdict"] == "stuck"]
+    stuck = own[own["verdict"] == "stuck"].set_index("world")
     found = rates("retrospective")
-    assert found["stuck"] == int(100 * stuck["right"].sum() / stuck["said"].sum())
-    assert found["worlds"] == own["world"].nunique() and found["ready"] >= found["ready_least"]
+    assert found["stuck"] == int(100 * stuck["share"].mean())
+    assert found["worlds"] == own["world"].nunique() == len(stuck)
+    often = stuck[stuck["said"] >= 20]
+    assert found["stuck_least"] == int(100 * (often["right"] / often["said"]).min())
+    assert found["ready_least"] <= found["ready"] and found["found"] < 100
     assert rates("projection") is None
 
 
