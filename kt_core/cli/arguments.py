@@ -10,8 +10,6 @@ from typing import Any
 from kt_core import __version__
 from kt_core.base.errors import KTError
 from kt_core.config import LOSS_WEIGHTINGS, Mode
-from kt_core.learners.classroom.words import USUAL as LANGUAGE
-from kt_core.learners.classroom.words import languages
 from kt_core.presets import PRESETS, USUAL
 
 READING = (  # arguments that say how a source is read, as they are named in `DataConfig`
@@ -159,9 +157,7 @@ def _page_arguments(sub: argparse.ArgumentParser, out: str = "") -> None:
     more = f", a new one; default: {out}" if out else ""
     sub.add_argument("--out", default=out, required=not out, help=f"folder of the pages{more}")
     sub.add_argument("--title", default="", help="of the class page; default: the data's name")
-    sub.add_argument(
-        "--language", default=LANGUAGE, help=f"{', '.join(languages())}, or a .toml file of words"
-    )
+    sub.add_argument("--language", default="en", help="de, or a .toml file of words; default: en")
     _reading_arguments(sub)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +23,23 @@ from kt_core.runs.read import read_json
 from kt_core.runs.run import Run, free_folder
 
 
-def class_(args: argparse.Namespace) -> None:
-    """From a file of answers to pages for a teacher: train a model, check it, write the pages."""
-    say, out = words.read(args.language), Path(args.out).absolute()
-    free_folder(out)
+def from_answers(args: argparse.Namespace) -> None:
+    """Make the pages of a file of answers, from a run that is named or from a new one."""
     if args.run:
         names = ("preset", "mode", "seed", "name")
         if given := [f"--{name}" for name in names if getattr(args, name) not in ("", None)]:
             raise KTError(f"--run {args.run} is trained already: leave out {', '.join(given)}")
-        _pages(args, Path(args.run), args.answers, say, out)
+        from_run(args, args.run, args.answers)
     elif args.answers:
-        run, dataset = _train(args)
-        _write(args, run, dataset, say, out)
+        say, out = _prepared(args)
+        _write(args, *_train(args), say, out)
     else:
         raise KTError("name a file of answers, or a trained model with --run RUN, or both")
 
 
-def classroom(args: argparse.Namespace) -> None:
-    """Write pages for a teacher from a run: the class, and each learner."""
-    say, out = words.read(args.language), Path(args.out).absolute()
-    free_folder(out)
-    _pages(args, Path(args.run), args.data, say, out)
-
-
-def _pages(args: argparse.Namespace, path: Path, answers: str, say: words.Words, out: Path) -> None:
-    """The pages of a run, about the learners of a file or about all of its own."""
+def from_run(args: argparse.Namespace, path: str, answers: str) -> None:
+    """Make the pages of a run, about the learners of a file or about all of its own."""
+    say, out = _prepared(args)
     run = Run.load(path)
     if answers:
         dataset = answers_for(run, Path(answers), _reading(args))
@@ -58,6 +49,13 @@ def _pages(args: argparse.Namespace, path: Path, answers: str, say: words.Words,
         if dataset.table.empty:
             raise KTError(f"{path}: its data is stored on disk; name the class's answers")
     _write(args, run, dataset, say, out)
+
+
+def _prepared(args: argparse.Namespace) -> tuple[words.Words, Path]:
+    """The words, and the folder to write; both are checked before anything is trained."""
+    out = Path(args.out).absolute()
+    free_folder(out)
+    return words.read(args.language), out
 
 
 def _write(
@@ -111,9 +109,3 @@ def checked(run: Run) -> dict[str, Any] | None:
     except KTError as error:
         log.warning("the model cannot be checked, and the pages say so: %s", error)
         return None
-
-
-CLASSES: dict[str, Callable[[argparse.Namespace], None]] = {
-    "class": class_,
-    "classroom": classroom,
-}
