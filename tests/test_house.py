@@ -45,7 +45,8 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "report runs training",
     "tracing": "base baselines config data evaluation learners losses metrics notebook plots "
     "presets report runs studies training",
-    "cli": "base config data learners losses model notebook presets report runs studies training",
+    "cli": "base config data learners losses model notebook presets report runs studies tracing "
+    "training",
     "__main__": "cli",
 }
 PUBLIC = {

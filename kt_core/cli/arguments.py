@@ -70,7 +70,7 @@ def parser(
     _split_argument(sub)
     sub = command("visualise")
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--learner", action="append", default=[], help="an id; may be repeated")
+    sub.add_argument("--learner", action="append", default=[], help="any id; may be repeated")
     sub.add_argument(
         "--rule",
         default="",
@@ -83,11 +83,18 @@ def parser(
     sub.add_argument("--out", required=True, metavar="PATH", help="a .parquet or .csv file")
     sub.add_argument("--every-skill", action="store_true", help="also skills not yet practised")
     _reading_arguments(sub)
+    sub = command("class")
+    sub.add_argument("answers", nargs="?", default="", metavar="PATH", help="in any known format")
+    sub.add_argument("--run", default="", help="a run folder; without it, a model is trained")
+    sub.add_argument("--preset", default="", help=f"of the training; default: {USUAL}")
+    sub.add_argument("--mode", default="", help="of the training: retrospective or retentive")
+    sub.add_argument("--seed", type=int, default=None, help="of the training")
+    sub.add_argument("--name", default="", help="of the new run folder; default: a dated one")
+    _page_arguments(sub, "class")
     sub = command("classroom")
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--data", default="", metavar="PATH", help="default: the run's test learners")
-    sub.add_argument("--out", required=True, help="folder of the pages")
-    _reading_arguments(sub)
+    sub.add_argument("--data", default="", metavar="PATH", help="default: the run's learners")
+    _page_arguments(sub)
     sub = command("look")
     sub.add_argument("path", metavar="PATH", help="a file or folder of answers")
     sub.add_argument("--rows", type=int, default=5, help="answers to show; default: 5")
@@ -150,6 +157,15 @@ def parser(
     sub = command("doctor")
     sub.add_argument("--out", default="", help="folder for runs, checked for being writable")
     return top
+
+
+def _page_arguments(sub: argparse.ArgumentParser, out: str = "") -> None:
+    """Of the pages for teachers."""
+    more = f", a new one; default: {out}" if out else ""
+    sub.add_argument("--out", default=out, required=not out, help=f"folder of the pages{more}")
+    sub.add_argument("--title", default="", help="of the class page; default: the data's name")
+    sub.add_argument("--language", default="en", help="de, or a .toml file of words; default: en")
+    _reading_arguments(sub)
 
 
 def _study_arguments(sub: argparse.ArgumentParser, name: str, store: str) -> None:

@@ -7,7 +7,6 @@ What a command works with is imported in its function: torch alone takes seconds
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import shlex
@@ -172,27 +171,18 @@ def predict(args: argparse.Namespace) -> None:
         )
 
 
-def classroom(args: argparse.Namespace) -> None:
-    """Write pages for a teacher: the class, and each learner."""
-    from kt_core.learners.classroom import classroom as write_classroom
-    from kt_core.runs.find import open_run
-    from kt_core.runs.run import Run, free_folder
+def class_(args: argparse.Namespace) -> None:
+    """From a file of answers to pages for a teacher: train a model, check it, write the pages."""
+    from kt_core.cli.classes import from_answers
 
-    run = Run.load(args.run)
-    free_folder(Path(args.out).absolute())
-    if args.data:
-        data = _histories(args, run)
-    else:
-        _, splits = open_run(args.run)
-        everybody = splits.dataset.table
-        if everybody.empty:
-            raise KTError(
-                f"{args.run}: its data is stored on disk; name the class's answers with --data"
-            )
-        table = everybody[everybody["user"].isin(splits.test.learners)].reset_index(drop=True)
-        data = dataclasses.replace(splits.dataset, table=table)
-    page = write_classroom(run, data, args.out)
-    print(f"class:    {page}\nlearners: {page.parent / 'learners'}")
+    from_answers(args)
+
+
+def classroom(args: argparse.Namespace) -> None:
+    """Write pages for a teacher from a run: the class, and each learner."""
+    from kt_core.cli.classes import from_run
+
+    from_run(args, args.run, args.data)
 
 
 def look(args: argparse.Namespace) -> None:
@@ -348,6 +338,6 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
         export_html(notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}")
 
 
-COMMANDS = (run, train, validate, visualise, predict, classroom, look, convert)
+COMMANDS = (run, train, validate, visualise, predict, class_, classroom, look, convert)
 LISTS = (datasets, presets, notebooks, doctor)
-ACTIONS = {action.__name__: action for action in (*COMMANDS, *STUDIES, *LISTS)}
+ACTIONS = {action.__name__.rstrip("_"): action for action in (*COMMANDS, *STUDIES, *LISTS)}

@@ -148,6 +148,25 @@ class Sequences:
             dated=self.dated,
         )
 
+    @classmethod
+    def joined(cls, parts: list[Sequences]) -> Sequences:
+        """Several sets of learners as one, in this order; no learner is in two of them."""
+        answers = np.cumsum([0, *(part.interactions for part in parts)])
+        people = np.cumsum([0, *(len(part.learners) for part in parts)])
+        names = ("skill", "item", "response", "lengths", "chunk", "learners")
+        timed = all(part.time is not None for part in parts)
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+            starts=np.concatenate([p.starts + n for p, n in zip(parts, answers, strict=False)]),
+            learner=np.concatenate([p.learner + n for p, n in zip(parts, people, strict=False)]),
+            truth={
+                name: np.concatenate([part.truth[name] for part in parts])
+                for name in parts[0].truth
+            },
+            time=np.concatenate([part.time for part in parts]) if timed else None,
+            dated=parts[0].dated,
+        )
+
     @property
     def interactions(self) -> int:
         """N, the number of interactions."""

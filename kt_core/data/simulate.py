@@ -298,9 +298,8 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
     step) and, for each response, `true_before` and `true_mastery`, the mastery of the asked skill
     before and after the step, and `true_gain`, what the practice added to its log-odds.
     """
-    rng = np.random.default_rng(spec.seed)
-    truth = _draw_truth(rng, spec)
-    people, everyone = draw_learners(rng, spec, truth), np.arange(spec.learners)
+    rng, truth, people = _drawn(spec)
+    everyone = np.arange(spec.learners)
     walk = ORDERS[spec.order](rng, spec.learners, spec.skills, spec.dropout)
     clock = Clock(rng, spec.learners, spec.breaks)
     rows = []
@@ -320,6 +319,50 @@ def simulate(spec: Simulation, name: str = "simulated") -> Dataset:
         walk.advance(correct)
     note = ReadingNote(name, "simulated learners", day=DAY if spec.breaks else 0.0)
     return Dataset(name, _table(np.concatenate(rows), spec), note, simulation=spec)
+
+
+def _drawn(spec: Simulation) -> tuple[np.random.Generator, Truth, _Continuous | _Hidden]:
+    """The world and its learners before all practice."""
+    rng = np.random.default_rng(spec.seed)
+    truth = _draw_truth(rng, spec)
+    return rng, truth, draw_learners(rng, spec, truth)
+
+
+def final_mastery(table: pd.DataFrame, spec: Simulation) -> pd.Series:
+    """True mastery of every practised skill after each learner's last answer.
+
+    It differs from `true_mastery` at the last answer on the skill where practice of other skills
+    helps, or where gains fade.
+
+    Parameters
+    ----------
+    table : whole histories of learners of ``simulate(spec)``.
+
+    Returns
+    -------
+    Mastery in [0, 1], by `user` and `skill`.
+    """
+    pairs = table.groupby(["user", "skill"], sort=False)["true_mastery"].last()
+    if spec.hidden:  # nothing but its own practice moves a skill
+        return pairs
+    _, _, people = _drawn(spec)
+    histories = table.groupby("user", sort=False)
+    who, skill = _numbers(table["user"]), _numbers(table["skill"])
+    right = table["correct"].to_numpy() == 1
+    days = np.zeros(len(table))
+    if spec.breaks:
+        days = histories["timestamp"].diff().fillna(0).to_numpy() / DAY
+    step = histories.cumcount().to_numpy()
+    for at in np.split(np.argsort(step, kind="stable"), np.cumsum(np.bincount(step))[:-1]):
+        people.wait(who[at], days[at])
+        people.practise(who[at], skill[at], right[at])
+    asked = (_numbers(pairs.index.get_level_values(name)) for name in ("user", "skill"))
+    return pd.Series(people.chance(*asked), pairs.index, name="mastery")
+
+
+def _numbers(names: pd.Series | pd.Index) -> np.ndarray:
+    """The numbers of learners or skills that `simulate` has named."""
+    return names.str.extract(r"(\d+)$", expand=False).to_numpy(int)
 
 
 def names_of(skill: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import torch
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.values import convert, names_of
-from kt_core.data import Splits
+from kt_core.data import Sequences, Splits
 from kt_core.data.batches import days
+from kt_core.data.sequences import SPLITS
 from kt_core.evaluation.evaluate import Beliefs, believed_last
 from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
@@ -96,6 +99,26 @@ def sequences_of(splits: Splits, split: str, learners: list[str]) -> list[int]:
             raise KTError(f"learner {name!r} has no sequence in the {split} split")
         found.append(int(at[0]))
     return found
+
+
+def only(splits: Splits, learners: list[str]) -> Splits:
+    """Splits that hold these learners alone, all of them in each split, whichever split they are
+    in.
+
+    Raises
+    ------
+    KTError
+        For a learner who is in none.
+    """
+    wanted, parts = names_of("learners", learners), []
+    for split in SPLITS:
+        part: Sequences = getattr(splits, split)
+        parts.append(part.of_learners(np.flatnonzero(np.isin(part.learners.astype(str), wanted))))
+    found = Sequences.joined(parts)
+    for name in wanted:
+        if name not in set(map(str, found.learners)):
+            raise KTError(f"learner {name!r} has no sequence in the data of this run")
+    return dataclasses.replace(splits, train=found, valid=found, test=found)
 
 
 def learner_name(splits: Splits, split: str, sequence: int) -> str:

@@ -17,6 +17,8 @@ WEAK = 0.5  # stuck: the upper end of the interval is below this ...
 STILL = 0.1  # ... and mastery has grown by less than this
 READY = 0.8  # ready to move on: the lower end of the interval is above this
 SURE = 0.3  # an interval of at most this width is called fairly sure
+GROWN = 0.05  # growth is told to a teacher where the lower end of its interval is at least this
+HELP, PRACTISE, MORE, UNKNOWN = GROUPS = ("help", "practise", "ready", "unknown")
 
 
 def verdict(answers: int, low: float, high: float, growth: float) -> str:
@@ -38,6 +40,24 @@ def verdict(answers: int, low: float, high: float, growth: float) -> str:
     if high < WEAK and growth < STILL:
         return "stuck"
     return "ready" if low > READY else "learning"
+
+
+def group(weakest: float) -> str:
+    """The group of a class to which a learner belongs.
+
+    Parameters
+    ----------
+    weakest : the lowest mastery of the learner on a skill with at least 8 answers; NaN where there
+        is none.
+
+    Returns
+    -------
+    ``help`` below 0.5 (whoever is stuck on a skill is among these), ``practise`` below 0.8, else
+    ``ready``; ``unknown`` where there is no such skill.
+    """
+    if np.isnan(weakest):
+        return UNKNOWN
+    return HELP if weakest < WEAK else PRACTISE if weakest < READY else MORE
 
 
 def mastery_table(

@@ -14,8 +14,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kt_core.data import Splits
+from kt_core.data.sequences import SPLITS
 from kt_core.evaluation.evaluate import Beliefs
-from kt_core.learners.cohort import RULES, learner_frame, learner_name, rank_learners, telling_step
+from kt_core.learners.cohort import (
+    RULES,
+    learner_frame,
+    learner_name,
+    only,
+    rank_learners,
+    telling_step,
+)
 from kt_core.learners.explain import explain
 from kt_core.plots.explanation import plot_revision, plot_waterfall
 from kt_core.plots.style import PAGE, as_text
@@ -26,6 +34,8 @@ LISTED = 200  # learners in the list, at most
 
 class Explorer:
     """Controls and two pictures: mastery over steps, and one prediction taken apart.
+
+    Learners of the split are ranked by a rule; a search also finds those of other splits.
 
     Attributes
     ----------
@@ -41,7 +51,7 @@ class Explorer:
         self.rule = widgets.Dropdown(
             options=RULES, value="steepest", description="ranked by", **wide
         )
-        self.search = widgets.Text(description="search", placeholder="part of an id", **wide)
+        self.search = widgets.Text(description="search", placeholder="part of any id", **wide)
         self.learner = widgets.Select(description="learner", rows=6, **wide)
         self.skills = widgets.SelectMultiple(description="skills", rows=9, **wide)
         self.horizon = widgets.IntSlider(1, 1, 1, description="after step", **slow)
@@ -61,6 +71,9 @@ class Explorer:
         right = widgets.VBox(pictures, layout={"flex": "1 1 0", "min_width": "0"})
         self.widget = widgets.HBox([left, right])
         self._ranked: dict[str, list[int]] = {}
+        self._shown = splits, 0
+        others = (getattr(splits, other).learners for other in SPLITS if other != split)
+        self._others = [str(name) for part in others for name in part]
         self._list_learners()
 
     def _on(self, action: Callable[[], None], *controls: Any) -> None:
@@ -76,7 +89,10 @@ class Explorer:
         if rule not in self._ranked:
             self._ranked[rule] = rank_learners(self.beliefs, rule, uncertainty=self.run.uncertainty)
         names = [(learner_name(self.splits, self.split, i), i) for i in self._ranked[rule]]
-        found = [pair for pair in names if self.search.value.strip() in pair[0]]
+        wanted = self.search.value.strip()
+        found = [pair for pair in names if wanted in pair[0]]
+        if wanted:
+            found += [(name, name) for name in self._others if wanted in name]
 
         def fill() -> None:
             self.learner.options = found[:LISTED]
@@ -89,8 +105,11 @@ class Explorer:
             self._open_learner()
 
     def _open_learner(self) -> None:
-        if self.learner.value is None:
+        chosen = self.learner.value
+        if chosen is None:
             return
+        elsewhere = isinstance(chosen, str)  # a name, not the number of a sequence in the split
+        self._shown = (only(self.splits, [chosen]), 0) if elsewhere else (self.splits, chosen)
         self._read(horizon=0)
         steps = int(self.frame["step"].max())
         counts = self.frame[self.frame["asked"]]["skill"].value_counts(sort=True)
@@ -112,7 +131,8 @@ class Explorer:
         self._draw()
 
     def _read(self, horizon: int) -> None:
-        who = (self.splits, self.split, self.learner.value)
+        splits, sequence = self._shown
+        who = (splits, self.split, sequence)
         self.frame = learner_frame(self.run.model, *who, horizon, self.run.uncertainty)
 
     def _draw(self) -> None:
@@ -124,17 +144,17 @@ class Explorer:
     def _explain(self) -> None:
         if not self.run.model.on_path:
             return
-        sequences = getattr(self.splits, self.split)
-        parts = explain(
-            self.run.model, sequences, self.splits.vocabulary, self._name, self.step.value
-        )
+        splits, _ = self._shown
+        sequences = getattr(splits, self.split)
+        parts = explain(self.run.model, sequences, splits.vocabulary, self._name, self.step.value)
         figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
         plot_waterfall(parts, figure.subplots())
         self.waterfall.value = _png(figure)
 
     @property
     def _name(self) -> str:
-        return learner_name(self.splits, self.split, self.learner.value)
+        splits, sequence = self._shown
+        return learner_name(splits, self.split, sequence)
 
     def _quietly(self, action: Callable[[], None]) -> None:
         """Change controls without their reactions: one picture per change, not five."""

@@ -10,7 +10,15 @@ from kt_core.base.errors import KTError
 from kt_core.config import DataConfig
 from kt_core.data import load_dataset
 from kt_core.data.practice import SESSION
-from kt_core.data.simulate import DAY, LEARNING, Hidden, Simulation, simulate, true_parameters
+from kt_core.data.simulate import (
+    DAY,
+    LEARNING,
+    Hidden,
+    Simulation,
+    final_mastery,
+    simulate,
+    true_parameters,
+)
 from kt_core.data.worlds import WORLDS
 from kt_core.evaluation.ceiling import posterior_mastery
 
@@ -33,6 +41,24 @@ def test_every_world_is_a_data_set_whose_truth_is_probable(name):
     assert steps.max() <= WORLDS[name].steps[1]
     if not WORLDS[name].dropout:
         assert steps.min() >= WORLDS[name].steps[0]
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_truth_at_the_end_is_what_practice_and_time_left(name):
+    spec = dataclasses.replace(WORLDS[name], learners=40)
+    table = simulate(spec).table
+    end = final_mastery(table, spec)
+    last = table.groupby("user").tail(1)
+    at_last = end.loc[pd.MultiIndex.from_frame(last[["user", "skill"]])]
+    np.testing.assert_allclose(at_last, last["true_mastery"], atol=1e-9)
+    own = table.groupby(["user", "skill"])["true_mastery"].last()
+    moved = (end.sort_index() - own.sort_index()).to_numpy()
+    if spec.decay or spec.forgetting:
+        assert (moved < 1e-9).all() and moved.min() < -0.01
+    elif spec.transfer:
+        assert (moved > -1e-9).all() and moved.max() > 0.01
+    else:
+        np.testing.assert_allclose(moved, 0, atol=1e-9)
 
 
 def test_draws_differ_in_parameters_and_answers():

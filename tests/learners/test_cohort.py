@@ -50,6 +50,26 @@ def test_named_learners(examined):
         cohort.sequences_of(splits, "test", ["nobody"])
 
 
+def test_any_learner_can_be_shown_whichever_split_they_are_in(examined, explorer):
+    run, splits = examined.run, examined.splits
+    names = [str(part.learners[1]) for part in (splits.train, splits.valid, splits.test)]
+    own = cohort.only(splits, names)
+    found = [cohort.learner_name(own, "valid", i) for i in cohort.sequences_of(own, "valid", names)]
+    assert found == names
+    i = cohort.sequences_of(splits, "test", [names[2]])[0]
+    j = cohort.sequences_of(own, "test", [names[2]])[0]
+    frames = [cohort.learner_frame(run.model, s, "test", k) for s, k in ((splits, i), (own, j))]
+    pd.testing.assert_frame_equal(*frames)
+    with pytest.raises(KTError, match="learner 'nobody' has no sequence in the data"):
+        cohort.only(splits, [names[0], "nobody"])
+    explorer.search.value = names[0]  # of the training split
+    assert explorer.learner.options[-1] == (names[0], names[0])
+    explorer.learner.value = names[0]
+    assert explorer.frame["step"].max() == splits.train.lengths[splits.train.learner == 1].sum()
+    explorer.step.value = 2
+    assert bytes(explorer.waterfall.value).startswith(b"\x89PNG")
+
+
 def test_learner_frame_agrees_with_the_evidence(examined):
     i = cohort.choose_learners(examined.beliefs)[0]
     frame = cohort.learner_frame(examined.run.model, examined.splits, "test", i)

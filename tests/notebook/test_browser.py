@@ -343,6 +343,39 @@ def test_an_interactive_figure_answers_without_a_network(page, stranger_pages):
     assert all(url.startswith(("data:", "file:")) for url in asked)
 
 
+def test_lists_of_a_class_are_searched_filtered_and_sorted(page, stranger_pages):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(stranger_pages["class"].as_uri())
+    learners, skills, _ = page.locator(".list").all()
+    rows = learners.locator("tbody tr")
+
+    def shown(column):
+        return [
+            row.locator("td").nth(column).inner_text() for row in rows.all() if row.is_visible()
+        ]
+
+    every = shown(0)
+    assert len(every) == rows.count() == 20
+    assert learners.locator(".count").inner_text() == "20 of 20 rows"
+    learners.get_by_role("button", name="answers").click()
+    answers = [int(text) for text in shown(6)]
+    assert answers == sorted(answers) and learners.locator("[aria-sort=ascending]").count() == 1
+    learners.get_by_role("button", name="answers").click()
+    assert [int(text) for text in shown(6)] == answers[::-1]
+    learners.get_by_role("searchbox").fill(every[3])
+    assert every[3] in shown(0) and len(shown(0)) < 20
+    learners.get_by_role("searchbox").fill("no such learner")
+    assert shown(0) == [] and "0 of 20" in learners.locator(".count").inner_text()
+    learners.get_by_role("searchbox").fill("")
+    groups = shown(1)
+    learners.get_by_role("combobox").select_option(label=groups[0])
+    assert set(shown(1)) == {groups[0]} and len(shown(1)) == groups.count(groups[0])
+    assert skills.locator("tbody tr:visible").count() == skills.locator("tbody tr").count()
+    assert all(url.startswith("file:") for url in asked)
+    nothing_has_run(page)
+
+
 def test_a_formula_is_pasted_as_text_and_a_number_as_a_number(page, stranger_pages):
     page.goto(stranger_pages["a table and a print"].as_uri())
     cells = page.evaluate(

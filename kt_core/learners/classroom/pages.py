@@ -1,4 +1,4 @@
-"""The pages for teachers: Jinja templates filled with tables.
+"""The pages for teachers: Jinja templates filled with tables, in the words of one language.
 
 The template engine escapes every name, and no page needs a network.
 """
@@ -18,32 +18,53 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
 from kt_core.data import Dataset
-from kt_core.learners.classroom import tables
+from kt_core.learners.classroom import charts, tables
+from kt_core.learners.classroom.rates import rates
+from kt_core.learners.classroom.trust import Trust, trust
+from kt_core.learners.classroom.words import Words, read
 from kt_core.learners.predict import believed, named
-from kt_core.learners.standing import MINIMUM, READY, STILL, SURE, WEAK, standing
+from kt_core.learners.standing import (
+    GROUPS,
+    GROWN,
+    MINIMUM,
+    READY,
+    STILL,
+    SURE,
+    UNKNOWN,
+    WEAK,
+    standing,
+)
 from kt_core.runs.run import Run, free_folder
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the class table; the page says what it leaves out
-SHOWN_PRACTISED = 20  # skills on a learner's page: it is one sheet of paper
+SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the map; the page says what it leaves out
+SHOWN_PAIRS = 5000  # rows in the list of learners and skills
+ON_PAPER = 300  # rows of a list that is printed
+NAMED = 12  # learners of a group who are named for one skill
+SHOWN_PRACTISED, SHOWN_COURSES = 20, 6  # on a learner's page: it is one sheet of paper
 CURVES = 6
+BETWEEN = 0.65  # colours of the map: below 0.5, below this, below 0.8, above
 DIGITS = 32  # of a hash, in the name of a learner's page
-RULES = {
-    "minimum": MINIMUM,
-    "weak": WEAK,
-    "still": STILL,
-    "ready": READY,
-    "sure": SURE,
-    "practising": tables.PRACTISING,
-}
+STATES = {"stuck": "stuck", "learning": "learning", "ready": "ready", tables.FEW: "few"}
 
 
-def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
+def classroom(
+    run: Run,
+    dataset: Dataset,
+    folder: str | Path,
+    metrics: dict[str, Any] | None = None,
+    title: str = "",
+    words: Words | None = None,
+) -> Path:
     """Write ``class.html`` and ``learners/``, completely or not at all.
 
     Parameters
     ----------
     dataset : histories of any length on skills that the run knows; the learners may be new.
+    metrics : of the run's report, as in its ``metrics.json``, for what the pages say about
+        themselves; without them, they say that the run has not been checked, and show no growth.
+    title : of the class page; by default, the name of the data.
+    words : of the language, from `words.read`; by default English.
 
     Returns
     -------
@@ -62,26 +83,27 @@ def classroom(run: Run, dataset: Dataset, folder: str | Path) -> Path:
         )
     folder = Path(folder).absolute()
     free_folder(folder)
+    say, trusted = words or read(), trust(metrics)
     beliefs = believed(run, dataset)
     table = standing(beliefs, run.uncertainty).sort_values(
         ["learner", "answers"], ascending=[True, False], kind="stable"
     )
     table = named(table, beliefs, run).reset_index(drop=True)
-    skills = list(table.groupby("skill")["answers"].sum().sort_values(ascending=False).index)
-    curves = tables.practice_curves(beliefs, run.vocabulary.skills, skills[:CURVES])
+    history = named(tables.courses(beliefs, run.uncertainty), beliefs, run)
+    most = table.groupby("skill")["answers"].sum().sort_values(ascending=False, kind="stable")
+    curves = tables.practice_curves(beliefs, run.vocabulary.skills, list(most.index[:CURVES]))
     files = file_names(table["learner"].unique())
-    pages = _environment()
-    forgets = run.config.model.mode == "retentive"
-    facts = {"rules": RULES, "forgets": forgets, "made": date.today().isoformat(), "run": run.name}
+    pages = _environment(say, trusted, run)
+    title = title or say("head.class", data=dataset.name)
     with new_folder(folder) as partial:
         (partial / "learners").mkdir()
         page = pages.get_template("learner.html.j2")
+        histories = dict(list(history.groupby("learner", sort=False)))
         for learner, part in table.groupby("learner", sort=False):
-            text = page.render(**facts, **learner_facts(str(learner), part))
+            text = page.render(title=title, **learner_facts(learner, part, histories[learner]))
             (partial / "learners" / files[learner]).write_text(text, encoding="utf-8")
-        text = pages.get_template("class.html.j2").render(
-            **facts, name=dataset.name, **class_facts(table, skills, files), curves=_curves(curves)
-        )
+        facts = class_facts(table, files) | {"curves": charts.practice(curves)}
+        text = pages.get_template("class.html.j2").render(title=title, **facts)
         (partial / "class.html").write_text(text, encoding="utf-8")
     return folder / "class.html"
 
@@ -112,68 +134,133 @@ def file_name(learner: Any) -> str:
     return f"{readable or 'learner'}-{hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}.html"
 
 
-def learner_facts(learner: str, part: pd.DataFrame) -> dict[str, Any]:
-    """The content of a learner's page."""
+def learner_facts(learner: Any, part: pd.DataFrame, history: pd.DataFrame) -> dict[str, Any]:
+    """The content of a learner's page.
+
+    Parameters
+    ----------
+    part : rows of `standing`, most practised skill first.
+    history : rows of `tables.courses`.
+    """
+    known, few = part[part["answers"] >= MINIMUM], part[part["answers"] < MINIMUM]
+    drawn = tables.pairs_of_class(part)
+    by_skill = dict(list(history.groupby("skill", sort=False)))
     return {
-        "learner": learner,
+        "learner": str(learner),
         "answers": int(part["answers"].sum()),
         "right": int(part["right"].sum()),
-        "rows": part[:SHOWN_PRACTISED].to_dict("records"),
-        "left_out": max(len(part) - SHOWN_PRACTISED, 0),
+        "rows": known[:SHOWN_PRACTISED].to_dict("records"),
+        "left_out": max(len(known) - SHOWN_PRACTISED, 0),
+        "few": few.to_dict("records"),
         "next": tables.next_practice(part).to_dict("records"),
-        "counts": part["verdict"].value_counts().to_dict(),
+        "counts": {STATES[v]: int(n) for v, n in part["verdict"].value_counts().items()},
+        "courses": [
+            row | charts.course(by_skill[row["skill"]])
+            for row in drawn[:SHOWN_COURSES].to_dict("records")
+        ],
     }
 
 
-def class_facts(table: pd.DataFrame, skills: list[str], files: dict[Any, str]) -> dict[str, Any]:
-    """The content of the class page."""
-    shown = skills[:SHOWN_SKILLS]
-    cells = {
-        (row["learner"], row["skill"]): row
-        for row in table[table["skill"].isin(shown)].to_dict("records")
-    }
-    order = table.groupby("learner")["verdict"].agg(lambda v: (v == "stuck").sum())
-    learners = list(order.sort_values(ascending=False, kind="stable").index)
-    rows = [
-        {"name": who, "file": files[who], "cells": [cells.get((who, skill)) for skill in shown]}
-        for who in learners[:SHOWN_LEARNERS]
-    ]
-    stuck = table[table["verdict"] == "stuck"].sort_values("mastery")
+def class_facts(table: pd.DataFrame, files: dict[Any, str]) -> dict[str, Any]:
+    """The content of the class page but its curves.
+
+    Parameters
+    ----------
+    table : rows of `standing`.
+    files : learner -> page.
+    """
+    skills, learners = tables.skills_of_class(table), tables.learners_of_class(table)
+    pairs = tables.pairs_of_class(table)
+    people = [row | {"file": files[row["learner"]]} for row in learners.to_dict("records")]
+    practised = skills.nlargest(SHOWN_SKILLS, "answers", keep="first").index
+    shown = skills.loc[sorted(practised)].to_dict("records")
+    listed = pairs[:SHOWN_PAIRS].to_dict("records")
     return {
-        "skills": shown,
-        "rows": rows,
-        "n_learners": len(learners),
-        "n_skills": len(skills),
-        "answers": int(table["answers"].sum()),
+        "n": {
+            "learners": len(learners),
+            "skills": len(skills),
+            "answers": int(table["answers"].sum()),
+            "judged": len(pairs),
+            "pairs": len(table),
+        },
+        "skills": skills.to_dict("records"),
+        "shown_skills": shown,
+        "map": _map(table, people[:SHOWN_LEARNERS], [row["skill"] for row in shown]),
         "left_out_learners": max(len(learners) - SHOWN_LEARNERS, 0),
         "left_out_skills": max(len(skills) - SHOWN_SKILLS, 0),
-        "stuck": [row | {"file": files[row["learner"]]} for row in stuck.to_dict("records")],
-        "next": tables.next_for_class(table).to_dict("records"),
-        "judged": int((table["answers"] >= MINIMUM).sum()),
-        "pairs": len(table),
+        "groups": [_group(name, people) for name in GROUPS],
+        "people": people,
+        "pairs": [row | {"file": files[row["learner"]]} for row in listed],
+        "left_out_pairs": max(len(pairs) - SHOWN_PAIRS, 0),
     }
 
 
-def _curves(curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """The curve of each skill as points of polylines in a square from 0 to 100."""
-    found = []
-    for skill, part in curves.groupby("skill", sort=False):
-        last = max(int(part["opportunity"].max()), 2)
-        x = (part["opportunity"] - 1) / (last - 1) * 100
-        lines = {
-            name: " ".join(
-                f"{a:.1f},{100 - 100 * b:.1f}" for a, b in zip(x, part[name], strict=True)
-            )
-            for name in ("observed", "expected")
-        }
-        counts = part["learners"]
-        ends = {"first": int(counts.iloc[0]), "remaining": int(counts.iloc[-1])}
-        found.append({"skill": skill, "last": last, **lines, **ends})
-    return found
+def _map(
+    table: pd.DataFrame, people: list[dict[str, Any]], skills: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the map, by group."""
+    part = table[table["skill"].isin(skills)]
+    cells = {(row["learner"], row["skill"]): row for row in part.to_dict("records")}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for person in people:
+        own = [cells.get((person["learner"], skill)) for skill in skills]
+        rows.setdefault(person["group"], []).append(person | {"cells": own})
+    return rows
 
 
-def _environment() -> Environment:
+def _group(name: str, people: list[dict[str, Any]]) -> dict[str, Any]:
+    """A group: its learners, and the skills that they should work on, with the first of them."""
+    members = [person for person in people if person["group"] == name]
+    by_skill: dict[str, list[dict[str, Any]]] = {}
+    for person in members:
+        by_skill.setdefault(person["weakest"], []).append(person)
+    together = sorted(by_skill.items(), key=lambda item: -len(item[1]))
+    return {
+        "name": name,
+        "members": members,
+        "together": together if name not in ("ready", UNKNOWN) else [("", members)],
+    }
+
+
+def whole(share: float) -> int:
+    """A share in whole per cent, rounded down, so that what is below a limit looks so too."""
+    return int(100 * share + 1e-9)
+
+
+def band(mastery: float) -> str:
+    """The colour of a mastery in the map."""
+    limits = ((WEAK, "below"), (BETWEEN, "middle"), (READY, "above"))
+    return next((name for limit, name in limits if mastery < limit), "well")
+
+
+def _environment(say: Words, trusted: Trust, run: Run) -> Environment:
+    """The templates, with all that every page needs."""
     loader = FileSystemLoader(TEMPLATES)
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    pages.filters["percent"] = lambda x: f"{100 * x:.0f} %"
+    pages = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"whole": whole, "band": band, "state": STATES.__getitem__}
+    pages.filters["percent"] = lambda share: say.percent(whole(share) / 100)
+    percents = {"weak": WEAK, "between": BETWEEN, "ready": READY}
+    limits = {name: say.percent(share) for name, share in percents.items()}
+    points = {"still": STILL, "sure": SURE, "grown": GROWN}
+    limits |= {name: whole(share) for name, share in points.items()}
+    limits |= {"minimum": MINIMUM, "practising": tables.PRACTISING}
+    pages.globals |= {
+        "say": lambda name, **values: say(name, **(limits | values)),
+        "trust": trusted,
+        "rates": rates(run.config.model.mode),
+        "forgets": run.config.model.mode == "retentive",
+        "made": date.today().isoformat(),
+        "run": run.name,
+        "on_paper": ON_PAPER,
+        "named": NAMED,
+        "grown": GROWN,
+        "wide": charts.WIDE,
+        "high": charts.HIGH,
+    }
     return pages

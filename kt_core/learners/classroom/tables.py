@@ -1,17 +1,20 @@
-"""The tables of the pages: what to practise next, and how practice goes."""
+"""The tables of the pages: groups, the map of the class, what to practise, and how it goes."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from kt_core.evaluation.evaluate import Beliefs
-from kt_core.learners.standing import MINIMUM
+from kt_core.learners.standing import GROUPS, MINIMUM, WEAK, group
+from kt_core.uncertainty import Uncertainty
 
 PRACTISING = 10  # learners needed for a point of a learning curve
+FEW = "too few answers"  # the verdict
+NEED = ("stuck", "learning", FEW)  # verdicts by need; a skill that is ready needs nothing
 
 
 def next_practice(learner: pd.DataFrame, most: int = 3) -> pd.DataFrame:
-    """What one learner should practise next, and why.
+    """What one learner should practise next.
 
     First skills on which the learner is stuck, then skills with enough answers by mastery, lowest
     first, then skills with too few answers to say. A skill that is ready is never listed.
@@ -19,40 +22,75 @@ def next_practice(learner: pd.DataFrame, most: int = 3) -> pd.DataFrame:
     Parameters
     ----------
     learner : rows of `standing`.
-    """
-    reasons = {
-        "stuck": "much practice and little growth: try it another way, or with help",
-        "learning": "in the middle of learning it",
-        "too few answers": "too few answers to say where it stands",
-    }
-    part = learner[learner["verdict"] != "ready"].copy()
-    part["rank"] = part["verdict"].map(list(reasons).index)
-    part = part.sort_values(["rank", "mastery", "skill"], kind="stable")[:most]
-    return part.assign(reason=part["verdict"].map(reasons))[["skill", "mastery", "reason"]]
-
-
-def next_for_class(table: pd.DataFrame, most: int = 5) -> pd.DataFrame:
-    """Skills to practise with the class: by number of stuck learners, then by mean mastery.
 
     Returns
     -------
-    `skill`, `learners` (with at least 8 answers), `stuck`, `ready`, `mastery` (their mean).
+    `skill`, `mastery`, `verdict`.
+    """
+    part = learner[learner["verdict"] != "ready"].copy()
+    part["rank"] = part["verdict"].map(NEED.index)
+    part = part.sort_values(["rank", "mastery", "skill"], kind="stable")[:most]
+    return part[["skill", "mastery", "verdict"]]
+
+
+def skills_of_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Every skill by the need of the class: where more are stuck, then where mastery is lower.
+
+    Returns
+    -------
+    `skill`, `answers` (of all), and of learners with at least 8 answers: `learners` (how many),
+    `stuck`, `below` (mastery below 0.5), `ready`, `mastery` (their mean; NaN without any, last).
     """
     known = table[table["answers"] >= MINIMUM]
-    rows = [
-        {
-            "skill": skill,
-            "learners": len(part),
-            "stuck": int((part["verdict"] == "stuck").sum()),
-            "ready": int((part["verdict"] == "ready").sum()),
-            "mastery": part["mastery"].mean(),
-        }
-        for skill, part in known.groupby("skill")
-    ]
-    columns = ["skill", "learners", "stuck", "ready", "mastery"]
-    result = pd.DataFrame(rows, columns=columns)
-    open_ = result[result["ready"] < result["learners"]]
-    return open_.sort_values(["stuck", "mastery"], ascending=[False, True])[:most]
+    columns = {
+        "learners": True,
+        "stuck": known["verdict"] == "stuck",
+        "below": known["mastery"] < WEAK,
+        "ready": known["verdict"] == "ready",
+    }
+    groups = known.assign(**columns).groupby("skill")
+    counts = groups[list(columns)].sum()
+    answers = table.groupby("skill")["answers"].sum()
+    result = counts.reindex(answers.index, fill_value=0).astype(int)
+    result = result.assign(answers=answers, mastery=groups["mastery"].mean()).reset_index()
+    keys = ["stuck", "mastery", "skill"]
+    return result.sort_values(keys, ascending=[False, True, True], ignore_index=True)
+
+
+def learners_of_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Every learner with a group, by need: group by group, who is stuck on more skills first, then
+    who has the lowest mastery.
+
+    Returns
+    -------
+    `learner`, `group`, `answers`, `right`, `stuck` and `ready` (numbers of skills), `weakest` (of
+    the skills with at least 8 answers, one on which the learner is stuck, or else the one with the
+    lowest mastery; empty without any), `mastery` (on it), `is_stuck` (whether on it).
+    """
+    groups = table.groupby("learner", sort=False)
+    result = groups[["answers", "right"]].sum()
+    for word in ("stuck", "ready"):
+        result[word] = (table["verdict"] == word).groupby(table["learner"]).sum()
+    worst = pairs_of_class(table).drop_duplicates("learner").set_index("learner")
+    worst = worst.reindex(result.index)
+    result["weakest"], result["mastery"] = worst["skill"].fillna(""), worst["mastery"]
+    result["is_stuck"] = worst["verdict"] == "stuck"
+    lowest = table[table["answers"] >= MINIMUM].groupby("learner")["mastery"].min()
+    result["group"] = [group(value) for value in lowest.reindex(result.index)]
+    place = result["group"].map(GROUPS.index)
+    keys = ["place", "stuck", "mastery"]
+    result = result.assign(place=place).sort_values(
+        keys, ascending=[True, False, True], kind="stable"
+    )
+    return result.drop(columns="place").reset_index()
+
+
+def pairs_of_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `standing` with at least 8 answers, by need: who is stuck first, then by mastery."""
+    known = table[table["answers"] >= MINIMUM]
+    known = known.assign(first=known["verdict"] != "stuck")
+    known = known.sort_values(["first", "mastery"], kind="stable")
+    return known.drop(columns="first").reset_index(drop=True)
 
 
 def practice_curves(
@@ -90,3 +128,17 @@ def practice_curves(
         parts.append(part[part["learners"] >= PRACTISING])
     columns = ["skill", "opportunity", "observed", "expected", "learners"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def courses(beliefs: Beliefs, uncertainty: Uncertainty) -> pd.DataFrame:
+    """Mastery of the asked skill after every answer, as believed then, with its interval.
+
+    Returns
+    -------
+    `learner` and `skill` (numbers), `right`, `mastery`, `low`, `high`; in order of time.
+    """
+    frame = beliefs.frame
+    mastery = frame["mastery_post"].to_numpy(float)
+    low, high = uncertainty.interval(mastery, frame["deviation"].to_numpy(float))
+    columns = {"mastery": mastery, "low": low, "high": high, "right": frame["correct"] == 1}
+    return frame[["learner", "skill"]].assign(**columns)
