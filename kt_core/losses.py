@@ -124,6 +124,7 @@ def auxiliary(
 ) -> dict[str, Scalar]:
     """Each auxiliary term with a weight above zero, by name and *unweighted*."""
     m, g = states.trajectory, states.gains
+    assert m is not None and g is not None  # as of every whole history
     terms = {
         "non_negative": lambda: non_negative(g, valid),
         "monotonicity": lambda: monotonicity(m, valid),

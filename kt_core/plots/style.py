@@ -33,6 +33,7 @@ MODES = {
     "projection": RED,
 }
 MODELS = MODES | {
+    "taught": "#005A32",
     "DKT": ORANGE,
     "SAKT": SKY,
     "simpleKT": "#882255",
@@ -49,6 +50,7 @@ MARKERS = {  # round for our modes; distinguishable in black and white
     "retentive": "o",
     "cumulative": "o",
     "projection": "o",
+    "taught": "o",
     "DKT": "s",
     "SAKT": "^",
     "simpleKT": "v",

@@ -45,7 +45,10 @@ from kt_core.runs.resume import discard_unstarted
 from kt_core.runs.run import unfinished
 from kt_core.studies.results import of_baseline, of_run, read_cell
 
-OURS = tuple(HEADS)
+OURS: dict[str, dict[str, Any]] = {  # GainAKT2 by name, and the settings that make it
+    **{mode: {"model.mode": mode} for mode in HEADS},
+    "taught": {"model.mode": "retrospective", "train.teachers": 3},
+}
 PATH_ONLY = {  # settings of `ON_PATH` alone
     "model": ("transfer",),
     "train": ("hide", "hide_in", "skeleton_steps"),
@@ -68,7 +71,7 @@ PATIENCE = "20s"  # with a scheduler that does not answer
 
 
 def models() -> tuple[str, ...]:
-    """Every model by name: the modes of GainAKT2, the baselines, and what a user registered."""
+    """Every model by name: GainAKT2, the baselines, and what a user registered."""
     return (*OURS, *baselines())
 
 
@@ -84,7 +87,7 @@ class Cell:
 
     Parameters
     ----------
-    model : a mode of GainAKT2, or a baseline.
+    model : GainAKT2 by one of its names in `OURS`, or a baseline.
     overrides : single settings by dotted name, on top of the preset.
     """
 
@@ -107,8 +110,8 @@ class Cell:
         KTError
             For an impossible value.
         """
-        mode, extra = self.model if self.model in OURS else "", dict(self.overrides)
-        return configure(self.preset, self.dataset, "", mode, self.seed, self.fold, extra)
+        chosen = OURS.get(self.model, {}) | dict(self.overrides)
+        return configure(self.preset, self.dataset, "", "", self.seed, self.fold, chosen)
 
     @property
     def fingerprint(self) -> str:
@@ -121,7 +124,7 @@ class Cell:
         settings["targets"] = {FORMER.get(name, name): value for name, value in targets}
         if self.model not in OURS:
             settings = {key: settings[key] for key in ("data", "report")} | searched(self.model)
-        elif self.model not in ON_PATH:
+        elif self.config.model.mode not in ON_PATH:
             for part, names in PATH_ONLY.items():
                 settings[part] = {k: v for k, v in settings[part].items() if k not in names}
             settings["loss"] |= GONE
@@ -146,10 +149,9 @@ class Cell:
     @property
     def arguments(self) -> list[str]:
         """Of `python -m kt_core train`."""
-        axes = {"preset": self.preset, "dataset": self.dataset, "mode": self.model}
-        axes |= {"seed": self.seed, "fold": self.fold}
+        axes = {key: getattr(self, key) for key in ("preset", "dataset", "seed", "fold")}
         words = [word for key, value in axes.items() for word in (f"--{key}", str(value))]
-        for key, value in self.overrides:
+        for key, value in (*OURS[self.model].items(), *self.overrides):
             text = str(value).lower() if isinstance(value, bool) else str(value)
             words += ["--set", f"{key}={text}"]
         return words

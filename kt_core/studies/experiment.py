@@ -114,7 +114,7 @@ def _fitted(
         tracer.fit(splits, config.train.seed)
         whole = getattr(tracer, "whole", False)
         return lambda sequences: tracer.trace(sequences).predicted, everything if whole else chunk
-    config = with_overrides(config, {"model.mode": model})  # with the weights of its own losses
+    config = with_overrides(config, OURS[model])  # with the weights of its own losses
     with tempfile.TemporaryDirectory() as folder:
         run: Run = train(config, splits, Path(folder) / "run", [_Silent()])
 

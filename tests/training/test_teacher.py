@@ -1,5 +1,7 @@
 """A teacher: predictions that belong to their answers, their loss, and a training that goes on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from kt_core import losses
 from kt_core.config import with_overrides
 from kt_core.data import loader
 from kt_core.evaluation.evaluate import evaluate
+from kt_core.presets import preset
+from kt_core.studies.cells import Cell
 from kt_core.training.teacher import Teacher, predictions
 from kt_core.training.train import History, train
 from tests.conftest import module_of, random_batch
@@ -72,3 +76,12 @@ def test_a_taught_training_goes_on_to_the_same_bits(smoke, trained, tmp_path, mo
         assert torch.equal(a, b), name
     alone = trained.table("history.csv")["loss/bce"]
     assert not np.allclose(alone, whole.table("history.csv")["loss/bce"], rtol=1e-6)
+
+
+def test_its_cell_is_that_of_its_preset():
+    made, named = Cell("assist2015", "taught").config, preset("taught")
+    named = with_overrides(named, {"data.dataset": "assist2015"})
+    assert dataclasses.replace(made, preset="taught") == named
+    assert (
+        Cell("assist2015", "taught").fingerprint != Cell("assist2015", "retrospective").fingerprint
+    )
