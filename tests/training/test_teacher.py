@@ -79,9 +79,7 @@ def test_a_taught_training_goes_on_to_the_same_bits(smoke, trained, tmp_path, mo
 
 
 def test_its_cell_is_that_of_its_preset():
-    made, named = Cell("assist2015", "taught").config, preset("taught")
+    cell, named = Cell("assist2015", "taught"), preset("taught")
     named = with_overrides(named, {"data.dataset": "assist2015"})
-    assert dataclasses.replace(made, preset="taught") == named
-    assert (
-        Cell("assist2015", "taught").fingerprint != Cell("assist2015", "retrospective").fingerprint
-    )
+    assert dataclasses.replace(cell.config, preset="taught") == named
+    assert cell.fingerprint != dataclasses.replace(cell, model="retrospective").fingerprint
