@@ -254,8 +254,8 @@ class RunConfig:
                 f"model.position = 'absolute': mode {self.model.mode!r} reads whole histories and "
                 "needs relative positions; choose decay, or another mode"
             )
-        for name in set(self.loss.active) - set(self.loss.own):
-            if (name in PATH_TERMS) != path:
+        for name in self.loss.active:
+            if name not in self.loss.own and (name in PATH_TERMS) != path:
                 raise KTError(
                     f"loss.{name} is not a term of mode {self.model.mode!r}; "
                     f"its terms are {', '.join(_terms(path))}"

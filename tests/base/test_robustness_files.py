@@ -194,6 +194,7 @@ ELSEWHERE = {  # in folders that are renamed when complete, or are removed
     "data/store/read.py",
     "data/store/convert.py",
     "notebook/headless.py",
+    "tracing/own.py",
 }
 
 

@@ -97,7 +97,7 @@ def test_too_little_memory_while_training(smoke, tmp_path, monkeypatch):
 
 
 def test_too_little_memory_while_reading(trained, smoke, monkeypatch):
-    monkeypatch.setattr(GainAKT2, "forward_with_states", full)
+    monkeypatch.setattr(GainAKT2, "read_skeleton", full)
     with pytest.raises(KTError, match="hide it with CUDA_VISIBLE_DEVICES= "):
         evaluate(trained.model, smoke[1].test)
 

@@ -123,7 +123,7 @@ def auc_table(results: pd.DataFrame, dataset: str, reference: str = "retrospecti
     KTError
         For an unknown reference.
     """
-    if reference not in {*models(), *results["model"]}:
+    if reference not in {*models(), *results.get("model", [])}:
         raise KTError(f"reference {brief(reference)}: choose one of {', '.join(models())}")
     rows = results[(results["dataset"] == dataset) & (results["fold"] == 0)]
     if rows.empty:
