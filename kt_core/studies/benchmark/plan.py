@@ -29,6 +29,6 @@ def plan() -> list[Cell]:
     cells += [cell(f"simulated-{control}", ours) for control in controls]
     cells += [cell(main, m, seed) for seed in range(3) for m in side]
     cells += [cell(d, m) for d in every for m in ("SAKT", "simpleKT", "AKT")]
-    cells += [cell(d, "projection") for d in others]
+    cells += [cell(d, m) for d in others for m in ("projection", "taught")]
     cells += [cell(main, m, fold=f) for f in range(1, 5) for m in (ours, "DKT")]
     return list(dict.fromkeys(cells))
