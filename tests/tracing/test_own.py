@@ -34,9 +34,9 @@ SHORTER = {  # of the page, so that its code runs in seconds
 }
 
 
-@pytest.fixture(scope="module")
-def share():
-    """The page's model, as if a notebook had defined it."""
+@pytest.fixture
+def share(forgotten):
+    """The page's model, as if a notebook had defined it; it registers itself."""
     names = {"__name__": "a notebook"}
     exec(MODULE, names)
     return names["Share"]
