@@ -93,7 +93,7 @@ class Seen:
 
 @dataclass
 class Memory:
-    """What the encoder keeps of a history that goes on.
+    """What the encoder keeps of a history that continues.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ class DecayAttention(nn.Module):
         return self.out(mixed[..., :width].transpose(1, 2).flatten(2))
 
     def reach(self) -> list[int]:
-        """How many steps back each head attends to in a history that goes on: as far as its decay
+        """How many steps back each head attends to in a history that continues: as far as its decay
         leaves anything, and at most `MOST_KEYS`. Without decay, to all."""
         if self.raw_slopes is None:
             return self.heads * [sys.maxsize]

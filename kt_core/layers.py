@@ -98,7 +98,7 @@ class Lags(torch.autograd.Function):
 
 @dataclass
 class Tail:
-    """What `Recent` keeps of a history that goes on.
+    """What `Recent` keeps of a history that continues.
 
     Attributes
     ----------

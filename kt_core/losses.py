@@ -34,9 +34,7 @@ def masked_mean(values: Float[Tensor, "..."], keep: Bool[Tensor, "..."]) -> Scal
 
 def next_step(logits: Next, responses: Ids, valid: Valid) -> Scalar:
     """Binary cross-entropy of the responses of steps 1..T-1."""
-    target = responses[:, 1:].to(logits.dtype)
-    terms = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return masked_mean(terms, valid[:, 1:])
+    return teacher(logits, responses.to(logits.dtype), valid)
 
 
 def teacher(logits: Next, likely: Steps, valid: Valid) -> Scalar:

@@ -86,7 +86,7 @@ class PathPast:
     network: Start | None = None
 
 
-class LastStep:
+class HistoryEnd:
     """What `MasteryPath` has to know of a history to say what is believed at its last step.
 
     Parameters

@@ -19,7 +19,7 @@ from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
 from kt_core.layers import Horizon, Ids, Next, Start, Steps, Valid
-from kt_core.mastery import Encoded, LastStep, MasteryPath, States
+from kt_core.mastery import Encoded, HistoryEnd, MasteryPath, States
 from kt_core.side_heads import SideHeads
 from kt_core.skeleton import FEATURES, HIDDEN, WINDOW, Reading
 
@@ -179,7 +179,7 @@ class GainAKT2(nn.Module):
         return self.heads.network(self._last(reading, last))[:, 0]
 
     def _last(self, reading: Reading, last: Horizon) -> Encoded:
-        one = LastStep(self.heads, last)
+        one = HistoryEnd(self.heads, last)
         for encoded in self._encoded(reading, WINDOW):
             one.add(encoded)
         return one.encoded(reading.at_step(last), self.difficulty is not None)

@@ -19,6 +19,7 @@ from kt_core.config import (
 # Chosen on validation learners (docs/results.md).
 SMALL = ModelConfig(d_model=32, heads=4, blocks=2, d_ff=64, dropout=0.1)
 STEADY = TrainConfig(patience=5, tokens_per_batch=1024)
+TEACHERS = 3  # of `taught`
 
 USUAL = "quick"  # the default
 PRESETS: dict[str, tuple[str, RunConfig]] = {
@@ -41,7 +42,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     ),
     "taught": (
         "as standard, and it learns from three recurrent networks, too",
-        RunConfig(model=SMALL, train=dataclasses.replace(STEADY, teachers=3)),
+        RunConfig(model=SMALL, train=dataclasses.replace(STEADY, teachers=TEACHERS)),
     ),
     "correlation_focused": (
         "at most 75 epochs, and more patience",

@@ -9,6 +9,7 @@ are kept, as the two rows of a batch.
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from kt_core.model import GainAKT2
 from kt_core.posterior import Answers, Own, Shared, matched, shrinkage
 from kt_core.skeleton import BLOCK, HIDDEN, ROUNDS, STILL, Past, Reading, Skeleton
 
+Parts = TypeVar("Parts", Answers, Own, Shared)
 WAYS = 2  # of reading a history: all steps at once, and in blocks
 
 
@@ -79,7 +81,7 @@ class SkeletonSteps:
         if not (mean[0, -1] - mean[0, -2]).abs() <= STILL:
             self.moving = True
 
-        last = Own(*(x[:, -1:] for x in vars(own).values()))
+        last = _last(own)
         slope = s.speed * factor[:, -1:] * total
         reading = Reading(
             s,
@@ -90,7 +92,7 @@ class SkeletonSteps:
             opportunity,
             practice,
             total,
-            added=Answers(*(x[:, -1:] for x in vars(earlier).values())),
+            added=_last(earlier),
             own=last,
             information=torch.stack([self.information[:, -1], information[:, -1]], 1),
             mean=mean[:, -1:],
@@ -114,8 +116,9 @@ class SkeletonSteps:
         return total - lost, total
 
 
-def _last(shared: Shared) -> Shared:
-    return Shared(*(x[:, -1:] for x in vars(shared).values()))
+def _last(parts: Parts) -> Parts:
+    """Of the last level."""
+    return type(parts)(*(x[:, -1:] for x in vars(parts).values()))
 
 
 class PathSteps:

@@ -180,10 +180,13 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how names begin that a spreadsheet computes
+
+
 def formulas(table: pd.DataFrame) -> int:
     """Number of learners and skills whose names a spreadsheet would compute as formulas."""
     names = {*table["learner"].astype(str), *table["skill"].astype(str)}
-    return sum(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)
+    return sum(name.startswith(FORMULA) for name in names)
 
 
 def check_target(path: str | Path) -> Path:

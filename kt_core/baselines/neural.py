@@ -15,7 +15,6 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from kt_core.base.errors import KTError
@@ -28,8 +27,7 @@ from kt_core.data.batches import READING, Batch, LengthBuckets, SequenceDataset,
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.tracer import Trace
 from kt_core.recurrent import DKTNetwork, Network, Shape
-from kt_core.training.checkpoints import Checkpoints
-from kt_core.training.fit import NextStep, fit
+from kt_core.training.fit import NextStep, fit_best
 
 # All else as for our own model. So many epochs that early stopping should end a training: AKT on
 # 2,000 simulated learners was still improving after 50.
@@ -102,10 +100,7 @@ class NeuralTracer:
         v = splits.vocabulary
         network = self.kind(candidate.shape, len(v.skills), len(v.items))
         rows = _Epochs(self.name, self.verbose)
-        keep = Checkpoints(None)
-        stop = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
-        fit(_Penalised(network, settings), splits, settings, [keep, stop, rows])
-        network.load_state_dict(keep.weights)
+        fit_best(_Penalised(network, settings), splits, settings, rows)
         complete = len(rows.rows) < epochs or epochs == self.training.epochs
         return Trained(network.cpu().eval(), pd.DataFrame(rows.rows), complete)
 

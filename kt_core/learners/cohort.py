@@ -257,19 +257,16 @@ def learning_curves(beliefs: Beliefs, most: int = 15, resamples: int = 200) -> p
     bootstrap = Bootstrap(len(beliefs.learners), resamples)
     table = []
     for opportunity, part in rows.groupby("opportunity"):
-        e = bootstrap.row_mean(part["correct"], part["learner"], (0, 1))
-        table.append(
-            {
-                "opportunity": opportunity,
-                "observed": e.value,
-                "low": e.low,
-                "high": e.high,
-                "predicted": part["predicted"].mean(),
-                "mastery": part["mastery_pre"].mean(),
-                "answers": len(part),
-            }
-        )
+        table.append({"opportunity": opportunity, **curve_point(part, bootstrap)})
     return pd.DataFrame(table)
+
+
+def curve_point(answers: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, float]:
+    """What a learning curve shows of some answers: the share right with its interval, what was
+    predicted of them, mastery before them, and their number."""
+    e = bootstrap.row_mean(answers["correct"], answers["learner"], (0, 1))
+    means = {"predicted": answers["predicted"].mean(), "mastery": answers["mastery_pre"].mean()}
+    return {"observed": e.value, "low": e.low, "high": e.high, **means, "answers": len(answers)}
 
 
 def final_mastery(beliefs: Beliefs, names: tuple[str, ...], most: int = 20) -> pd.DataFrame:

@@ -50,10 +50,8 @@ def skill_curves(
         for opportunity, part in rows[rows["skill"] == skill].groupby("opportunity"):
             if len(part) < FEW:
                 continue
-            e = bootstrap.row_mean(part["correct"], part["learner"], (0, 1))
-            row = {"skill": names[skill], "opportunity": opportunity + 1, "observed": e.value}
-            row |= {"low": e.low, "high": e.high, "predicted": part["predicted"].mean()}
-            table.append(row | {"mastery": part["mastery_pre"].mean(), "answers": len(part)})
+            row = {"skill": names[skill], "opportunity": opportunity + 1}
+            table.append(row | cohort.curve_point(part, bootstrap))
     columns = ["skill", "opportunity", "observed", "low", "high", "predicted", "mastery", "answers"]
     return pd.DataFrame(table, columns=columns)
 
@@ -151,7 +149,7 @@ def trajectories(
     Parameters
     ----------
     sequences : one of each learner, as `kt_core.learners.cohort.rank_learners` gives them.
-    most : rows; learners for whom there is no room are left out.
+    most : rows; learners beyond that are left out.
 
     Returns
     -------

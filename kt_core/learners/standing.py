@@ -53,7 +53,7 @@ def group(weakest: float) -> str:
     Returns
     -------
     ``help`` below 0.5 (whoever is stuck on a skill is among these), ``practise`` below 0.8, else
-    ``ready``; ``unknown`` where there is no such skill.
+    ``ready``; ``unknown`` without such a skill.
     """
     if np.isnan(weakest):
         return UNKNOWN

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError, brief
-from kt_core.base.files import check_target, write_table
+from kt_core.base.files import FORMULA, check_target, write_table
 from kt_core.base.log import log
 from kt_core.base.values import whole_number
 
@@ -27,7 +27,6 @@ ESCAPED = str.maketrans(
         "\n": " ",
     }
 )
-COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet's formulas begin
 
 
 def to_latex(table: pd.DataFrame, digits: int = 3, caption: str = "", label: str = "") -> str:
@@ -101,7 +100,7 @@ def to_csv(table: pd.DataFrame, path: str | Path, digits: int = 6) -> Path:
     if (target := check_target(path)).suffix != ".csv":
         raise KTError(f"{target}: name it .csv")
     texts = table.select_dtypes(exclude=["number", "bool"]).astype("string")
-    computed = texts.apply(lambda column: column.str.startswith(COMPUTED).fillna(False))
+    computed = texts.apply(lambda column: column.str.startswith(FORMULA).fillna(False))
     if count := int(computed.to_numpy().sum()):
         log.warning("%s: %s names begin as formulas do; they got an apostrophe", path, f"{count:,}")
     texts = texts.where(~computed, "'" + texts)

@@ -38,7 +38,7 @@ from kt_core.config import FORMER, ON_PATH, RunConfig
 from kt_core.losses import LOSS
 from kt_core.model import HEADS
 from kt_core.notebook.headless import KEEP_FAILED
-from kt_core.presets import configure
+from kt_core.presets import TEACHERS, configure
 from kt_core.report.examine import examine
 from kt_core.runs.provenance import git_commit
 from kt_core.runs.resume import discard_unstarted
@@ -47,7 +47,7 @@ from kt_core.studies.results import of_baseline, of_run, read_cell
 
 OURS: dict[str, dict[str, Any]] = {  # GainAKT2 by name, and the settings that make it
     **{mode: {"model.mode": mode} for mode in HEADS},
-    "taught": {"model.mode": "retrospective", "train.teachers": 3},
+    "taught": {"model.mode": "retrospective", "train.teachers": TEACHERS},
 }
 PATH_ONLY = {  # settings of `ON_PATH` alone
     "model": ("transfer",),

@@ -23,6 +23,7 @@ from kt_core.evaluation.own import MEASURE, SEES, needs
 from kt_core.losses import LOSS
 from kt_core.metrics.bootstrap import Estimate
 from kt_core.notebook.reports import write_audit_report
+from kt_core.presets import PRESETS
 from kt_core.report.text import estimate
 from kt_core.runs.run import free_folder
 from kt_core.tracing.tracer import Answers, KnowledgeTracer
@@ -189,7 +190,8 @@ def judge(model: str, data: Answers, **settings: Any) -> Judged:
 
     check_model(model)
     if model in OURS:
-        raise KTError(f"model {model!r}: fit it with kt_core.fit(data, mode={model!r})")
+        way = "preset" if model in PRESETS else "mode"
+        raise KTError(f"model {model!r}: fit it with kt_core.fit(data, {way}={model!r})")
     table, config = KnowledgeTracer(**settings)._config(data)
     splits = read_splits(config, table)
     tracer = baselines()[model]()

@@ -16,7 +16,7 @@ import lightning as L
 import numpy as np
 import torch
 from IPython import get_ipython
-from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from kt_core.config import TrainConfig
 from kt_core.data import Batch, Splits, loader
 from kt_core.data.batches import reading_tokens
 from kt_core.model import GainAKT2
-from kt_core.training.checkpoints import WholeFiles
+from kt_core.training.checkpoints import Checkpoints, WholeFiles
 
 LESS = "choose fewer train.tokens_per_batch or a smaller model"  # where memory is too small
 # Logged values are means over the epoch and over all processes.
@@ -222,6 +222,18 @@ def fit(
     validation = loader(splits.valid, most, rank=rank, world=world)
     with _restored(module, checkpoint):
         _run(trainer, module, training, validation, ckpt_path=checkpoint, weights_only=True)
+
+
+def fit_best(
+    module: NextStep, splits: Splits, settings: TrainConfig, *callbacks: Callback
+) -> float:
+    """`fit` until validation AUC no longer improves; the model then has the weights of its best
+    epoch. Returns that AUC."""
+    keep = Checkpoints(None)
+    stop = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
+    fit(module, splits, settings, [keep, stop, *callbacks])
+    module.model.load_state_dict(keep.weights)
+    return keep.auc
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import lightning as L
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from kt_core.base.log import log
@@ -19,8 +18,7 @@ from kt_core.config import TrainConfig
 from kt_core.data import Batch, Sequences, Splits, loader
 from kt_core.data.batches import reading_tokens
 from kt_core.recurrent import DKTNetwork, Shape
-from kt_core.training.checkpoints import Checkpoints
-from kt_core.training.fit import NextStep, fit, next_logits
+from kt_core.training.fit import NextStep, fit_best, next_logits
 
 SHAPE = Shape(width=128, dropout=0.3)
 
@@ -58,11 +56,8 @@ def teacher(settings: TrainConfig, splits: Splits) -> Teacher:
         L.seed_everything(seed, workers=True, verbose=False)
         network = DKTNetwork(SHAPE, len(v.skills), len(v.items))
         own = replace(settings, seed=seed, progress=False, precision="float32")
-        keep = Checkpoints(None)
-        early = EarlyStopping("valid/auc", mode="max", patience=settings.patience)
-        fit(NextStep(network, own), splits, own, [keep, early])
-        network.load_state_dict(keep.weights)
-        log.info("teacher %d of %d: validation AUC %.4f", number, settings.teachers, keep.auc)
+        auc = fit_best(NextStep(network, own), splits, own)
+        log.info("teacher %d of %d: validation AUC %.4f", number, settings.teachers, auc)
         total += predictions(network, splits.train)
     return Teacher(total / settings.teachers, torch.from_numpy(splits.train.starts))
 
