@@ -121,6 +121,7 @@ class ModelConfig(Section):
     start_token: bool = True  # a learnable step before the first, so that attention can count
     max_steps: Annotated[int, Range(1, 10**6)] = 512  # only for absolute positions
     transfer: bool = True  # on the path: gains reach other skills where validation says so
+    parts: bool = True  # on the path: mastery of each skill of answers that need several
     times: bool = True  # retentive: gains fade by the day where times are known; else by steps
 
     def __post_init__(self) -> None:
@@ -260,6 +261,11 @@ class RunConfig:
                     f"loss.{name} is not a term of mode {self.model.mode!r}; "
                     f"its terms are {', '.join(_terms(path))}"
                 )
+
+    @property
+    def parts(self) -> bool:
+        """Whether the single skills of answers on several are skills, too."""
+        return self.model.parts and self.model.mode in ON_PATH
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready nested dict; `from_dict` reads it back."""

@@ -10,7 +10,7 @@ docs/method.md, "The modes".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -288,10 +288,10 @@ class MasteryPath(nn.Module):
 
     answers, on_path, whole_histories = 3, True, True
 
-    def __init__(self, config: ModelConfig, n_skills: int):
+    def __init__(self, config: ModelConfig, n_skills: int, parts: Sequence[Sequence[int]] = ()):
         super().__init__()
         transfer = config.transfer and n_skills <= MOST_SKILLS
-        self.skeleton = Skeleton(n_skills, transfer, config.mode == "retentive")
+        self.skeleton = Skeleton(n_skills, transfer, config.mode == "retentive", parts)
         self.correction = nn.Linear(config.d_model, n_skills)
         self.evidence = nn.Linear(config.d_model, n_skills)
         self.raw_prior_strength = nn.Parameter(torch.tensor(0.5))

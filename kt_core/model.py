@@ -20,6 +20,7 @@ from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
 from kt_core.layers import Horizon, Ids, Next, Start, Steps, Valid
 from kt_core.mastery import Encoded, HistoryEnd, MasteryPath, States
+from kt_core.parts import Parts
 from kt_core.side_heads import SideHeads
 from kt_core.skeleton import FEATURES, HIDDEN, WINDOW, Reading
 
@@ -42,6 +43,8 @@ class GainAKT2(nn.Module):
     n_skills : C; skill ids run from 0 to C-1.
     item_skill : the skill of each item 1..I; empty where items are unknown. Only `retrospective`
         and `retentive` use items.
+    parts : the single skills of each skill, where answers need several (`Vocabulary.parts`); only
+        `retrospective` and `retentive` read them.
 
     Examples
     --------
@@ -53,7 +56,13 @@ class GainAKT2(nn.Module):
     torch.Size([1, 3, 3])
     """
 
-    def __init__(self, config: ModelConfig, n_skills: int, item_skill: Sequence[int] = ()):
+    def __init__(
+        self,
+        config: ModelConfig,
+        n_skills: int,
+        item_skill: Sequence[int] = (),
+        parts: Sequence[Sequence[int]] = (),
+    ):
         super().__init__()
         if n_skills < 1:
             raise KTError(f"n_skills = {n_skills}: a model needs at least one skill")
@@ -63,13 +72,18 @@ class GainAKT2(nn.Module):
         known = FEATURES if kind.on_path else 0
         self.encoder = Encoder(config, n_skills, kind.answers, with_items, known)
         self.difficulty = Difficulty(item_skill, n_skills) if with_items else None
-        self.heads = kind(config, n_skills)
+        self.heads = kind(config, n_skills, *([parts] if kind.on_path else []))
         self.apply(_initialise)
 
     @property
     def on_path(self) -> bool:
         """Whether predictions are made from mastery (`MasteryPath`)."""
         return self.heads.on_path
+
+    @property
+    def parts(self) -> Parts | None:
+        """Of which single skills the others are made; None where all are single."""
+        return self.heads.skeleton.parts if self.on_path else None
 
     @property
     def whole_histories(self) -> bool:

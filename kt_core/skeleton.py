@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +31,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.layers import Horizon, Ids, Skills, Steps, entries
+from kt_core.parts import Parts
 from kt_core.posterior import Answers, Doubt, Level, Own, Shared, matched, shrinkage, together
 from kt_core.retention import Fading, Retention, fading
 from kt_core.sums import (
     Earlier,
     at_skills,
     by_skill,
+    earlier_like,
     earlier_on_skill,
     opportunities,
+    pairs,
     plain,
     same_skill,
 )
@@ -53,6 +56,7 @@ MOST_SKILLS = 300  # among which gains may transfer: the shares are a table of C
 LARGEST = 30.0  # of a logarithm, so that squares and sums of its exponential stay finite
 Pairs = Float[Tensor, "B T T"]
 Table = Float[Tensor, "C"]
+Counts = Int[Tensor, "C"]
 
 
 def precise(method: Callable) -> Callable:
@@ -76,14 +80,17 @@ class Skeleton(nn.Module):
     ----------
     transfer : whether gains may also reach other skills.
     retentive : whether gains fade.
+    parts : the single skills that each skill is made of; empty where all are single.
 
     Attributes
     ----------
-    offset, log_loading, log_gain : [C].
+    offset, log_loading, log_gain : [C]; of a combination of skills, what it differs by from the
+        mean of its parts.
     log_answer : [2], factor of a gain by a wrong and by a right answer.
     raw_decay : how fast gains fall with the number of the opportunity.
     log_spread, log_speed : standard deviations of starts and of log speed.
     raw_transfer : [C, C], shares of a gain on the skill of the row; None where there are none.
+    raw_passed : how much of a gain passes between skills with common parts; None without such.
     retention : how gains fade; None where they do not.
 
     References
@@ -93,9 +100,16 @@ class Skeleton(nn.Module):
     Minka, T. (2001). A family of algorithms for approximate Bayesian inference. PhD thesis, MIT.
     """
 
-    def __init__(self, n_skills: int, transfer: bool = False, retentive: bool = False):
+    def __init__(
+        self,
+        n_skills: int,
+        transfer: bool = False,
+        retentive: bool = False,
+        parts: Sequence[Sequence[int]] = (),
+    ):
         super().__init__()
         self.n_skills = n_skills
+        self.parts = Parts(parts) if parts else None
         self.offset = nn.Parameter(torch.zeros(n_skills))
         self.log_loading = nn.Parameter(torch.zeros(n_skills))
         self.log_gain = nn.Parameter(torch.full((n_skills,), -2.0))
@@ -106,7 +120,31 @@ class Skeleton(nn.Module):
         pairs = (n_skills, n_skills)
         self.raw_transfer = nn.Parameter(torch.zeros(pairs)) if transfer else None
         self.retention = Retention(n_skills) if retentive else None
+        self.raw_passed = None
+        if self.parts is not None:
+            self.raw_passed = nn.Parameter(torch.tensor(0.0))
+            self.log_gain.data[~self.parts.single] = 0.0
         self.requires_grad_(False)
+
+    @torch.no_grad()
+    def begin(self, answers: Counts, right: Counts) -> None:
+        """Set the offsets by the numbers of answers and of right answers on each skill."""
+        if self.parts is None:
+            self.offset.copy_(((right + 1) / (answers + 2)).logit())
+            return
+        has = self.parts.has
+        known = (right.to(has.dtype) @ has + 1) / (answers.to(has.dtype) @ has + 2)
+        self.offset.copy_(torch.where(self.parts.single, known.logit(), 0.0))
+        apart = ((right + 1) / (answers + 2)).logit() - self.offsets
+        self.offset.copy_(torch.where(self.parts.single, self.offset, apart))
+
+    def around_mean(self, table: Table) -> Table:
+        """What a prior holds small: the distance from the mean of all single skills; of a
+        combination its own number."""
+        if self.parts is None:
+            return table - table.mean()
+        single = self.parts.single
+        return torch.where(single, table - table[single].mean(), table)
 
     @precise
     def read(
@@ -150,9 +188,9 @@ class Skeleton(nn.Module):
     ) -> tuple[dict[str, Any], Bool[Tensor, "B"]]:
         """What the answers add and what is known before each, a `block` of steps at once; and whose
         estimates still moved in the last round."""
-        loading, offset = self._at(self.loading, skills), self._at(self.offset, skills)
+        loading, offset = self._at(self.loading, skills), self._at(self.offsets, skills)
         B, T = skills.shape
-        earlier = Earlier(skills, self.n_skills)
+        earlier = Earlier(skills, self.n_skills, self.likeness)
         information = [offset.new_zeros(B, 1, 5)]
         known: list[Answers] = []
         parts, moving = [], torch.zeros(B, dtype=torch.bool, device=skills.device)
@@ -233,11 +271,11 @@ class Skeleton(nn.Module):
         right and wrong in the shares of a learner of average ability who begins."""
         decay = F.softplus(self._wide(self.raw_decay)) * opportunity.log1p()
         factor = _exp(self._wide(self.log_answer))
-        rate = self._at(self.offset, skills).sigmoid()
+        rate = self._at(self.offsets, skills).sigmoid()
         usual = rate * factor[1] + (1 - rate) * factor[0]
         given = torch.where(responses == 1, factor[1], factor[0])
         factor = torch.where(responses < HIDDEN, given, usual)
-        return _exp(self._at(self.log_gain, skills) - decay) * factor
+        return _exp(self._at(self._mixed(self.log_gain), skills) - decay) * factor
 
     def moved(self, own: Own, shared: Shared, added: Answers) -> Tensor:
         """How far the learner has moved the mean of a level, to first order."""
@@ -254,6 +292,32 @@ class Skeleton(nn.Module):
     def terms(a: Answers) -> Float[Tensor, "*at 4"]:
         """What each answer adds to what is known of the start on its skill."""
         return torch.stack([a.weight, a.weight * a.loading, a.weight * a.slope, a.pull], -1)
+
+    def about_starts(self, answers: Float[Tensor, "B C 4"]) -> Float[Tensor, "B C 4"]:
+        """`terms` by the skill asked, as they count for the start of each skill."""
+        return answers if self.parts is None else self.parts.about_starts(answers)
+
+    @property
+    def likeness(self) -> Float[Tensor, "C C"] | None:
+        """Of the starts of two skills; None where none of two is like another."""
+        return None if self.parts is None else self.parts.likeness
+
+    def like(self, skills: Ids) -> Skills:
+        """[B, T, C], likeness of the skill of each step and every skill."""
+        if self.parts is None:
+            return F.one_hot(skills, self.n_skills)
+        return F.embedding(skills, self.parts.likeness)
+
+    def alike(self, skills: Ids) -> Pairs:
+        """Likeness of the skills of two steps."""
+        return same_skill(skills) if self.parts is None else pairs(self.parts.likeness, skills)
+
+    def each_on(self, likeness: Tensor, terms: Float[Tensor, "B T 4"]) -> Float[Tensor, "B T K 4"]:
+        """`terms` of each step, as they count for the starts of K skills."""
+        on = likeness.to(terms.dtype).unsqueeze(-1)
+        if self.parts is not None:
+            on = torch.cat([on.square(), on, on, on], -1)
+        return on * terms.unsqueeze(2)
 
     def after(self, own: Own, added: Answers) -> Own:
         """`own` with one more answer."""
@@ -296,7 +360,7 @@ class Skeleton(nn.Module):
         variance = self.variance(own, shared, loading, self.speed * factor * practice)
         shrink = shrinkage(variance)
         return Level(
-            shrink * self._at(self.offset, skills),
+            shrink * self._at(self.offsets, skills),
             shrink * loading * shared.ability,
             shrink * self.spread * own.start(shared),
             shrink * factor,
@@ -310,15 +374,20 @@ class Skeleton(nn.Module):
 
     def shares(self) -> Float[Tensor, "C C"]:
         """Share of a gain on skill i that reaches skill j; 1 on the diagonal."""
-        own = torch.eye(self.n_skills, device=self.offset.device, dtype=self.spread.dtype)
+        if self.parts is not None:
+            own = self.parts.shares(self._wide(self.raw_passed).sigmoid())
+        else:
+            own = torch.eye(self.n_skills, device=self.offset.device, dtype=self.spread.dtype)
         if self.raw_transfer is None:
             return own
         return torch.where(own > 0, own, self._wide(self.raw_transfer).relu())
 
     def reach(self, skills: Ids) -> Pairs:
         """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s."""
-        if self.raw_transfer is None:
+        if self.raw_transfer is None and self.parts is None:
             return same_skill(skills).to(self.spread.dtype)
+        if self.raw_transfer is None:
+            return pairs(self.shares().T, skills)
         # A product with ones and zeros: its gradient is far cheaper than that of looking up.
         given = F.embedding(skills, self.shares())
         return F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
@@ -326,13 +395,19 @@ class Skeleton(nn.Module):
     @property
     def transfers(self) -> bool:
         """Whether any gain reaches another skill."""
-        others = self.raw_transfer is not None and self.shares().fill_diagonal_(0)
-        return bool(torch.as_tensor(others).any())
+        if self.raw_transfer is None and self.parts is None:
+            return False
+        return bool(((shares := self.shares()) > 0).sum() > shares.diagonal().count_nonzero())
+
+    @property
+    def offsets(self) -> Table:
+        """Of each skill."""
+        return self._mixed(self.offset)
 
     @property
     def loading(self) -> Table:
         """What a unit of ability adds, > 0."""
-        return _exp(self._wide(self.log_loading))
+        return _exp(self._mixed(self.log_loading))
 
     @property
     def spread(self) -> Float[Tensor, ""]:
@@ -346,6 +421,11 @@ class Skeleton(nn.Module):
 
     def _at(self, table: Table, skills: Int[Tensor, "..."]) -> Tensor:
         return entries(self._wide(table), skills)
+
+    def _mixed(self, table: Table) -> Table:
+        """The numbers in use, of every skill."""
+        table = self._wide(table)
+        return table if self.parts is None else self.parts.mixed(table)
 
     def _wide(self, values: Tensor) -> Tensor:
         """In half precision sums over a history would lose their last answers."""
@@ -491,11 +571,19 @@ class Reading:
         return level, self.practice + gained
 
     @precise
-    def doubt(self, horizon: Horizon) -> Doubt:
-        """Of the skill asked at each step, as believed after step `horizon`."""
-        s, (_, shared, own) = self.skeleton, self._known_at(horizon)
-        loading = s._at(s.loading, self.skills)
-        slope = s.speed * s.factor(shared.speed) * (self.practice + self.gains)
+    def doubt(self, horizon: Horizon, about: Ids | None = None) -> Doubt:
+        """Of the skill asked at each step, or of those that it is `about`, right after the step, as
+        believed after step `horizon`. Practice on another skill than the one asked counts as if
+        nothing of it had faded."""
+        s, asked = self.skeleton, self.skills if about is None else about
+        _, shared, own = self._known_at(horizon, asked)
+        loading, practice = s._at(s.loading, asked), self.practice + self.gains
+        if about is not None:
+            reaches = s.shares().T
+            earlier = earlier_like(self.gains.unsqueeze(-1), self.skills, reaches, about)
+            now = reaches[about, self.skills] * self.gains
+            practice = earlier.squeeze(-1) + now
+        slope = s.speed * s.factor(shared.speed) * practice
         parts = own, shared, loading, slope
         log_speed = s.speed * shared.speed_variance.sqrt()
         deviation = s.variance(*parts).sqrt()
@@ -504,13 +592,13 @@ class Reading:
     @precise
     def at(self, horizon: Horizon) -> Level:
         """[B, T], the level of the skill asked at each step, as believed after step `horizon`."""
-        s, (seen, shared, own) = self.skeleton, self._known_at(horizon)
+        s, (seen, shared, own) = self.skeleton, self._known_at(horizon, self.skills)
         done = by_skill(torch.where(seen, self.gains, 0.0).unsqueeze(-1), self.skills, s.n_skills)
         practice = (done.transpose(1, 2) @ s.shares().to(done.dtype)).squeeze(1)
         return s.level(self.skills, shared, own, practice.gather(1, self.skills))
 
-    def _known_at(self, horizon: Horizon) -> tuple[Bool[Tensor, "B T"], Shared, Own]:
-        """Which answers have been seen, and what they say of the learner and of the skills."""
+    def _known_at(self, horizon: Horizon, about: Ids) -> tuple[Bool[Tensor, "B T"], Shared, Own]:
+        """Which answers have been seen, and what they say of the learner and of some skills."""
         step = torch.arange(self.skills.shape[1], device=self.skills.device)
         seen = step <= horizon.unsqueeze(1)
         row = torch.arange(len(horizon), device=horizon.device)
@@ -518,17 +606,18 @@ class Reading:
 
         def total(x: Tensor) -> Tensor:
             each = torch.where(seen.unsqueeze(-1), x.double(), 0.0)
-            return at_skills(by_skill(each, self.skills, C), self.skills).to(x.dtype)
+            sums = s.about_starts(by_skill(each, self.skills, s.n_skills))
+            return at_skills(sums, about).to(x.dtype)
 
-        C = self.skeleton.n_skills
-        return seen, shared, self.skeleton.own(self.added, total)
+        s = self.skeleton
+        return seen, shared, s.own(self.added, total)
 
     @precise
     def pairs(self) -> tuple[Level, Pairs]:
         """[B, T, T], entry [s, t]: the level of the skill asked at t, as believed after step s, and
         the practice on it before t; after s, practice counts as if its answers were hidden."""
-        s, same = self.skeleton, same_skill(self.skills).to(self.gains.dtype)
-        own = s.own(self.added, lambda x: (same.unsqueeze(-1) * x.unsqueeze(2)).cumsum(1))
+        s = self.skeleton
+        own = s.own(self.added, lambda x: s.each_on(s.alike(self.skills), x).cumsum(1))
         shared = Shared.of(self.information[:, 1:].unsqueeze(2))
         reach = s.reach(self.skills).transpose(1, 2)  # [u, t]
         done = (reach * self.gains.unsqueeze(-1)).cumsum(1)
@@ -549,12 +638,13 @@ class Reading:
         """[B, T, C], the levels of all skills and the practice on them, as believed after each
         step."""
         s = self.skeleton
-        on = F.one_hot(self.skills, s.n_skills).to(self.gains.dtype).unsqueeze(-1)
         past, total = self.past, self.all_gains.cumsum(1)
 
         def sums(x: Tensor) -> Tensor:
-            found = (on * x.unsqueeze(2)).cumsum(1)
-            return found if past is None else found + past.answers.unsqueeze(1).to(x.dtype)
+            found = s.each_on(s.like(self.skills), x).cumsum(1)
+            if past is None:
+                return found
+            return found + s.about_starts(past.answers).unsqueeze(1).to(x.dtype)
 
         own = s.own(self.added, sums)
         shared = Shared.of(self.information[:, 1:].unsqueeze(2))

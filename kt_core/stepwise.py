@@ -56,7 +56,7 @@ class SkeletonSteps:
         opportunity = self.counts.gather(1, skills)
         gains = s.gains(skills, responses, opportunity)
         practice, total = (x.to(gains.dtype) for x in self.practice(skills, days))
-        loading, offset = s._at(s.loading, skills), s._at(s.offset, skills)
+        loading, offset = s._at(s.loading, skills), s._at(s.offsets, skills)
 
         at = skills.view(WAYS, 1, 1, 1).expand(-1, ROUNDS + 1, 1, 4)
         found = self.sums.gather(2, at).squeeze(2)
@@ -100,8 +100,7 @@ class SkeletonSteps:
             days=days,
             past=self.past,
         )
-        terms = s.terms(earlier).unsqueeze(2)
-        self.sums = self.sums.scatter_add(2, at, terms)
+        self.sums = self.sums + s.each_on(s.like(skills), s.terms(earlier))
         self.counts = self.counts.scatter_add(1, skills, torch.ones_like(skills))
         self.information, self.steps = information, self.steps + 1
         self.past = reading.onward()

@@ -24,25 +24,41 @@ def plain(steps: int) -> bool:
 
 
 class Earlier:
-    """Sums over the earlier steps on the same skill, of a history that is read in blocks."""
+    """Sums over the earlier steps on the same skill, or on like ones, of a history that is read in
+    blocks.
 
-    def __init__(self, skills: Ids, n_skills: int):
-        self.skills, self.n_skills = skills, n_skills
-        self.mask = same_skill(skills).tril(-1) if plain(skills.shape[1]) else None
-        self.behind: Tensor | None = None  # without a mask: of the blocks before, [B, C, N]
+    Parameters
+    ----------
+    likeness : of two skills; None where only the same one counts.
+    """
 
-    def sums(self, now: slice, each: Float[Tensor, "B S N"]) -> Float[Tensor, "B L N"]:
+    def __init__(self, skills: Ids, n_skills: int, likeness: Float[Tensor, "C C"] | None = None):
+        self.skills, self.n_skills, self.likeness = skills, n_skills, likeness
+        self.mask: Tensor | None = None
+        if plain(skills.shape[1]):
+            near = same_skill(skills) if likeness is None else pairs(likeness, skills)
+            self.mask = near.tril(-1)
+        self.behind: Tensor | None = None  # without a mask: of the blocks before, [B, C, 4]
+
+    def sums(self, now: slice, each: Float[Tensor, "B S 4"]) -> Float[Tensor, "B L 4"]:
         """At each step of a block `now`; `each` is what the steps of the block add and, with a
         mask, those of all blocks before."""
         if self.mask is not None:
-            return self.mask[:, now, : now.stop].to(each.dtype) @ each
-        skills = self.skills[:, now]
-        sums = earlier_on_skill(each.double(), skills)
-        if self.behind is not None:
-            sums = sums + at_skills(self.behind, skills)
+            mask = self.mask[:, now, : now.stop].to(each.dtype)
+            return mask @ each if self.likeness is None else weighted(mask, each)
+        skills, wide, behind = self.skills[:, now], each.double(), self.behind
+        if self.likeness is None:
+            sums = earlier_on_skill(wide, skills)
+        else:
+            near = self.likeness.double()
+            parts = (wide[..., :1], near.square()), (wide[..., 1:], near)
+            sums = torch.cat([earlier_like(x, skills, table) for x, table in parts], -1)
+            behind = None if behind is None else weighted(near, behind)
+        if behind is not None:
+            sums = sums + at_skills(behind, skills)
         return sums.to(each.dtype)
 
-    def add(self, now: slice, each: Float[Tensor, "B S N"]) -> None:
+    def add(self, now: slice, each: Float[Tensor, "B S 4"]) -> None:
         """The final values of a block."""
         if self.mask is None:
             sums = by_skill(each.double(), self.skills[:, now], self.n_skills)
@@ -91,3 +107,36 @@ def grouped(skills: Ids) -> tuple[Ids, Ids]:
 def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:
     """Entry [s, u]: whether steps s and u are on the same skill."""
     return skills.unsqueeze(2) == skills.unsqueeze(1)
+
+
+def pairs(table: Float[Tensor, "C C"], skills: Ids) -> Float[Tensor, "B T T"]:
+    """Entry [s, u]: that of the skills of steps s and u."""
+    rows = F.embedding(skills, table)
+    return rows.gather(2, skills.unsqueeze(1).expand(-1, skills.shape[1], -1))
+
+
+def weighted(
+    weight: Float[Tensor, "*B S U"], each: Float[Tensor, "B U 4"]
+) -> Float[Tensor, "B S 4"]:
+    """Sums of `Skeleton.terms` by likeness: the precision goes by its square."""
+    return torch.cat([weight.square() @ each[..., :1], weight @ each[..., 1:]], -1)
+
+
+def earlier_like(
+    each: Float[Tensor, "B T N"],
+    skills: Ids,
+    table: Float[Tensor, "C C"],
+    about: Ids | None = None,
+) -> Float[Tensor, "B T N"]:
+    """Sums over the steps u before each step s, weighted by table[i, skill of u], where i is the
+    skill of s or the one that it is `about`; in memory of the steps."""
+    about = skills if about is None else about
+    behind, found = each.new_zeros(len(each), len(table), each.shape[-1]), []
+    table = table.to(each.dtype)
+    for a in range(0, skills.shape[1], PLAIN):
+        now = slice(a, a + PLAIN)
+        q, i, x = skills[:, now], about[:, now], each[:, now]
+        near = F.embedding(i, table).gather(2, q.unsqueeze(1).expand(-1, i.shape[1], -1))
+        found.append(near.tril(-1) @ x + at_skills(table @ behind, i))
+        behind = behind + by_skill(x, q, len(table))
+    return torch.cat(found, 1)

@@ -42,7 +42,7 @@ def from_run(args: argparse.Namespace, path: str, answers: str) -> None:
     say, out = _prepared(args)
     run = Run.load(path)
     if answers:
-        dataset = answers_for(run, Path(answers), _reading(args))
+        dataset = answers_for(run, Path(answers), _reading(args), combine=True)
         log.info("%s", dataset.note)
     else:
         dataset = open_run(path)[1].dataset

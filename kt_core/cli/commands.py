@@ -266,7 +266,7 @@ def summarise(folder: Path) -> None:
 def _histories(args: argparse.Namespace, run: Run) -> Dataset:
     from kt_core.runs.answers import answers_for
 
-    data = answers_for(run, Path(args.data), reading_of(args))
+    data = answers_for(run, Path(args.data), reading_of(args), combine=True)
     log.info("%s", data.note)
     return data
 

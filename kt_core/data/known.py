@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-import numpy as np
-
 from kt_core.base.errors import KTError, brief
-from kt_core.data.reading.values import AND
 from kt_core.data.sequences import Vocabulary
 from kt_core.data.table import Dataset
 
 
-def known_answers(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
+def known_answers(dataset: Dataset, vocabulary: Vocabulary, combine: bool = False) -> Dataset:
     """The answers on skills that a model knows; what is left out, and items without a difficulty,
     are counted in the note.
+
+    Parameters
+    ----------
+    combine : whether new combinations of skills that it knows are kept, too.
 
     Raises
     ------
@@ -23,10 +24,11 @@ def known_answers(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
         When there are none.
     """
     table = dataset.table
-    known = table["skill"].isin(vocabulary.skills)
-    parts = {part for name in vocabulary.skills for part in name.split(AND)}
+    several, skills = dataset.note.several, set(vocabulary.skills)
+    new = {name for name, parts in several.items() if name not in skills and skills >= {*parts}}
+    known = table["skill"].isin(skills | new if combine else skills)
     strange = table.loc[~known, "skill"]
-    new = np.array([AND in name and set(name.split(AND)) <= parts for name in strange], bool)
+    again = strange.isin(new)
     kept = table[known].reset_index(drop=True)
     if kept.empty:
         raise KTError(
@@ -36,12 +38,16 @@ def known_answers(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
         )
     gone = table["user"].nunique() - kept["user"].nunique()
     counts = {
-        f"answers on {strange[~new].nunique():,} skills that the model does not know, left out: "
-        f"{_some(strange[~new])}": int((~new).sum()),
-        f"answers on {strange[new].nunique():,} new combinations of skills that it knows, left "
-        f"out, as it does not know the parts of an answer: {_some(strange[new])}": int(new.sum()),
+        f"answers on {strange[~again].nunique():,} skills that the model does not know, left out: "
+        f"{_some(strange[~again])}": int((~again).sum()),
+        f"answers on {strange[again].nunique():,} new combinations of skills that it knows, left "
+        f"out: {_some(strange[again])}": int(again.sum()),
         "learners without an answer on a skill that the model knows, left out": int(gone),
     }
+    if combine and (here := kept["skill"].isin(new)).any():
+        names = kept.loc[here, "skill"]
+        what = f"answers on {names.nunique():,} new combinations of skills: {_some(names)}"
+        counts[what] = int(here.sum())
     if "item" in kept and vocabulary.items:
         new_item = (vocabulary.item_ids(kept) == 0) & (kept["item"] != "").to_numpy()
         what = "answers on items that the model does not know, read without a difficulty"

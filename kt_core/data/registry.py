@@ -97,8 +97,7 @@ def _public(name: str, spec: Public, expand_skills: bool, names: Pseudonyms | No
     note = joined(notes, name)
     if spec.names:
         names_file = next(path for path in paths if path.name == spec.names)
-        whole, remarks = with_names(whole, names_file)
-        note = dataclasses.replace(note, remarks=(*note.remarks, *remarks))
+        whole, note = with_names(whole, note, names_file)
     note = dataclasses.replace(note, sizes=sizes_of(whole))
     return _dataset(name, whole, note, checksums(tuple(paths)), options)
 
@@ -254,7 +253,7 @@ def read_splits(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
     if table is None and is_stored(config.data.path):
         splits = stored_splits(config.data)
     else:
-        splits = make_splits(load_dataset(config.data, table), config.data)
+        splits = make_splits(load_dataset(config.data, table), config.data, config.parts)
     log.info("%s", splits.dataset.note)
     if splits.dataset.inflated:
         log.warning("answers are repeated once per skill: all results of this run are inflated")

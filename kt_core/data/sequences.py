@@ -27,6 +27,10 @@ MOST_LEARNERS = 20_000  # of a split whose answers are kept in memory and report
 class Vocabulary:
     """Names of the skills, in the order of their ids 0..C-1, and of the items, from id 1 on.
 
+    Where answers need several skills, `parts` has the ids of the single skills of each skill, of
+    which there may be some on which nobody was asked alone. It is empty where each skill is only
+    itself.
+
     An item belongs to one skill: the same name under another skill is another item. Item id 0 is
     for items that training learners never met, and for data without items.
     """
@@ -34,21 +38,37 @@ class Vocabulary:
     skills: tuple[str, ...]
     items: tuple[str, ...] = ()
     item_skill: tuple[int, ...] = ()
+    parts: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
-    def of(cls, table: pd.DataFrame, training: pd.Series | np.ndarray | None = None) -> Vocabulary:
+    def of(
+        cls,
+        table: pd.DataFrame,
+        training: pd.Series | np.ndarray | None = None,
+        several: dict[str, tuple[str, ...]] | None = None,
+    ) -> Vocabulary:
         """All skills of a table, and the items in its `training` rows (a mask; default all).
 
         Numbers sort as numbers.
+
+        Parameters
+        ----------
+        several : skills that are several in one answer -> these (`ReadingNote.several`).
         """
-        skills = cls(tuple(sorted(table["skill"].unique(), key=lambda s: (len(s), s))))
+        names = set(table["skill"].unique())
+        several = {name: of for name, of in (several or {}).items() if name in names}
+        names = names.union(*several.values())
+        skills = cls(tuple(sorted(names, key=lambda s: (len(s), s))))
+        if several:
+            skills = dataclasses.replace(skills, parts=parts_by_id(skills.skills, several))
         if "item" not in table:
             return skills
         rows = table if training is None else table[training]
         known = rows.loc[rows["item"] != "", ["skill", "item"]].drop_duplicates()
         known["skill"] = skills.ids(known["skill"])
         known = known.sort_values(["skill", "item"])
-        return cls(skills.skills, tuple(known["item"]), tuple(known["skill"].tolist()))
+        items = tuple(known["item"]), tuple(known["skill"].tolist())
+        return cls(skills.skills, *items, skills.parts)
 
     def ids(self, skills: pd.Series) -> np.ndarray:
         """Ids of named skills.
@@ -74,6 +94,14 @@ class Vocabulary:
         known = pd.MultiIndex.from_arrays([self.item_skill, self.items])
         asked = pd.MultiIndex.from_arrays([self.ids(table["skill"]), table["item"]])
         return known.get_indexer(asked).astype(np.int64) + 1
+
+
+def parts_by_id(
+    skills: tuple[str, ...], several: dict[str, tuple[str, ...]]
+) -> tuple[tuple[int, ...], ...]:
+    """`Vocabulary.parts`, from names."""
+    number = {name: i for i, name in enumerate(skills)}
+    return tuple(tuple(number[p] for p in several.get(name, (name,))) for name in skills)
 
 
 @dataclass(frozen=True)
@@ -237,8 +265,12 @@ class Splits:
         return pd.DataFrame(rows)
 
 
-def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
+def make_splits(dataset: Dataset, config: DataConfig, parts: bool = False) -> Splits:
     """Split by learner: by the folds of the data if it has them, otherwise by a seeded shuffle.
+
+    Parameters
+    ----------
+    parts : whether the single skills of answers on several are skills, too.
 
     Raises
     ------
@@ -249,7 +281,7 @@ def make_splits(dataset: Dataset, config: DataConfig) -> Splits:
     fold = learner_folds(dataset, config)
     row_fold = fold.reindex(table["user"]).to_numpy()
     masks = split_masks(row_fold, config)
-    vocabulary = Vocabulary.of(table, masks["train"])
+    vocabulary = Vocabulary.of(table, masks["train"], dataset.note.several if parts else None)
     parts, known = {}, bool(dataset.note.day)
     day = time_unit(table, dataset.note.day)
     for name, mask in masks.items():

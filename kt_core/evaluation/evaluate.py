@@ -7,6 +7,7 @@ histories longer than a chunk are read: docs/method.md, "Long histories".
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ from kt_core.mastery import States, asked_next, at_skill, latest, level_logits
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
+from kt_core.posterior import Doubt
 from kt_core.skeleton import WINDOW, Reading
 
 NOT_FINITE = (
@@ -35,6 +37,19 @@ NOT_FINITE = (
     "train again with a smaller train.learning_rate"
 )
 STATES_A_STEP = 128  # skills; with more of them batches are smaller, as states are [B, T, C]
+OF_ASKED = (  # columns of `Beliefs.frame` that are about an answer, not about one of its skills
+    "predicted",
+    "mastery_pre",
+    "gain",
+    "gains_before",
+    "difficulty",
+    "network",
+    "form",
+    "practice",
+    "speed",
+    "revision",
+    "flip",
+)
 SHORTEST = 64  # steps of a window, however many skills there are
 
 
@@ -53,6 +68,9 @@ class Beliefs:
         it is not known.
     counts : rows with `learner` and the counts of `kt_core.metrics.invariants`; None where the
         states of all skills are not known.
+    made_of, parts : of `kt_core.evaluation.tracer.Trace`.
+    told : `frame`, but with one row for each skill of an answer on several, in place of the one on
+        their combination, as far as the tracer tells them apart: what people are told about.
     """
 
     frame: pd.DataFrame
@@ -61,6 +79,25 @@ class Beliefs:
     final: np.ndarray | None = None
     final_deviation: np.ndarray | None = None
     counts: pd.DataFrame | None = None
+    made_of: np.ndarray | None = None
+    parts: pd.DataFrame | None = None
+
+    @functools.cached_property
+    def told(self) -> pd.DataFrame:
+        """See the class."""
+        if self.parts is None:
+            return self.frame
+        whole = self.frame.drop(columns=["opportunity", "successes"])
+        at = self.parts["interaction"].to_numpy()
+        kept = [c for c in whole if c not in OF_ASKED]
+        rows = (
+            whole[kept]
+            .iloc[at]
+            .assign(**{c: self.parts[c].to_numpy() for c in self.parts if c in whole})
+        )
+        told = pd.concat([whole.drop(index=whole.index[np.unique(at)]), rows])
+        told = told.sort_index(kind="stable").reset_index(drop=True)
+        return pd.concat([told, running_counts(told)], axis=1)
 
     def has(self, column: str) -> bool:
         """Whether the tracer, or the data, gave this column of `frame`."""
@@ -91,7 +128,7 @@ class Beliefs:
         )
         frame = pd.concat([frame, running_counts(frame)], axis=1)
         states = trace.middle, trace.final, trace.final_deviation
-        return cls(frame, s.learners, *states, counts)
+        return cls(frame, s.learners, *states, counts, trace.made_of, trace.parts)
 
 
 def evaluate(
@@ -120,7 +157,7 @@ def read(
         When a prediction is not finite, or the GPU's memory is too small.
     """
     steps = sequences.whole() if model.whole_histories and whole else sequences
-    collected, counts = _Collected(sequences, model.n_skills), []
+    collected, counts = _Collected(sequences, model), []
     with _reading(model) as (device, most, size):
         shape, kind = (len(sequences.learners), model.n_skills), next(model.parameters()).dtype
         ended_in = torch.zeros(shape, device=device, dtype=kind)
@@ -134,12 +171,19 @@ def read(
                 values = _values(states)
                 if flips:
                     values["flip"] = model.flips(states, start)
-                collected.add(steps.starts[index] + now.start, batch.window(now), values, states)
-            for now, values in once.in_hindsight():
-                collected.add(steps.starts[index] + now.start, batch.window(now), values)
+                at, window = steps.starts[index] + now.start, batch.window(now)
+                collected.add(at, window, values)
+                collected.add_states(at, window, states)
+                for slot, about in zip(collected.slots, once.parts(now), strict=True):
+                    slot.add(at, window, _about(states, about))
+            for now, values, of_parts in once.in_hindsight():
+                at, window = steps.starts[index] + now.start, batch.window(now)
+                collected.add(at, window, values)
+                for slot, found in zip(collected.slots, of_parts, strict=True):
+                    slot.add(at, window, found)
             ended_in[who] = once.final
             counts.append(once.counts().assign(learner=steps.learner[index]))
-    return collected.trace(model), pd.concat(counts, ignore_index=True)
+    return collected.trace(), pd.concat(counts, ignore_index=True)
 
 
 @torch.no_grad()
@@ -249,13 +293,24 @@ class _Read:
                 old = getattr(self, name) if now.start else torch.zeros_like(every[:, 0])
                 setattr(self, name, torch.where(here, every[row, at], old))
 
-    def in_hindsight(self) -> Iterator[tuple[slice, dict[str, Tensor]]]:
-        """What is believed at the end about each window; after `forward`."""
+    def parts(self, now: slice) -> list[Tensor]:
+        """For each slot (`Parts.slots`) the skill of each step, [B, T]; -1 where there is none."""
+        if self.model.parts is None:
+            return []
+        return list(self.model.parts.slots[self.batch.skills[:, now]].unbind(-1))
+
+    def in_hindsight(
+        self,
+    ) -> Iterator[tuple[slice, dict[str, Tensor], list[dict[str, Tensor]]]]:
+        """What is believed at the end about each window, and about the parts of its skills; after
+        `forward`."""
         parts: Iterable = self._parts
         if self.reading is not None:
             ends = self.belief, self.factor, self.last
             parts = self.model.heads.trajectories(self.reading, *ends, self.size)
             doubt = self.reading.doubt(self.last)
+            every = slice(0, self.batch.valid.shape[1])
+            doubts = [self.reading.doubt(self.last, x.clamp(min=0)) for x in self.parts(every)]
         begin, before, lowest = 0, None, None
         for trajectory, gains, rested in parts:
             now = slice(begin, begin + trajectory.shape[1])
@@ -265,15 +320,12 @@ class _Read:
             before = trajectory[:, -1:]
             if self.reading is None:
                 continue
-            yield (
-                now,
-                {
-                    "mastery_last": at_skill(trajectory, self.batch.skills[:, now]),
-                    "deviation_last": doubt.deviation[:, now],
-                    "of_speed_last": doubt.of_speed[:, now],
-                    "log_speed_last": doubt.log_speed[:, now],
-                },
-            )
+            values = _believed(trajectory, self.batch.skills[:, now], doubt, now)
+            of_parts = [
+                _only(about, _believed(trajectory, about.clamp(min=0), d, now))
+                for about, d in zip(self.parts(now), doubts, strict=True)
+            ]
+            yield now, values, of_parts
 
     def _count_live(self, now: slice, states: States, before: Tensor | None) -> None:
         found = self._violations(now, states.filtered, states.filtered, None, before)
@@ -317,6 +369,27 @@ class _Read:
         return pd.DataFrame({name: value.cpu().numpy() for name, value in self._counts.items()})
 
 
+def _believed(trajectory: Tensor, skills: Tensor, doubt: Doubt, now: slice) -> dict[str, Tensor]:
+    """The fields of a trace about some skills as believed at the end."""
+    return {
+        "mastery_last": at_skill(trajectory, skills),
+        "deviation_last": doubt.deviation[:, now],
+        "of_speed_last": doubt.of_speed[:, now],
+        "log_speed_last": doubt.log_speed[:, now],
+    }
+
+
+def _about(states: States, about: Tensor) -> dict[str, Tensor]:
+    """The same as believed at each step; NaN where a step is about no skill, -1."""
+    skills = about.clamp(min=0)
+    found = {"mastery_post": states.filtered, "deviation": states.deviation}
+    return _only(about, {name: at_skill(x, skills) for name, x in found.items()})
+
+
+def _only(about: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.where(about < 0, torch.nan, x) for name, x in values.items()}
+
+
 def _check_finite(batch: Batch, states: States) -> None:
     logits = states.logits
     if states.network is not None:  # mastery is always finite; what it is made of is not
@@ -327,31 +400,36 @@ def _check_finite(batch: Batch, states: States) -> None:
         raise KTError(NOT_FINITE)
 
 
-class _Collected:
-    """Arrays over all interactions and sequences, filled batch by batch and window by window."""
+class _Columns:
+    """Arrays over all interactions, filled batch by batch and window by window."""
 
-    def __init__(self, sequences: Sequences, C: int):
+    def __init__(self, sequences: Sequences):
         self.sequences = sequences
         self.columns: dict[str, np.ndarray] = {}
-        self.middle = np.full((len(sequences), C), np.nan, np.float32)  # of one step there is none
-        self.final, self.deviation = np.zeros_like(self.middle), np.zeros_like(self.middle)
 
-    def add(
-        self,
-        starts: np.ndarray,
-        batch: Batch,
-        values: dict[str, Tensor],
-        states: States | None = None,
-    ) -> None:
+    def add(self, starts: np.ndarray, batch: Batch, values: dict[str, Tensor]) -> None:
         """Write some steps of a batch, whose rows begin at the interactions `starts`."""
         valid = batch.valid.cpu().numpy()
         at = (starts[:, None] + np.arange(valid.shape[1]))[valid]
         for name, value in values.items():
             column = self.columns.setdefault(name, np.full(self.sequences.interactions, np.nan))
             column[at] = value[batch.valid].double().cpu().numpy()
-        if states is None:
-            return
-        s = self.sequences
+
+
+class _Collected(_Columns):
+    """The same, with the states of sequences and, in `slots`, the parts of the skills asked."""
+
+    def __init__(self, sequences: Sequences, model: GainAKT2):
+        super().__init__(sequences)
+        self.model, C = model, model.n_skills
+        self.middle = np.full((len(sequences), C), np.nan, np.float32)  # of one step there is none
+        self.final, self.deviation = np.zeros_like(self.middle), np.zeros_like(self.middle)
+        slots = 0 if model.parts is None else model.parts.slots.shape[1]
+        self.slots = [_Columns(sequences) for _ in range(slots)]
+
+    def add_states(self, starts: np.ndarray, batch: Batch, states: States) -> None:
+        """The states at the middle and end of sequences, where they are among these steps."""
+        valid, s = batch.valid.cpu().numpy(), self.sequences
         there = np.flatnonzero(valid[:, 0])
         order = there[np.argsort(starts[there])]
         wanted = [(self.middle, s.lengths // 2, states.filtered)]
@@ -365,9 +443,9 @@ class _Collected:
             here = (seen > 0) & (place >= 0) & (place < valid.sum(1)[row])
             target[here] = every[row[here], place[here]].float().cpu().numpy()
 
-    def trace(self, model: GainAKT2) -> Trace:
+    def trace(self) -> Trace:
         """The finished trace; the first step of a sequence has no pre-response fields."""
-        columns = self.columns
+        columns, model = self.columns, self.model
         if model.on_path:  # a sigmoid may differ by one bit from place to place
             columns["predicted"] = from_mastery(
                 columns["mastery_pre"], columns.get("difficulty", 0.0), columns["form"]
@@ -376,7 +454,23 @@ class _Collected:
             columns[name][self.sequences.starts] = np.nan
         deviation = self.deviation if model.on_path else None
         states = {"middle": self.middle, "final": self.final, "final_deviation": deviation}
-        return Trace(**columns, **states)
+        return Trace(**columns, **states, made_of=made_of(model), parts=self._parts())
+
+    def _parts(self) -> pd.DataFrame | None:
+        if self.model.parts is None:
+            return None
+        slots = self.model.parts.slots.cpu().numpy()[self.sequences.skill]
+        rows = []
+        for slot, skill in zip(self.slots, slots.T, strict=True):
+            at = np.flatnonzero(skill >= 0)
+            columns = {name: column[at] for name, column in slot.columns.items()}
+            rows.append(pd.DataFrame({"interaction": at, "skill": skill[at], **columns}))
+        return pd.concat(rows, ignore_index=True)
+
+
+def made_of(model: GainAKT2) -> np.ndarray | None:
+    """`Trace.made_of`."""
+    return None if model.parts is None else model.parts.has.cpu().numpy()
 
 
 def _in_turn(sequences: Sequences, most: int, size: int) -> Iterator[tuple[int, Batch]]:

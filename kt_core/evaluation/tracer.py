@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit, logit
 
 from kt_core.data.sequences import Sequences, Splits
@@ -44,6 +45,10 @@ class Trace:
     middle, final : [S, C], filtered mastery of every skill after half of the steps (rounded down)
         and after all.
     final_deviation : [S, C], standard deviation of the level behind `final`, in logits.
+    made_of : [C, C], 1 where the single skill of the column is a part of the skill of the row; None
+        where each skill is only itself.
+    parts : for every answer on several skills one row for each of them: `interaction` (0..N-1),
+        `skill`, and `mastery_post`, `mastery_last` and the deviations of that skill.
     """
 
     predicted: np.ndarray
@@ -66,10 +71,12 @@ class Trace:
     middle: np.ndarray | None = None
     final: np.ndarray | None = None
     final_deviation: np.ndarray | None = None
+    made_of: np.ndarray | None = None
+    parts: pd.DataFrame | None = None
 
     def columns(self) -> dict[str, np.ndarray]:
         """The fields per interaction that are not None, by name."""
-        states = ("middle", "final", "final_deviation")
+        states = ("middle", "final", "final_deviation", "made_of", "parts")
         return {k: v for k, v in vars(self).items() if v is not None and k not in states}
 
 

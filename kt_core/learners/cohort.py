@@ -13,7 +13,7 @@ from kt_core.base.values import convert, names_of
 from kt_core.data import Sequences, Splits
 from kt_core.data.batches import days
 from kt_core.data.sequences import SPLITS
-from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.evaluate import Beliefs, believed_last, made_of
 from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
@@ -38,8 +38,8 @@ def rank_learners(
     KTError
         For an unknown rule.
     """
-    frame = beliefs.frame[beliefs.frame["chunk"] == 0]
-    size = frame.groupby("sequence").size()
+    size = beliefs.frame[beliefs.frame["chunk"] == 0].groupby("sequence").size()
+    frame = beliefs.told[beliefs.told["chunk"] == 0]
     long = size.index[size >= minimum] if (size >= minimum).any() else size.index
     frame = frame[frame["sequence"].isin(long)]
     last = believed_last(frame)
@@ -145,9 +145,10 @@ def learner_frame(
 
     Returns
     -------
-    Columns `step` (from 1), `skill` (name), `mastery` (as believed at the horizon, NaN after it),
-    `filtered` (on the answers up to the step), `gain`, `asked`, `correct` (NaN where the skill was
-    not asked), `low` and `high` (95 % around `filtered`; NaN without an uncertainty).
+    Columns `step` (from 1), `skill` (name; an answer on several has a row for each), `mastery` (as
+    believed at the horizon, NaN after it), `filtered` (on the answers up to the step), `gain`,
+    `asked`, `correct` (NaN where the skill was not asked), `low` and `high` (95 % around
+    `filtered`; NaN without an uncertainty).
 
     Raises
     ------
@@ -165,10 +166,12 @@ def learner_frame(
         raise KTError(f"horizon {horizon}: this history has steps 1 to {T}; 0 means the last")
     horizon = horizon or T
     columns = [torch.from_numpy(x.astype(np.int64))[None] for x in (skills, responses, items)]
-    given, practised = days(s, np.arange(at.start, at.stop)[None]), np.unique(skills)
+    given, of = days(s, np.arange(at.start, at.stop)[None]), made_of(model)
+    involved = np.eye(model.n_skills, dtype=bool) if of is None else of > 0
+    practised = np.flatnonzero(involved[skills].any(0))
     parts = read_history(model, columns, int(lengths.max()), given, practised, horizon - 1)
     filtered, trajectory, gains, deviation = parts
-    asked = skills[:, None] == practised
+    asked = involved[skills][:, practised]
     step = np.arange(1, T + 1)
     trajectory[step > horizon] = np.nan
     low = high = np.full(filtered.shape, np.nan)
@@ -271,7 +274,7 @@ def curve_point(answers: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, float]
 
 def final_mastery(beliefs: Beliefs, names: tuple[str, ...], most: int = 20) -> pd.DataFrame:
     """Mastery at the end of each sequence, for the `most` practised skills."""
-    frame = beliefs.frame
+    frame = beliefs.told
     top = frame["skill"].value_counts().index[:most]
     pairs = frame[frame["skill"].isin(top)][["sequence", "skill"]].drop_duplicates()
     return pd.DataFrame(
@@ -300,7 +303,7 @@ def skill_growth(
     Columns `skill`, `growth`, `low`, `high`, `learners`, `stuck` (share of those with at least 8
     answers; NaN where there are fewer than 10), `practised` (how many these are).
     """
-    top = beliefs.frame["skill"].value_counts().index[:most]
+    top = beliefs.told["skill"].value_counts().index[:most]
     table = standing(beliefs, uncertainty)
     table = table[table["skill"].isin(top) & (table["answers"] >= 2)]
     rows = []

@@ -34,7 +34,7 @@ def held(run: Run, dataset: Dataset) -> pd.DataFrame:
     `verdict`, `mastery` and `growth` (true), and `stuck` and `ready`, whether they truly are.
     """
     beliefs = believed(run, dataset)
-    first, _ = ends(beliefs.frame)
+    first, _ = ends(beliefs.told)
     table = standing(beliefs, run.uncertainty)[["learner", "skill", "answers", "verdict"]]
     users = pd.Index(beliefs.learners)[table["learner"]]
     skills = pd.Index(run.vocabulary.skills)[table["skill"]]

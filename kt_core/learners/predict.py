@@ -12,8 +12,9 @@ from scipy.special import expit
 from kt_core.base.errors import KTError, brief
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import Beliefs, evaluate, read_ends
+from kt_core.evaluation.evaluate import Beliefs, evaluate, made_of, read_ends
 from kt_core.learners.standing import mastery_table
+from kt_core.runs.combinations import knowing
 from kt_core.runs.run import Run
 from kt_core.stepwise import PathSteps, SideSteps
 
@@ -40,6 +41,7 @@ def believed(run: Run, dataset: Dataset) -> Beliefs:
     KTError
         As of `histories`.
     """
+    run = knowing(run, dataset)
     return evaluate(run.model, histories(run, dataset), flips=False)
 
 
@@ -56,7 +58,7 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     ----------
     dataset : histories of any length; the learners may be new. A table is read as a file would be.
         Answers on skills that the run does not know are left out, which
-        `kt_core.data.known_answers` counts.
+        `kt_core.data.known_answers` counts; new combinations of skills that it knows are read.
     every_skill : also skills that a learner never practised.
 
     Returns
@@ -72,10 +74,11 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     """
     if isinstance(dataset, pd.DataFrame):
         dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
-    s = histories(run, known_answers(dataset, run.vocabulary))
-    answers = np.repeat(s.learner, s.lengths), s.skill
-    ends = read_ends(run.model, s)
-    table = mastery_table(*answers, *ends, run.uncertainty, every_skill)
+    dataset = known_answers(dataset, run.vocabulary, run.config.parts)
+    run = knowing(run, dataset)
+    s = histories(run, dataset)
+    answers, of = (np.repeat(s.learner, s.lengths), s.skill), made_of(run.model)
+    table = mastery_table(*answers, *read_ends(run.model, s), run.uncertainty, every_skill, of)
     return named(table, s, run)
 
 
@@ -125,7 +128,7 @@ class LiveLearner:
         self.history.append((skill, int(correct), item, time))
 
     def mastery(self, skill: str | None = None) -> float | pd.Series:
-        """Mastery of one skill, or of all by name, on the answers so far.
+        """Mastery of one skill, or of all single ones by name, on the answers so far.
 
         Raises
         ------
@@ -135,7 +138,9 @@ class LiveLearner:
         self._begun()
         filtered = self._steps.mastery().double().numpy()
         if skill is None:
-            return pd.Series(filtered, index=self.run.vocabulary.skills, name="mastery")
+            every = pd.Series(filtered, index=self.run.vocabulary.skills, name="mastery")
+            of = made_of(self.run.model)
+            return every if of is None else every[of.diagonal() > 0]
         return float(filtered[self._skill(skill)])
 
     def predict(self, skill: str, item: str = "", when: Any = None) -> float:

@@ -67,6 +67,7 @@ def mastery_table(
     deviation: np.ndarray | None,
     uncertainty: Uncertainty | None = None,
     every_skill: bool = False,
+    made_of: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The table of `kt_core.predict`, with numbers of learners and skills instead of names.
 
@@ -74,11 +75,15 @@ def mastery_table(
     ----------
     learner, skill : [N], of each answer.
     mastery, deviation : [L, C], after all answers of a learner.
+    made_of : of `kt_core.evaluation.tracer.Trace`. Then only single skills are told, and each
+        answer counts for all of its own.
     """
     L, C = mastery.shape
     opportunities = np.bincount(learner * C + skill, minlength=L * C).reshape(L, C)
-    steps = opportunities.sum(axis=1)
-    learner, skill = np.nonzero(opportunities >= (0 if every_skill else 1))
+    steps, single = opportunities.sum(axis=1), np.ones(C, bool)
+    if made_of is not None:
+        opportunities, single = opportunities @ made_of.astype(int), made_of.diagonal() > 0
+    learner, skill = np.nonzero((opportunities >= (0 if every_skill else 1)) & single)
     now = mastery[learner, skill].astype(float)
     columns = {"learner": learner, "skill": skill, "mastery": now}
     if uncertainty is not None:
@@ -96,7 +101,8 @@ def current(
     last = frame.groupby("learner")["sequence"].last().to_numpy()
     answers = frame["learner"].to_numpy(), frame["skill"].to_numpy()
     deviation = None if beliefs.final_deviation is None else beliefs.final_deviation[last]
-    return mastery_table(*answers, beliefs.final[last], deviation, uncertainty, every_skill)
+    states = beliefs.final[last], deviation
+    return mastery_table(*answers, *states, uncertainty, every_skill, beliefs.made_of)
 
 
 def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.DataFrame:
@@ -112,13 +118,14 @@ def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.Dat
     table = current(beliefs, uncertainty).rename(columns={"opportunities": "answers"})
     if uncertainty is None:
         table = table.assign(low=table["mastery"], high=table["mastery"])
-    first, last = ends(beliefs.frame)
-    believed = believed_last(beliefs.frame)
+    told = beliefs.told
+    first, last = ends(told)
+    believed = believed_last(told)
     past = pd.DataFrame({"start": first[believed], "growth": last[believed] - first[believed]})
     past["growth_low"] = past["growth_high"] = past["growth"]
     if uncertainty is not None:
         past["growth_low"], past["growth_high"] = uncertainty.growth(first, last)
-    past["right"] = beliefs.frame.groupby(["learner", "skill"])["correct"].sum()
+    past["right"] = told.groupby(["learner", "skill"])["correct"].sum()
     table = table.merge(past.reset_index(), on=["learner", "skill"], validate="one_to_one")
     table["verdict"] = [
         verdict(row.answers, row.low, row.high, row.growth) for row in table.itertuples()

@@ -14,13 +14,17 @@ from kt_core.data.pseudonyms import pseudonyms, same_key
 from kt_core.runs.run import Run
 
 
-def answers_for(run: Run, source: str | Path | pd.DataFrame, reading: dict[str, Any]) -> Dataset:
+def answers_for(
+    run: Run, source: str | Path | pd.DataFrame, reading: dict[str, Any], combine: bool = False
+) -> Dataset:
     """The answers in a file or table on skills that a run knows, under the run's pseudonyms.
 
     Parameters
     ----------
     reading : settings of how it is read, on top of the run's own, such as
         ``{"data.columns": {"user": "StudentID"}}``.
+    combine : also those on new combinations of these skills, if the run can be asked about them
+        (`kt_core.runs.combinations`).
 
     Raises
     ------
@@ -37,4 +41,5 @@ def answers_for(run: Run, source: str | Path | pd.DataFrame, reading: dict[str, 
     options = dataclasses.replace(
         ReadOptions.of(config, names), known=frozenset(run.vocabulary.skills)
     )
-    return known_answers(read_dataset(source, options), run.vocabulary)
+    combine = combine and run.config.parts
+    return known_answers(read_dataset(source, options), run.vocabulary, combine)

@@ -75,4 +75,7 @@ def table_sha256(table: pd.DataFrame) -> str:
 
 def data_facts(splits: Splits) -> dict[str, Any]:
     """What config.json holds in addition to the configuration."""
-    return {"skills": list(splits.vocabulary.skills), "inflated": splits.dataset.inflated}
+    v = splits.vocabulary
+    pairs = zip(v.skills, v.parts, strict=False)  # none where each skill is only itself
+    several = {name: [v.skills[i] for i in of] for name, of in pairs if len(of) > 1}
+    return {"skills": list(v.skills), "parts": several, "inflated": splits.dataset.inflated}

@@ -26,7 +26,7 @@ from kt_core.base.files import is_there
 from kt_core.base.values import is_text
 from kt_core.config import FORMER, ModelConfig, RunConfig, from_dict
 from kt_core.data.kept import IN_RUN, KEPT
-from kt_core.data.sequences import Vocabulary
+from kt_core.data.sequences import Vocabulary, parts_by_id
 from kt_core.model import GainAKT2
 from kt_core.runs.shapes import shapes
 from kt_core.uncertainty import Uncertainty
@@ -43,6 +43,7 @@ RETIRED = {  # settings that are gone, and the value that did nothing
     "loss.transfer": 0.0,
     "model.evidence": True,
 }
+YOUNGER = {"model.parts": False}  # what a run did that does not name the setting
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
 
 
@@ -90,7 +91,8 @@ def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
     if config.data.path == IN_RUN:
         here = dataclasses.replace(config.data, path=str((folder / KEPT).absolute()))
         config = dataclasses.replace(config, data=here)
-    return config, Vocabulary(skills, *_items(folder / "items.csv", len(skills)))
+    items = _items(folder / "items.csv", len(skills))
+    return config, Vocabulary(skills, *items, _parts(saved.get("parts", {}), skills, path))
 
 
 def settings_sha256(folder: Path) -> str:
@@ -135,7 +137,7 @@ def read_model(
     KTError
         When the file is damaged, holds other tensors than the model, or values that are not finite.
     """
-    shape = config, len(vocabulary.skills), vocabulary.item_skill
+    shape = config, len(vocabulary.skills), vocabulary.item_skill, vocabulary.parts
     expected = {name: (KINDS[w.dtype], list(w.shape)) for name, w in shapes(*shape).items()}
     try:
         with safe_open(path, "pt") as file:
@@ -218,6 +220,10 @@ def _without_retired(raw: dict[str, Any]) -> dict[str, Any]:
                 f"{name} = {brief(value)}: this setting is gone; "
                 "read the run with the version that wrote it, or train again without it"
             )
+    for name, value in YOUNGER.items():
+        section, key = name.split(".")
+        if isinstance(raw.get(section), dict):
+            raw[section].setdefault(key, value)
     return raw
 
 
@@ -231,6 +237,19 @@ def _skills(names: Any) -> tuple[str, ...]:
         if not is_text(name):
             raise KTError(f"skill {brief(name)}: not Unicode text")
     return skills
+
+
+def _parts(several: Any, skills: tuple[str, ...], path: Path) -> tuple[tuple[int, ...], ...]:
+    ok = isinstance(several, dict) and all(
+        isinstance(of, list) and len(of) > 1 and {name, *map(str, of)} <= set(skills)
+        for name, of in several.items()
+    )
+    if not ok or any(part in several for of in several.values() for part in of):
+        raise KTError(
+            f"{path}: parts = {brief(several)}: expected skills of the run, each with a list of at "
+            "least two single skills of the run"
+        )
+    return parts_by_id(skills, several) if several else ()
 
 
 def _items(file: Path, n_skills: int) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -65,6 +65,7 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("train", "teachers"): 0,
     ("train", "taught"): 0.5,
     ("model", "times"): True,
+    ("model", "parts"): True,
     ("loss", "own"): {},
 }
 PATIENCE = "20s"  # with a scheduler that does not answer

@@ -96,7 +96,7 @@ def _splits(
     table = experiment.practice.table
     number = (group[table["user"]].to_numpy() - fold) % folds - 1
     dataset = dataclasses.replace(experiment.practice, table=table.assign(fold=number))
-    return make_splits(dataset, dataclasses.replace(config.data, fold=0))
+    return make_splits(dataset, dataclasses.replace(config.data, fold=0), config.parts)
 
 
 class _Silent(L.Callback):

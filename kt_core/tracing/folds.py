@@ -90,7 +90,7 @@ def cross_validate(
             place = path_of("out", out).absolute()
             free_folder(place)
         for fold in range(folds):
-            splits = make_splits(_divided(dataset, group, fold, folds), config.data)
+            splits = make_splits(_divided(dataset, group, fold, folds), config.data, config.parts)
             run = trained(config, splits, place / f"fold{fold + 1}", progress)
             beliefs = evaluate(run.model, splits.test, flips=False)
             found = beliefs.predicted[["predicted", "correct", "learner"]]

@@ -6,6 +6,7 @@ A fitted model is a run (`kt_core.runs`), trained as by the command line, which 
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import difflib
 import html
 import inspect
@@ -23,7 +24,7 @@ from kt_core.base.files import new_folder
 from kt_core.base.log import log
 from kt_core.base.values import path_of
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.data import DATASETS, Dataset, Sequences, Splits
+from kt_core.data import DATASETS, Dataset, Splits
 from kt_core.data.kept import IN_RUN
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading.note import ReadingNote
@@ -32,12 +33,13 @@ from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.measures import prediction_of
 from kt_core.learners.cohort import learner_frame
 from kt_core.learners.explain import explain
-from kt_core.learners.predict import LiveLearner, named, predict
+from kt_core.learners.predict import LiveLearner, histories, named, predict
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.presets import PRESETS, USUAL, configure, preset
 from kt_core.report.own import own_learners
 from kt_core.report.text import with_interval
 from kt_core.runs.answers import answers_for
+from kt_core.runs.combinations import knowing
 from kt_core.runs.find import open_run, run_folder
 from kt_core.runs.run import STATE, Run, free_folder, way_on
 from kt_core.tracing.card import card, line
@@ -222,7 +224,7 @@ class KnowledgeTracer:
         KTError
             For data that cannot be read, or has none of the model's skills.
         """
-        table = predict(self.run, self._answers(data, columns), every_skill)
+        table = predict(self.run, self._answers(data, columns, combine=True), every_skill)
         table = table.rename(columns={"opportunities": "answers"})
         names = ["learner", "skill", "mastery", "low", "high", "answers"]
         return table.reindex(columns=names)
@@ -248,12 +250,13 @@ class KnowledgeTracer:
         KTError
             For data that cannot be read, or has none of the model's skills.
         """
-        dataset = self._answers(data, columns)
-        sequences = self._sequences(dataset.table, dataset.note.day)
-        if self.run.model.whole_histories:
+        dataset = self._answers(data, columns, combine=True)
+        run = knowing(self.run, dataset)
+        sequences = histories(run, dataset)
+        if run.model.whole_histories:
             sequences = sequences.whole()
-        beliefs = evaluate(self.run.model, sequences, flips=False)
-        frame = named(beliefs.frame[["learner", "skill"]], beliefs, self.run)
+        beliefs = evaluate(run.model, sequences, flips=False)
+        frame = named(beliefs.frame[["learner", "skill"]], beliefs, run)
         frame.insert(1, "step", frame.groupby("learner", sort=False).cumcount() + 1)
         if "item" in dataset.table:
             frame["item"] = dataset.table["item"].to_numpy()
@@ -451,20 +454,16 @@ class KnowledgeTracer:
         self._run, self._splits, self._auc = run, None, ""
         return self
 
-    def _answers(self, data: Answers | None, columns: Columns) -> Dataset:
+    def _answers(self, data: Answers | None, columns: Columns, combine: bool = False) -> Dataset:
         """The answers that are given, or those of the run."""
         if data is not None:
-            dataset = answers_for(self.run, data, reading(columns))
+            dataset = answers_for(self.run, data, reading(columns), combine)
             _tell(dataset.note)
             return dataset
         dataset = self.splits.dataset
         if dataset.table.empty:
             raise KTError(f"{dataset.name}: stored on disk, as it is large; name the answers")
         return dataset
-
-    def _sequences(self, table: pd.DataFrame, day: float) -> Sequences:
-        chunk = self.run.config.data.chunk
-        return Sequences.of(table, self.run.vocabulary, chunk, min_length=1, day=day)
 
     def _learner(self, learner: str, data: Answers | None, columns: Columns) -> tuple[Splits, str]:
         """The history of one learner, in place of every split, and the learner's name in it."""
@@ -479,7 +478,7 @@ class KnowledgeTracer:
             raise KTError(
                 f"learner {brief(learner)}: not one of {users.nunique():,} learners{hint}"
             )
-        own = self._sequences(table, dataset.note.day)
+        own = histories(self.run, dataclasses.replace(dataset, table=table))
         return Splits(dataset, self.run.vocabulary, own, own, own), name
 
     def _frame(self, learner: str, data: Answers | None, columns: Columns) -> pd.DataFrame:

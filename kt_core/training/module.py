@@ -128,7 +128,8 @@ def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
         When this machine's memory is too small to train it.
     """
     v = splits.vocabulary
-    weights = sum(w.numel() for w in shapes(config, len(v.skills), v.item_skill).values())
+    shape = len(v.skills), v.item_skill, v.parts
+    weights = sum(w.numel() for w in shapes(config, *shape).values())
     needed, there = COPIES * 4 * weights, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise KTError(
@@ -136,7 +137,7 @@ def new_model(config: ModelConfig, splits: Splits) -> GainAKT2:
             f"alone, and this machine has {there / 2**30:,.0f}; choose a smaller model.d_model, "
             "model.d_ff or model.blocks"
         )
-    model = GainAKT2(config, len(v.skills), v.item_skill)
+    model = GainAKT2(config, *shape)
     if model.difficulty is not None:
         counts = tally(splits.train.item, splits.train.response, len(v.items) + 1)
         model.difficulty.start_from(*map(torch.from_numpy, counts))

@@ -61,9 +61,7 @@ def fit_skeleton(
     train, valid = some(splits.train, steps), some(splits.valid, steps)
     if skeleton.retention is not None:
         skeleton.retention.begin(model.config.times and splits.train.dated)
-    counts = tally(train.skill, train.response, skeleton.n_skills)
-    rate = (torch.from_numpy(counts[1]) + 1) / (torch.from_numpy(counts[0]) + 2)
-    skeleton.offset.copy_(rate.logit())
+    skeleton.begin(*map(torch.from_numpy, tally(train.skill, train.response, skeleton.n_skills)))
     plain = copy.deepcopy(skeleton)
     plain.raw_transfer = None
     tried = {}
@@ -153,7 +151,7 @@ def _penalty(skeleton: Skeleton, answers: int) -> Tensor:
     """Minus the logs of the priors, per answer."""
     tables = dict(skeleton.named_parameters())
     penalty = sum(
-        0.5 * precision * ((x := tables[name]) - x.mean()).square().sum()
+        0.5 * precision * skeleton.around_mean(tables[name]).square().sum()
         for name, precision in PRECISION.items()
         if name in tables
     )

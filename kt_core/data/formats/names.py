@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pandas as pd
 
 from kt_core.base.errors import KTError, reason
+from kt_core.data.reading.note import ReadingNote
 from kt_core.data.reading.values import AND, combined, each
 
 NO_SKILL = "noskill"
 
 
-def with_names(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A canonical table with names in place of numbers, and remarks for the note.
+def with_names(
+    table: pd.DataFrame, note: ReadingNote, path: Path
+) -> tuple[pd.DataFrame, ReadingNote]:
+    """A canonical table with names in place of numbers, and its note.
 
     Parameters
     ----------
@@ -41,7 +45,13 @@ def with_names(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str
             f"{nameless:,} answers are on {NO_SKILL!r}, which stands for problems without a skill; "
             "they are kept, as in what is published on these files",
         )
-    return table.assign(skill=skill), remarks
+    several = {
+        combined(new): tuple(sorted(new))
+        for parts in note.several.values()
+        if len(new := {names[part] for part in parts}) > 1
+    }
+    note = dataclasses.replace(note, remarks=(*note.remarks, *remarks), several=several)
+    return table.assign(skill=skill), note
 
 
 def _names(path: Path) -> dict[str, str]:

@@ -70,14 +70,15 @@ def read_source(found: Source, options: ReadOptions) -> tuple[pd.DataFrame, Read
     if options.pseudonyms:
         rows["user"] = shortened(rows["user"])
     rules = decide(evidence, found.meaning, options, found.name, found.columns)
-    table, counts = clean(rows, rules, options, found.name)
+    table, counts, several = clean(rows, rules, options, found.name)
     for what, count in counts.items():
         evidence.count(what, count)
     if table.empty:
         raise KTError(no_answer(found, evidence))
     if "fold" in table:
         fold_of_learners(table, found.name)
-    return table, note_of(found, evidence, rules, sizes_of(table))
+    note = note_of(found, evidence, rules, sizes_of(table))
+    return table, dataclasses.replace(note, several=several)
 
 
 def no_answer(source: Source, evidence: Evidence) -> str:

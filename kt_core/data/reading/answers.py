@@ -24,7 +24,7 @@ from kt_core.data.reading.values import AND, combined
 
 def clean(
     rows: pd.DataFrame, rules: Rules, options: ReadOptions, source: str
-) -> tuple[pd.DataFrame, dict[str, int]]:
+) -> tuple[pd.DataFrame, dict[str, int], dict[str, tuple[str, ...]]]:
     """The canonical table of some learners, from all of their prepared rows.
 
     Rows are grouped by learner, in order of first appearance, and put in order of time; ties keep
@@ -33,7 +33,7 @@ def clean(
 
     Returns
     -------
-    The table, which may be empty, and counts of what was done.
+    The table, which may be empty; counts of what was done; and `ReadingNote.several`.
 
     Raises
     ------
@@ -44,8 +44,8 @@ def clean(
     rows = _with_skills(rows, rules, counts)
     rows = _in_order(rows, rules, options, source, counts)
     rows = _each_once(rows, rules, counts)
+    sets = {combined(skills): skills for skills in rules.names.values()}
     if not options.expand_skills:
-        sets = {combined(skills): skills for skills in rules.names.values()}
         rows, merged = combine_skills(rows, sets)
         _count(counts, FURTHER, merged)
         if merged:
@@ -53,7 +53,9 @@ def clean(
     columns = ("user", "skill", "correct", "item", "timestamp", "fold")
     kept = [c for c in columns if c in rows]
     kept += [c for c in rows if c.startswith("true_")]
-    return rows[kept].reset_index(drop=True), counts
+    there = [name for name in rows["skill"].unique() if len(sets[name]) > 1]
+    several = {name: tuple(sorted(sets[name])) for name in there}
+    return rows[kept].reset_index(drop=True), counts, several
 
 
 def _with_skills(rows: pd.DataFrame, rules: Rules, counts: dict[str, int]) -> pd.DataFrame:
@@ -157,7 +159,8 @@ def combine_skills(
 
     Parameters
     ----------
-    sets : name -> the skills that it stands for; a name that is missing stands for itself.
+    sets : name -> the skills that it stands for; a name that is missing stands for itself. Those of
+        combined skills are added.
 
     Returns
     -------
@@ -187,13 +190,13 @@ def combine_skills(
         return table, 0
     first = table.groupby(answer, sort=False).head(1).copy()
     groups = np.split(skill, np.flatnonzero(np.diff(answer)) + 1)
-    sets = sets or {}
-    first["skill"] = [
-        combined(frozenset().union(*(sets.get(s, (s,)) for s in group)))
-        if len(group) > 1
-        else group[0]
-        for group in groups
-    ]
+    sets = {} if sets is None else sets
+    names = []
+    for group in groups:
+        skills = frozenset().union(*(sets.get(s, (s,)) for s in group))
+        names.append(combined(skills) if len(group) > 1 else group[0])
+        sets.setdefault(names[-1], skills)
+    first["skill"] = names
     return first.reset_index(drop=True), merged
 
 

@@ -55,6 +55,7 @@ class ReadingNote:
     remarks : rules that decided something, in words.
     sizes : learners, answers, skills, items and right answers.
     day : units of `timestamp` in a day; 0 where there are no times or their unit is not known.
+    several : names of answers on several skills -> the names of these skills.
     """
 
     source: str = ""
@@ -65,6 +66,7 @@ class ReadingNote:
     remarks: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
     day: float = 0.0
+    several: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
@@ -108,7 +110,8 @@ class ReadingNote:
     def from_dict(cls, raw: dict[str, Any]) -> ReadingNote:
         """The inverse of `to_dict`."""
         uses = tuple(Use(**{**u, "others": tuple(u["others"])}) for u in raw["uses"])
-        return cls(**{**raw, "uses": uses, "remarks": tuple(raw["remarks"])})
+        several = {name: tuple(parts) for name, parts in raw.get("several", {}).items()}
+        return cls(**{**raw, "uses": uses, "remarks": tuple(raw["remarks"]), "several": several})
 
 
 def joined(notes: list[ReadingNote], source: str) -> ReadingNote:
@@ -120,4 +123,6 @@ def joined(notes: list[ReadingNote], source: str) -> ReadingNote:
         for what, count in note.counts.items():
             counts[what] = counts.get(what, 0) + count
     remarks = tuple(dict.fromkeys(r for note in notes for r in note.remarks))
-    return dataclasses.replace(notes[0], source=source, counts=counts, remarks=remarks, sizes={})
+    several = {name: parts for note in notes for name, parts in note.several.items()}
+    same = {"source": source, "counts": counts, "remarks": remarks, "several": several}
+    return dataclasses.replace(notes[0], **same, sizes={})

@@ -210,7 +210,7 @@ def _gather(found: Source, work: Path, plan: dict, options: ReadOptions, rules: 
         raw = pa.Table.from_batches(batches).to_pandas()
         if options.pseudonyms:
             raw["user"] = shortened(raw["user"])
-        table, counts = clean(raw, rules, options, found.name)
+        table, counts, _ = clean(raw, rules, options, found.name)
         if "fold" in table:
             fold_of_learners(table, found.name)
         inflated = repeated_answers(table) if options.expand_skills else 0

@@ -131,13 +131,13 @@ def practice_curves(
 
 
 def courses(beliefs: Beliefs, uncertainty: Uncertainty) -> pd.DataFrame:
-    """Mastery of the asked skill after every answer, as believed then, with its interval.
+    """Mastery of the skills of every answer after it, as believed then, with its interval.
 
     Returns
     -------
     `learner` and `skill` (numbers), `right`, `mastery`, `low`, `high`; in order of time.
     """
-    frame = beliefs.frame
+    frame = beliefs.told
     mastery = frame["mastery_post"].to_numpy(float)
     low, high = uncertainty.interval(mastery, frame["deviation"].to_numpy(float))
     columns = {"mastery": mastery, "low": low, "high": high, "right": frame["correct"] == 1}
