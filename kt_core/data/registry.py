@@ -251,7 +251,7 @@ def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
 def read_splits(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
     """The data that `config` names, or a `table` in its place, split by learner."""
     if table is None and is_stored(config.data.path):
-        splits = stored_splits(config.data)
+        splits = stored_splits(config.data, config.parts)
     else:
         splits = make_splits(load_dataset(config.data, table), config.data, config.parts)
     log.info("%s", splits.dataset.note)

@@ -53,14 +53,9 @@ class Vocabulary:
 
         Parameters
         ----------
-        several : skills that are several in one answer -> these (`ReadingNote.several`).
+        several : as of `with_parts`.
         """
-        names = set(table["skill"].unique())
-        several = {name: of for name, of in (several or {}).items() if name in names}
-        names = names.union(*several.values())
-        skills = cls(tuple(sorted(names, key=lambda s: (len(s), s))))
-        if several:
-            skills = dataclasses.replace(skills, parts=parts_by_id(skills.skills, several))
+        skills = cls(_sorted(set(table["skill"]))).with_parts(several or {})
         if "item" not in table:
             return skills
         rows = table if training is None else table[training]
@@ -69,6 +64,20 @@ class Vocabulary:
         known = known.sort_values(["skill", "item"])
         items = tuple(known["item"]), tuple(known["skill"].tolist())
         return cls(skills.skills, *items, skills.parts)
+
+    def with_parts(self, several: dict[str, tuple[str, ...]]) -> Vocabulary:
+        """The vocabulary with the parts of its skills; single skills on which nobody was asked
+        alone come last.
+
+        Parameters
+        ----------
+        several : names of answers on several skills -> these (`ReadingNote.several`).
+        """
+        several = {name: of for name, of in several.items() if name in self.skills}
+        if not several:
+            return self
+        skills = (*self.skills, *_sorted(set().union(*several.values()) - set(self.skills)))
+        return dataclasses.replace(self, skills=skills, parts=parts_by_id(skills, several))
 
     def ids(self, skills: pd.Series) -> np.ndarray:
         """Ids of named skills.
@@ -94,6 +103,10 @@ class Vocabulary:
         known = pd.MultiIndex.from_arrays([self.item_skill, self.items])
         asked = pd.MultiIndex.from_arrays([self.ids(table["skill"]), table["item"]])
         return known.get_indexer(asked).astype(np.int64) + 1
+
+
+def _sorted(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=lambda s: (len(s), s)))
 
 
 def parts_by_id(

@@ -17,20 +17,25 @@ from kt_core.retention import Retention
 from kt_core.stepwise import PathSteps, SideSteps
 
 C, T = 5, 60
-KINDS = [
-    ("retrospective", False, False),
-    ("retrospective", True, False),
-    ("retentive", False, True),
-    ("retentive", False, False),
-    ("retentive", True, True),
+PARTS = ((0,), (1,), (2,), (0, 1), (2, 1, 0))
+KINDS = [  # mode, what gains reach other skills by, and whether they fade by the day
+    ("retrospective", "", False),
+    ("retrospective", "transfer", False),
+    ("retrospective", "parts", False),
+    ("retentive", "", True),
+    ("retentive", "", False),
+    ("retentive", "transfer", True),
+    ("retentive", "parts", False),
 ]
 
 
-def make(mode="retrospective", transfer=False, timed=False, seed=0, scale=0.3):
+def make(mode="retrospective", by="", timed=False, seed=0, scale=0.3):
     torch.manual_seed(seed)
-    config = ModelConfig(mode=mode, d_model=16, heads=2, blocks=2, d_ff=24, transfer=transfer)
+    size = {"d_model": 16, "heads": 2, "blocks": 2, "d_ff": 24}
+    config = ModelConfig(mode=mode, **size, transfer=by == "transfer")
     items = range(C) if mode in ("retrospective", "retentive") else ()
-    model = GainAKT2(config, C, tuple(items)).double()
+    parts = PARTS if by == "parts" else ()
+    model = GainAKT2(config, C, tuple(items), parts).double()
     if mode == "retentive":
         model.heads.skeleton.retention.begin(timed)
     return stir(model, scale)
@@ -57,9 +62,9 @@ def short_windows(monkeypatch):
     return begin
 
 
-@pytest.mark.parametrize(("mode", "transfer", "timed"), KINDS)
-def test_windows_together_are_the_whole(mode, transfer, timed, short_windows):
-    model, (q, r, i, days) = make(mode, transfer, timed), answers()
+@pytest.mark.parametrize(("mode", "by", "timed"), KINDS)
+def test_windows_together_are_the_whole(mode, by, timed, short_windows):
+    model, (q, r, i, days) = make(mode, by, timed), answers()
     valid = torch.arange(T) < torch.tensor([[T], [30], [1]])
     last = valid.sum(1) - 1
     with torch.no_grad():
@@ -89,10 +94,10 @@ def test_windows_together_are_the_whole(mode, transfer, timed, short_windows):
         torch.testing.assert_close(network.gather(1, q), known, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize(("mode", "transfer", "timed"), KINDS)
+@pytest.mark.parametrize(("mode", "by", "timed"), KINDS)
 @pytest.mark.parametrize("runs_of_one_answer", [False, True])
-def test_a_step_at_a_time_is_the_whole(mode, transfer, timed, runs_of_one_answer):
-    model, (q, r, i, days) = make(mode, transfer, timed), answers(B=1, steps=40)
+def test_a_step_at_a_time_is_the_whole(mode, by, timed, runs_of_one_answer):
+    model, (q, r, i, days) = make(mode, by, timed), answers(B=1, steps=40)
     r = r.clamp(max=1)
     if runs_of_one_answer:  # so that the estimates do not settle
         q, i, r = q * 0, i * 0 + 1, r * 0
@@ -146,17 +151,18 @@ def sequences(lengths, chunk=10, seed=0):
     return Sequences(*parts, learner, number, names, {}, np.sort(rng.random(n)), True)
 
 
-@pytest.mark.parametrize(("mode", "transfer", "timed"), [*KINDS, ("cumulative", False, False)])
-def test_reports_and_predictions_of_long_histories(
-    mode, transfer, timed, short_windows, monkeypatch
-):
+@pytest.mark.parametrize(("mode", "by", "timed"), [*KINDS, ("cumulative", "", False)])
+def test_reports_and_predictions_of_long_histories(mode, by, timed, short_windows, monkeypatch):
     """Every number and every count is that of histories read at once, also next to short ones."""
-    model, s = make(mode, transfer, timed).float(), sequences((45, 1, 7, 60, 33))
+    model, s = make(mode, by, timed).float(), sequences((45, 1, 7, 60, 33))
     want = evaluate(model, s)
     short_windows()
     got = evaluate(model, s)
     numbers = list(want.frame)
     np.testing.assert_allclose(got.frame[numbers], want.frame[numbers], rtol=2e-4, atol=2e-4)
+    if by == "parts":
+        numbers = list(want.parts)
+        np.testing.assert_allclose(got.parts[numbers], want.parts[numbers], rtol=2e-4, atol=2e-4)
     for name in ("middle", "final"):
         np.testing.assert_allclose(getattr(got, name), getattr(want, name), atol=1e-4)
     ordered = [x.counts.sort_values("learner", ignore_index=True) for x in (got, want)]

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import threading
 
 import numpy as np
@@ -16,6 +17,7 @@ from kt_core.data import load_dataset, make_splits, registry
 from kt_core.data.formats.names import with_names
 from kt_core.data.formats.readers import read_table
 from kt_core.data.reading import ReadOptions
+from kt_core.data.reading.note import ReadingNote
 
 LONG = "user_id,skill_name,correct,order_id\nb,add,1,5\na,add,0,2\nb,sub,0,3\na,add,1,1\n"
 
@@ -255,7 +257,10 @@ def test_assist2017_has_names_and_original_learners():
 def test_names_of_skills_from_a_file(tmp_path):
     table = pd.DataFrame({"user": "a", "skill": ["1", "1+2"], "correct": [0, 1]})
     names = write(tmp_path, "skill.json", '{"noskill": 1, "area": 2}')
-    named, remarks = with_names(table, names)
+    note = ReadingNote(several={"1+2": ("1", "2")})
+    named, read = with_names(table, note, names)
+    remarks = read.remarks
+    assert read.several == {"area+noskill": ("area", "noskill")}
     assert named["skill"].tolist() == ["noskill", "area+noskill"]
     assert remarks[0] == "names of the skills: skill.json" and "1 answers are on" in remarks[1]
     for text, message in (
@@ -265,7 +270,18 @@ def test_names_of_skills_from_a_file(tmp_path):
         ("{", "cannot be read as JSON"),
     ):
         with pytest.raises(KTError, match=message):
-            with_names(table, write(tmp_path, "skill.json", text))
+            with_names(table, note, write(tmp_path, "skill.json", text))
+
+
+def test_which_names_are_several_skills(tmp_path):
+    """Also merged rows; a name with a + that is one skill is not divided."""
+    text = "user,skill,item,correct\na,x;y,1,1\na,c+,2,0\na,y,3,1\na,z,3,1\na,x;y,4,0\na,c+;x,5,1\n"
+    table, note = read_table(write(tmp_path, "several.csv", text))
+    assert table["skill"].tolist() == ["x+y", "c+", "y+z", "x+y", "x+c+"]
+    assert note.several == {"x+y": ("x", "y"), "y+z": ("y", "z"), "x+c+": ("c+", "x")}
+    assert ReadingNote.from_dict(json.loads(json.dumps(note.to_dict()))) == note
+    whole, note = read_table(tmp_path / "several.csv", ReadOptions(skill_separator="none"))
+    assert "x;y" in set(whole["skill"]) and note.several == {"y+z": ("y", "z")}
 
 
 @needs_data

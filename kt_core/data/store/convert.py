@@ -210,14 +210,13 @@ def _gather(found: Source, work: Path, plan: dict, options: ReadOptions, rules: 
         raw = pa.Table.from_batches(batches).to_pandas()
         if options.pseudonyms:
             raw["user"] = shortened(raw["user"])
-        table, counts, _ = clean(raw, rules, options, found.name)
+        table, counts, several = clean(raw, rules, options, found.name)
         if "fold" in table:
             fold_of_learners(table, found.name)
         inflated = repeated_answers(table) if options.expand_skills else 0
         table.drop(columns="timestamp", errors="ignore").to_parquet(facts.with_suffix(".parquet"))
-        _write_json(
-            facts, {"rows": len(table), "counts": counts, "repeated": inflated, "raw": rows}
-        )
+        part = {"rows": len(table), "counts": counts, "several": several}
+        _write_json(facts, part | {"repeated": inflated, "raw": rows})
 
 
 def _join(found: Source, work: Path, plan: dict, evidence: Evidence, rules: Rules) -> None:
@@ -259,6 +258,8 @@ def _join(found: Source, work: Path, plan: dict, evidence: Evidence, rules: Rule
     people = pd.concat(learners, ignore_index=True)
     sizes = {"learners": len(people), "answers": rows, "skills": len(names.skills)}
     note = note_of(found, evidence, rules, sizes | {"items": len(set(names.items)), "right": right})
+    several = {name: tuple(parts) for f in facts for name, parts in f["several"].items()}
+    note = dataclasses.replace(note, several=several)
     first = np.cumsum(np.append(0, people["steps"]))[:-1]
     write_facts(
         work / "out",

@@ -94,11 +94,15 @@ def stored_note(folder: Path) -> ReadingNote:
         raise KTError(f"{folder / FACTS}: damaged ({error}); convert the data again") from None
 
 
-def stored_splits(config: DataConfig) -> Splits:
+def stored_splits(config: DataConfig, parts: bool = False) -> Splits:
     """Training, validation and test sequences of the stored data set `config.path`.
 
     Learners are in the same splits as for data in memory. The split files are written into the
     data set's folder on first use.
+
+    Parameters
+    ----------
+    parts : as of `kt_core.data.make_splits`.
 
     Raises
     ------
@@ -131,6 +135,8 @@ def stored_splits(config: DataConfig) -> Splits:
             names = dataclasses.replace(
                 names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
             )
+        if parts:
+            names = names.with_parts(facts["note"].several)
         sequences = [_read(there, name, learners) for name in SPLITS]
     except KTError:
         raise
