@@ -10,6 +10,7 @@ from kt_core.base.errors import KTError
 from kt_core.base.files import write_table
 from kt_core.cli.commands import main
 from kt_core.data import Dataset, Simulation, known_answers, make_splits, simulate
+from kt_core.data.reading.note import ReadingNote
 from kt_core.learners.explain import explain
 from kt_core.learners.predict import LiveLearner, predict
 from kt_core.mastery import PathTerms
@@ -172,7 +173,8 @@ def test_what_the_model_does_not_know_is_left_out_and_counted(trained, histories
     want = predict(trained, Dataset("known", strange[known].reset_index(drop=True)))
     pd.testing.assert_frame_equal(predict(trained, Dataset("all", strange)), want)
     pd.testing.assert_frame_equal(predict(trained, table), predict(trained, histories))
-    note = known_answers(Dataset("all", strange), trained.vocabulary).note
+    several = ReadingNote(several={pair: ("skill 00", "skill 01")})
+    note = known_answers(Dataset("all", strange, several), trained.vocabulary).note
     counts = {what.split(",")[0]: count for what, count in note.counts.items()}
     assert (
         counts["answers on 1 skills that the model does not know"]
