@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from kt_core.config import ON_PATH, ModelConfig
+from kt_core.layers import HIDDEN
 from kt_core.metrics.invariants import violations
 from kt_core.model import GainAKT2
-from kt_core.skeleton import HIDDEN
 
 MODES, ITEMS = ("retrospective", "retentive", "cumulative"), 3
 CONSTRAINTS = ("monotonicity", "negative_gains", "bounds")

@@ -58,6 +58,11 @@ TESTS = {
         *PATH,
         "tests/core/test_invariants_fuzz.py",
     ),
+    "kt_core.reading": (
+        "tests/core/test_skeleton.py",
+        *PATH,
+        "tests/core/test_invariants_fuzz.py",
+    ),
     "kt_core.side_heads": (*PATH, "tests/core/test_invariants_fuzz.py"),
 }
 GUARANTEES = (  # functions of the heads on which bounds, monotonicity and gains >= 0 rest
@@ -74,7 +79,7 @@ GUARANTEES = (  # functions of the heads on which bounds, monotonicity and gains
     "same_skill",
     "credible",
 )
-HEADS = ("kt_core.mastery", "kt_core.side_heads", "kt_core.skeleton")
+HEADS = ("kt_core.mastery", "kt_core.side_heads", "kt_core.skeleton", "kt_core.reading")
 SLOW = "intervals_hold or ends_of_the_range or presets_build"
 SECONDS = 60  # a mutant that takes longer counts as killed
 SWAPS = {

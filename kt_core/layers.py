@@ -7,7 +7,9 @@ with one seed would differ. An embedding's gradient is summed in a fixed order.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,21 @@ Skills = Float[Tensor, "B T C"]  # a value per step and skill
 Start = Float[Tensor, "B C"]  # a value per skill
 Horizon = Int[Tensor, "B"]  # a step of each sequence
 Scalar = Float[Tensor, ""]
+
+
+HIDDEN = 2  # the response of an answer that may not be seen
+
+
+def precise(method: Callable) -> Callable:
+    """Mixed precision off: sums over a history need all digits."""
+
+    @functools.wraps(method)
+    def called(*args: Any, **more: Any) -> Any:
+        kind = next(x.device.type for x in args[1:] or (args[0].skills,) if torch.is_tensor(x))
+        with torch.autocast(kind, enabled=False):
+            return method(*args, **more)
+
+    return called
 
 
 def entries(table: Float[Tensor, "N"], ids: Int[Tensor, "*at"]) -> Float[Tensor, "*at"]:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from kt_core.config import ModelConfig
 from kt_core.layers import (
+    HIDDEN,
     Horizon,
     Ids,
     Next,
@@ -33,8 +34,9 @@ from kt_core.layers import (
     outputs,
 )
 from kt_core.posterior import Level
+from kt_core.reading import WINDOW, Reading
 from kt_core.retention import Held, retentive_mastery
-from kt_core.skeleton import HIDDEN, MOST_SKILLS, WINDOW, Reading, Skeleton
+from kt_core.skeleton import MOST_SKILLS, Skeleton
 from kt_core.sums import by_skill, earlier_on_skill, opportunities, same_skill
 
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kt_core.layers import Ids, Steps, output
+from kt_core.layers import HIDDEN, Ids, Steps, output
 from kt_core.mastery import Encoded, States, credible
 from kt_core.model import GainAKT2
 from kt_core.posterior import Answers, Own, Shared, matched, shrinkage
-from kt_core.skeleton import BLOCK, HIDDEN, ROUNDS, STILL, Past, Reading, Skeleton
+from kt_core.reading import Past, Reading
+from kt_core.skeleton import BLOCK, ROUNDS, STILL, Skeleton
 
 Parts = TypeVar("Parts", Answers, Own, Shared)
 WAYS = 2  # of reading a history: all steps at once, and in blocks

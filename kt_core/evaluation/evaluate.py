@@ -30,7 +30,7 @@ from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
 from kt_core.posterior import Doubt
-from kt_core.skeleton import WINDOW, Reading
+from kt_core.reading import WINDOW, Reading
 
 NOT_FINITE = (
     "the model's predictions are not finite: training has diverged or the weights are damaged; "

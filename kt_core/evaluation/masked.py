@@ -21,10 +21,11 @@ from kt_core.base.devices import for_reading
 from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
+from kt_core.layers import HIDDEN
 from kt_core.mastery import level_logits
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.model import GainAKT2
-from kt_core.skeleton import HIDDEN, WINDOW
+from kt_core.reading import WINDOW
 from kt_core.sums import at_skills, by_skill
 
 FOLDS = 5  # K: each pass hides one answer in five

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from kt_core.data import Batch, Sequences, Splits, loader
 from kt_core.data.sequences import tally
 from kt_core.difficulty import Difficulty
+from kt_core.layers import HIDDEN
 from kt_core.model import GainAKT2
-from kt_core.skeleton import HIDDEN, Skeleton
+from kt_core.skeleton import Skeleton
 from kt_core.training.fit import one_cycle
 
 MOST_ANSWERS = 500_000  # that a skeleton is fitted to

@@ -6,6 +6,7 @@ import torch
 from conftest import module_of, stir
 
 from kt_core import model as model_module
+from kt_core import reading as reading_module
 from kt_core import skeleton as skeleton_module
 from kt_core import sums
 from kt_core.config import ModelConfig
@@ -56,7 +57,7 @@ def short_windows(monkeypatch):
     def begin():
         monkeypatch.setattr(sums, "PLAIN", 8)
         monkeypatch.setattr(sums, "SHORT", 4)
-        for module in (skeleton_module, model_module, module_of(evaluate)):
+        for module in (skeleton_module, reading_module, model_module, module_of(evaluate)):
             monkeypatch.setattr(module, "WINDOW", 13)
 
     return begin

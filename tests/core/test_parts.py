@@ -11,10 +11,11 @@ from kt_core.config import ModelConfig
 from kt_core.data import Sequences, Vocabulary, make_splits, read_dataset
 from kt_core.data.sequences import rows_of
 from kt_core.evaluation.evaluate import evaluate
+from kt_core.layers import HIDDEN
 from kt_core.model import GainAKT2
 from kt_core.parts import Parts
 from kt_core.posterior import Answers
-from kt_core.skeleton import HIDDEN, Skeleton
+from kt_core.skeleton import Skeleton
 from kt_core.training.skeleton import fit_skeleton
 
 PARTS = ((0,), (1,), (2,), (0, 1), (0, 1, 2))  # three single skills, a pair and all three

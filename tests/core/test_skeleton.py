@@ -12,8 +12,9 @@ from scipy.special import expit
 from torch.nn import functional as F
 
 from kt_core import skeleton as module
+from kt_core.layers import HIDDEN
 from kt_core.posterior import Shared, matched, shrinkage
-from kt_core.skeleton import HIDDEN, Skeleton
+from kt_core.skeleton import Skeleton
 
 C = 4
 

@@ -10,9 +10,9 @@ from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.data import Sequences, Vocabulary
 from kt_core.evaluation.masked import FOLDS, gain_necessity, hidden_answers
+from kt_core.layers import HIDDEN
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
-from kt_core.skeleton import HIDDEN
 
 
 def model(mode="retrospective"):
