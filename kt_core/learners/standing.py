@@ -113,7 +113,9 @@ def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.Dat
     One row per learner and skill, by their numbers: `learner`, `skill`, `answers`, `right`, `start`
     (mastery at the first answer, as believed now), `mastery`, `low`, `high` (mastery itself without
     `uncertainty`), `growth` (along the trajectory), `growth_low`, `growth_high` (growth itself
-    without `uncertainty`), `verdict`, `sure` (whether the interval of mastery is narrow).
+    without `uncertainty`), `verdict`, `sure` (whether the interval of mastery is narrow); `steps`
+    and `all_right` (the learner's answers, and right ones, on all skills: not the sums of `answers`
+    and `right` where an answer needs several skills).
     """
     table = current(beliefs, uncertainty).rename(columns={"opportunities": "answers"})
     if uncertainty is None:
@@ -127,6 +129,8 @@ def standing(beliefs: Beliefs, uncertainty: Uncertainty | None = None) -> pd.Dat
         past["growth_low"], past["growth_high"] = uncertainty.growth(first, last)
     past["right"] = told.groupby(["learner", "skill"])["correct"].sum()
     table = table.merge(past.reset_index(), on=["learner", "skill"], validate="one_to_one")
+    all_right = beliefs.frame.groupby("learner")["correct"].sum()
+    table["all_right"] = table["learner"].map(all_right)
     table["verdict"] = [
         verdict(row.answers, row.low, row.high, row.growth) for row in table.itertuples()
     ]

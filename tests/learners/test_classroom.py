@@ -74,7 +74,10 @@ def a_class():
         ("dot", "z", 20, 19, "ready", 0.95),
         ("eve", "y", 3, 3, "too few answers", 0.9),
     ]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    whole = table.groupby("learner")
+    steps, right = (whole[c].transform("sum") for c in ("answers", "right"))
+    return table.assign(steps=steps, all_right=right)
 
 
 def test_each_learner_is_in_one_group_by_need(a_class):

@@ -104,6 +104,7 @@ def test_pages_and_courses_are_about_single_skills(model, tmp_path):
     run, data = model.run, read_dataset(table(learners=6, seed=4))
     page = classroom(run, data, tmp_path / "class").read_text(encoding="utf-8")
     assert "s0" in page and "s0+s1" not in page
+    assert "6 learners, 3 skills, 144 answers" in page
     from kt_core.learners.predict import believed
 
     beliefs = believed(run, data)

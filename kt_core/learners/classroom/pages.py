@@ -147,8 +147,8 @@ def learner_facts(learner: Any, part: pd.DataFrame, history: pd.DataFrame) -> di
     by_skill = dict(list(history.groupby("skill", sort=False)))
     return {
         "learner": str(learner),
-        "answers": int(part["answers"].sum()),
-        "right": int(part["right"].sum()),
+        "answers": int(part["steps"].iloc[0]),
+        "right": int(part["all_right"].iloc[0]),
         "rows": known[:SHOWN_PRACTISED].to_dict("records"),
         "left_out": max(len(known) - SHOWN_PRACTISED, 0),
         "few": few.to_dict("records"),
@@ -179,7 +179,7 @@ def class_facts(table: pd.DataFrame, files: dict[Any, str]) -> dict[str, Any]:
         "n": {
             "learners": len(learners),
             "skills": len(skills),
-            "answers": int(table["answers"].sum()),
+            "answers": int(learners["answers"].sum()),
             "judged": len(pairs),
             "pairs": len(table),
         },

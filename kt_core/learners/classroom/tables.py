@@ -68,7 +68,7 @@ def learners_of_class(table: pd.DataFrame) -> pd.DataFrame:
     lowest mastery; empty without any), `mastery` (on it), `is_stuck` (whether on it).
     """
     groups = table.groupby("learner", sort=False)
-    result = groups[["answers", "right"]].sum()
+    result = groups[["steps", "all_right"]].first().set_axis(["answers", "right"], axis=1)
     for word in ("stuck", "ready"):
         result[word] = (table["verdict"] == word).groupby(table["learner"]).sum()
     worst = pairs_of_class(table).drop_duplicates("learner").set_index("learner")
