@@ -152,10 +152,16 @@ class Run:
             raise KTError(f"{path} is not a finished run: {reason}")
         refuse_links(path)
         config, vocabulary = read_configuration(path)
-        digest = read_json(path / STATE).get("weights_sha256", "")
-        model = read_model(path / "model.safetensors", config.model, vocabulary, digest)
+        model = read_model(path / "model.safetensors", config.model, vocabulary, weights_of(path))
         provenance = read_json(path / "provenance.json")
         return cls(path, config, vocabulary, provenance, model, read_uncertainty(path))
+
+
+def weights_of(folder: Path) -> str:
+    """The digest of the weights of a finished run; empty where it is not there or not finished."""
+    if not (folder / STATE).is_file():
+        return ""
+    return read_json(folder / STATE).get("weights_sha256", "")
 
 
 def unfinished(folder: Path) -> str:

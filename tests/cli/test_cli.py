@@ -89,7 +89,11 @@ def test_run_leaves_all_that_it_promises(out):
     told = {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in row.split(", ")}
     told = {name.strip("`") for name in told}
     assert there <= told and told - there == {"items.csv", "answers.parquet"}  # of other data
-    assert {p.name for p in (run / "interactive").iterdir()} == {"skills.html", "trajectories.html"}
+    pages = {page.name for page in (run / "interactive").iterdir()}
+    assert pages == {"skills.html", "training.html", "trajectories.html"}
+    for page in ("report.html", "trajectories.html"):
+        links = re.findall(r'href="(interactive/[^"]+)"', (run / page).read_text(encoding="utf-8"))
+        assert links and all((run / link).is_file() for link in links)
     assert sorted(p.name for p in folder.iterdir()) == ["first"]
     assert f"report:  {run / 'report.html'}" in printed and "epoch   2/2" in printed
     assert "AUC " in printed and ": reached" in printed
