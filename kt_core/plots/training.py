@@ -57,7 +57,7 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
     rows = ax.get_subplotspec().subgridspec(len(terms), 1, hspace=0.05)
     epoch, above = history["epoch"] + 1, None
     for row, term, color in zip(rows, terms, itertools.cycle(CYCLE)):
-        title = "" if above else "Loss terms (unweighted, mean per entry)"
+        title = "" if above else "Loss terms (unweighted)"
         above = panel = ax.figure.add_subplot(row, sharex=above, title=title)
         panel.plot(epoch, history[term], ".-", color=color, markersize=3)
         label = _loss_name(term)
