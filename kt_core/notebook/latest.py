@@ -36,23 +36,26 @@ class Latest:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            self._do()
+            loop = None
+        self._say(WORD)
+        if loop is None:
+            try:
+                self._do()
+            finally:
+                self._say("")
         else:
-            self._say(WORD)
             self._task = loop.create_task(self._until_nothing_is_asked())
 
     async def _until_nothing_is_asked(self) -> None:
         try:
+            await asyncio.sleep(PAUSE)
             while self._asked:
-                await asyncio.sleep(PAUSE)
                 self._do()
+                await asyncio.sleep(PAUSE)
         finally:
             self._task = None
+            self._say("")
 
     def _do(self) -> None:
         things, self._asked = list(self._asked), {}
-        self._say(WORD)
-        try:
-            self._work(things)
-        finally:
-            self._say("")
+        self._work(things)
