@@ -3,7 +3,7 @@
 state.json          training, stopped (with the reason) or finished (with the weights' SHA-256)
 model.safetensors   weights of the best epoch
 config.json         configuration, skills, data set: enough to rebuild the model
-uncertainty.json         how sure a mastery value is (`retrospective`)
+uncertainty.json    how sure a mastery value is (`retrospective`, `retentive`)
 items.csv           items and the skill (by number) of each, where the data has items
 answers.parquet     the answers, where they were a table in memory and in no file
 history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
