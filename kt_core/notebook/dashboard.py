@@ -144,7 +144,7 @@ class Dashboard(L.Callback):
 
     def _png(self) -> bytes:
         figure = Figure(figsize=(PAGE * 1.35, 6.4), layout="none")  # drawn twice as fast
-        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.44, hspace=0.9)
+        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.5, hspace=0.9)
         history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
         draw_training(history, monitor, self.config.targets, figure)
         buffer = io.BytesIO()

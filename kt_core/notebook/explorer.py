@@ -1,6 +1,8 @@
 """The trajectory explorer for JupyterLab: choose a learner, skills and a moment.
 
 Its pictures are drawn by the functions behind the static figures of `03_mastery_trajectories`.
+They follow a slider while it is dragged; where drawing takes longer than moving, only the newest
+place is drawn. Where the run has been trained again meanwhile, it is read anew.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import ipywidgets as widgets
 import pandas as pd
 from matplotlib.figure import Figure
 
+from kt_core.base.errors import KTError
 from kt_core.data import Splits
 from kt_core.data.sequences import SPLITS
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.learners.cohort import (
     RULES,
     learner_frame,
@@ -25,9 +28,11 @@ from kt_core.learners.cohort import (
     telling_step,
 )
 from kt_core.learners.explain import explain
+from kt_core.notebook.latest import Latest
 from kt_core.plots.explanation import plot_revision, plot_waterfall
 from kt_core.plots.style import PAGE, as_text
-from kt_core.runs.run import Run
+from kt_core.runs.find import open_run
+from kt_core.runs.run import Run, weights_of
 
 LISTED = 200  # learners in the list, at most
 
@@ -35,7 +40,8 @@ LISTED = 200  # learners in the list, at most
 class Explorer:
     """Controls and two pictures: mastery over steps, and one prediction taken apart.
 
-    Learners of the split are ranked by a rule; a search also finds those of other splits.
+    Learners of the split are ranked by a rule; a search also finds those of other splits. Each
+    change of a control first looks whether the run's weights are still those that are shown.
 
     Attributes
     ----------
@@ -44,32 +50,39 @@ class Explorer:
     """
 
     def __init__(self, run: Run, splits: Splits, split: str, beliefs: Beliefs):
-        self.run, self.splits, self.split, self.beliefs = run, splits, split, beliefs
         self.frame = pd.DataFrame()
         wide = {"layout": widgets.Layout(width="22em")}
-        slow = {"continuous_update": False, "layout": widgets.Layout(width="98%")}
+        long = {"layout": widgets.Layout(width="98%")}
         self.rule = widgets.Dropdown(
             options=RULES, value="steepest", description="ranked by", **wide
         )
         self.search = widgets.Text(description="search", placeholder="part of any id", **wide)
         self.learner = widgets.Select(description="learner", rows=6, **wide)
         self.skills = widgets.SelectMultiple(description="skills", rows=9, **wide)
-        self.horizon = widgets.IntSlider(1, 1, 1, description="after step", **slow)
-        self.step = widgets.IntSlider(2, 2, 2, description="explain step", **slow)
+        self.horizon = widgets.IntSlider(1, 1, 1, description="after step", **long)
+        self.step = widgets.IntSlider(2, 2, 2, description="explain step", **long)
         self.trajectory, self.waterfall = widgets.Image(), widgets.Image()
-        self.note = widgets.Label()
+        self.note, self.busy = widgets.Label(), widgets.Label()
         self._changing = False
+        self._latest = Latest(self._react, lambda word: setattr(self.busy, "value", word))
         self._on(self._list_learners, self.rule, self.search)
         self._on(self._open_learner, self.learner)
         self._on(self._look, self.skills, self.horizon)
         self._on(self._explain, self.step)
         chosen = [self.rule, self.search, self.learner, self.skills]
         left = widgets.VBox(chosen, layout={"flex": "0 0 23em"})
-        pictures = [self.horizon, self.trajectory, self.note]
+        self._right = widgets.VBox(layout={"flex": "1 1 0", "min_width": "0"})
+        self.widget = widgets.HBox([left, self._right])
+        self.show(run, splits, split, beliefs)
+
+    def show(self, run: Run, splits: Splits, split: str, beliefs: Beliefs) -> None:
+        """Show a run, in place of the one before."""
+        self.run, self.splits, self.split, self.beliefs = run, splits, split, beliefs
+        self._weights = weights_of(run.path)
+        pictures = [self.horizon, self.trajectory, widgets.HBox([self.note, self.busy])]
         if run.model.on_path:
             pictures += [self.step, self.waterfall]
-        right = widgets.VBox(pictures, layout={"flex": "1 1 0", "min_width": "0"})
-        self.widget = widgets.HBox([left, right])
+        self._right.children = pictures
         self._ranked: dict[str, list[int]] = {}
         self._shown = splits, 0
         others = (getattr(splits, other).learners for other in SPLITS if other != split)
@@ -79,10 +92,23 @@ class Explorer:
     def _on(self, action: Callable[[], None], *controls: Any) -> None:
         def act(change: Any) -> None:
             if not self._changing:
-                action()
+                self._latest.ask(action)
 
         for control in controls:
             control.observe(act, "value")
+
+    def _react(self, actions: list[Callable[[], None]]) -> None:
+        """Do what controls ask for, or show the run anew where it has changed."""
+        if weights_of(self.run.path) in ("", self._weights):  # "" while it is trained
+            for action in actions:
+                action()
+            return
+        try:
+            run, splits = open_run(self.run.path, self.split)
+        except KTError as error:
+            self.note.value = f"the run has changed, and cannot be shown: {error}"
+            return
+        self.show(run, splits, self.split, evaluate(run.model, getattr(splits, self.split)))
 
     def _list_learners(self) -> None:
         rule = self.rule.value

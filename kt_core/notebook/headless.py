@@ -16,10 +16,11 @@ from IPython import get_ipython
 from traitlets.config import Config
 
 from kt_core.base.errors import KTError, NotebookFailed, reason
-from kt_core.base.files import copy, make_folder
+from kt_core.base.files import make_folder, write_text
 from kt_core.base.places import NOTEBOOKS
 
 KEEP_FAILED = "KT_KEEP_FAILED"  # the variable with a folder for copies of failed notebooks
+INTERACTIVE = "interactive"  # the folder of interactive figures, next to the page that links to it
 LONGEST = 80  # bytes of a folder's name, which leaves room for the names of sockets in it
 
 
@@ -63,9 +64,11 @@ def executed(name: str, parameters: dict[str, Any], quiet: bool = False) -> Iter
 
 
 def keep(notebook: Path, folder: Path, name: str = "") -> None:
-    """Copy an executed notebook into the folder of a run, under its own name or another."""
+    """Copy an executed notebook into the folder of a run, under its own name or another. Its links
+    to interactive figures lead from there."""
     target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
-    copy(notebook, target)
+    text = notebook.read_text(encoding="utf-8")
+    write_text(target, text.replace(f"href='{INTERACTIVE}/", f"href='../{INTERACTIVE}/"))
 
 
 def _short(scratch: Path) -> Path:

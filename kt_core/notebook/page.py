@@ -6,7 +6,9 @@ import base64
 import datetime
 import html
 import itertools
+import os
 import re
+import urllib.parse
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +19,7 @@ import pandas as pd
 
 from kt_core.base.files import write_text
 from kt_core.base.log import log_to_output
+from kt_core.notebook.headless import INTERACTIVE, in_jupyterlab
 
 if TYPE_CHECKING:
     from altair import Chart
@@ -32,7 +35,6 @@ MARKS = {  # of a verdict: its words, colour of the background and of the letter
     "bad": ("fails", "#fadccf", "#8a2c00"),
     "open": ("no verdict", "#e9e9e9", "#444444"),
 }
-INTERACTIVE = "interactive"  # the folder of interactive figures, in that of the page
 NOTHING = "kt-nothing"  # the class of what says why a section is empty
 NUMBER = '<b class="kt-number" title="{}"></b>'  # filled in the page
 
@@ -134,7 +136,7 @@ def figure(fig: Figure, folder: str | Path, name: str, caption: str, alt: str):
 
 def twin(chart: Chart, folder: str | Path, name: str, title: str, about: str):
     """Save an interactive figure (`kt_core.plots.interactive`) in ``folder/interactive``, and link
-    to it; the page that has the link is to be in `folder`.
+    to it, from the notebook's own folder in JupyterLab, and from a page in `folder` elsewhere.
 
     Parameters
     ----------
@@ -145,8 +147,11 @@ def twin(chart: Chart, folder: str | Path, name: str, title: str, about: str):
     from kt_core.plots.interactive import save_page
 
     path = save_page(chart, Path(folder) / INTERACTIVE, name, title, about)
+    place = f"{INTERACTIVE}/{path.name}"
+    if in_jupyterlab():
+        place = urllib.parse.quote(Path(os.path.relpath(path)).as_posix())
     return HTML(
-        f"<p class='kt-twin'>To explore: <a href='{INTERACTIVE}/{path.name}'>{html.escape(title)}"
+        f"<p class='kt-twin'>To explore: <a href='{place}'>{html.escape(title)}"
         f"</a>. {html.escape(about)}</p>"
     )
 

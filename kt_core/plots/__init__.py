@@ -25,7 +25,13 @@ from kt_core.plots.practice import (
 )
 from kt_core.plots.style import COLUMN, PAGE, as_text, look_of, save, shared_legend, use_style
 from kt_core.plots.sweep import plot_sweep
-from kt_core.plots.training import draw_training, plot_history, plot_losses, plot_monitor
+from kt_core.plots.training import (
+    draw_training,
+    plot_history,
+    plot_losses,
+    plot_monitor,
+    training_curves,
+)
 from kt_core.plots.trajectories import (
     plot_gains,
     plot_heatmap,

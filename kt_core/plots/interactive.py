@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from kt_core.base.files import make_folder, plain, write_text
 from kt_core.plots.style import BLUE, GREY, MODELS, SKILLS, WRONG
+from kt_core.plots.worlds import CEILING, PANELS
 
 if TYPE_CHECKING:
     from altair import Chart
@@ -27,6 +28,7 @@ MANY = (  # the 20 of Tableau, for more skills than our own colours
     *("#b279a2", "#d6a5c9", "#9e765f", "#d8b5a5"),
 )
 WIDE, TALL = 760, 340  # pixels
+NEAR = {"zero": False, "padding": 8, "nice": False}  # a scale that ends where the data does
 BARE = {"source": False, "compiled": False, "editor": False, "export": {"svg": True, "png": True}}
 MOVES = "Scroll to zoom, drag to move, double-click to see all again."
 
@@ -36,9 +38,11 @@ def trajectories(table: pd.DataFrame) -> Chart:
 
     Parameters
     ----------
-    table : result of `kt_core.learners.curves.trajectories`.
+    table : result of `kt_core.learners.curves.trajectories`, or of another tool's estimates, which
+        have no `then` and `gain`.
     """
     alt = _altair()
+    share = alt.Scale(domain=[min(0, table["mastery"].min()), max(1, table["mastery"].max())])
     names = list(dict.fromkeys(table["learner"]))
     menu = alt.binding_select(options=names, name="Learner ")
     learner = alt.selection_point(fields=["learner"], bind=menu, value=names[0])
@@ -49,14 +53,15 @@ def trajectories(table: pd.DataFrame) -> Chart:
         .transform_filter(learner)
         .encode(
             x=alt.X("step:Q", title="step", scale=alt.Scale(zero=False, nice=False, padding=8)),
-            y=alt.Y("mastery:Q", title="mastery", scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("mastery:Q", title="mastery", scale=share),
             color=_colors(alt, "skill", _looks(table["skill"])),
             opacity=strong,
         )
     )
     hover = [_tip(alt, n, n) for n in ("learner", "skill", "answer")]
     hover += [_tip(alt, "step:Q", "step", "d"), _tip(alt, "mastery:Q", "mastery", ".2f")]
-    hover += [_tip(alt, "then:Q", "as believed then", ".2f"), _tip(alt, "gain:Q", "gain", ".3f")]
+    more = (("then", "as believed then", ".2f"), ("gain", "gain", ".3f"))
+    hover += [_tip(alt, f"{n}:Q", title, form) for n, title, form in more if n in table]
     lines = base.mark_line(strokeWidth=1.6)
     right = base.transform_filter("datum.answer == 'right'").mark_point(filled=True, size=60)
     wrong = base.transform_filter("datum.answer == 'wrong'").mark_point(fill="white", size=45)
@@ -187,6 +192,71 @@ def comparison(table: pd.DataFrame) -> Chart:
     dots = dots.add_params(kind, search, alt.selection_interval(bind="scales"))
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=GREY).encode(y="zero:Q")
     return (zero + dots).properties(width=WIDE, height=TALL)
+
+
+def training(table: pd.DataFrame) -> Chart:
+    """Curves of a training, a panel for each group; a curve is picked out in its legend.
+
+    Parameters
+    ----------
+    table : result of `kt_core.plots.training_curves`.
+    """
+    alt = _altair()
+    panels = []
+    for number, (group, part) in enumerate(table.groupby("group", sort=False)):
+        curve = alt.selection_point(f"curve{number}", fields=["curve"], bind="legend")
+        zoom = alt.selection_interval(f"zoom{number}", bind="scales")
+        over = part["over"].iloc[0]
+        hover = [_tip(alt, "curve:N", "curve"), _tip(alt, "at:Q", over, ",d")]
+        hover += [_tip(alt, "value:Q", "value", ".4f")]
+        lines = (
+            alt.Chart(_data(part), title=group)
+            .mark_line(strokeWidth=1.6, point=alt.OverlayMarkDef(size=22))
+            .encode(
+                x=alt.X("at:Q", title=over, axis=alt.Axis(tickMinStep=1), scale=NEAR),
+                y=alt.Y("value:Q", title=None, scale=NEAR),
+                color=_colors(alt, "curve", _looks(part["curve"])),
+                opacity=alt.condition(curve, alt.value(1.0), alt.value(0.12)),
+                tooltip=hover,
+            )
+            .properties(width=0.75 * WIDE, height=0.45 * TALL)
+        )
+        panels.append(lines.add_params(curve, zoom))
+    return alt.vconcat(*panels).resolve_scale(color="independent")
+
+
+def worlds(points: pd.DataFrame) -> Chart:
+    """Models judged in worlds, a row for each world; a model is picked out in the legend.
+
+    Parameters
+    ----------
+    points : as of `kt_core.plots.plot_worlds`.
+    """
+    alt = _altair()
+    picked = alt.selection_point(fields=["model"], bind="legend")
+    looks = {name: MODELS.get(name, GREY) for name in dict.fromkeys(points["model"])}
+    looks = {name: "black" if name == CEILING else color for name, color in looks.items()}
+    rows = alt.Scale(domain=list(dict.fromkeys(points["world"])))
+    above = alt.Legend(title=None, orient="top", columns=8)
+    sides = []
+    for name, title in PANELS.items():
+        hover = [_tip(alt, "world:N", "world"), _tip(alt, "model:N", "model")]
+        hover += [_tip(alt, f"{name}:Q", title, ".3f")]
+        hover += [_tip(alt, f"{name}_{end}:Q", f"95 %, {end}", ".3f") for end in ("low", "high")]
+        base = alt.Chart(_data(points[points[name].notna()])).encode(
+            y=alt.Y("world:N", scale=rows, title=None, axis=alt.Axis(labels=not sides)),
+            yOffset=alt.YOffset("model:N", scale=alt.Scale(domain=list(looks))),
+            color=_colors(alt, "model", looks).legend(above),
+            opacity=alt.condition(picked, alt.value(1.0), alt.value(0.1)),
+        )
+        ends = alt.X(f"{name}_low:Q", title=title, scale=NEAR)
+        rules = base.mark_rule().encode(x=ends, x2=f"{name}_high:Q")
+        dots = base.mark_point(filled=True, size=45).encode(x=f"{name}:Q", tooltip=hover)
+        zoom = alt.selection_interval(f"zoom_{name}", bind="scales", encodings=["x"])
+        side = (rules + dots).properties(width=0.5 * WIDE, height=alt.Step(9, **{"for": "offset"}))
+        sides.append(side.add_params(zoom))
+    sides[0] = sides[0].add_params(picked)
+    return alt.hconcat(*sides)
 
 
 def save_page(chart: Chart, folder: str | Path, name: str, title: str, about: str) -> Path:

@@ -57,12 +57,11 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
     rows = ax.get_subplotspec().subgridspec(len(terms), 1, hspace=0.05)
     epoch, above = history["epoch"] + 1, None
     for row, term, color in zip(rows, terms, itertools.cycle(CYCLE)):
-        title = "" if above else "Loss terms (unweighted, mean per entry)"
+        title = "" if above else "Loss terms (unweighted)"
         above = panel = ax.figure.add_subplot(row, sharex=above, title=title)
         panel.plot(epoch, history[term], ".-", color=color, markersize=3)
-        name = term.removeprefix("loss/")
-        label = LOSSES.get(name, name.replace("_", " "))
-        if name == "bce":
+        label = _loss_name(term)
+        if term == "loss/bce":
             panel.plot(epoch, history["valid/loss"], color="black", linestyle=":")
             label += " (dotted: validation)"
         place = {"xy": (0.99, 0.97), "xycoords": "axes fraction", "ha": "right", "va": "top"}
@@ -74,6 +73,40 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
         _epochs(history, panel)
     above.set_xlabel("epoch")
     return ax
+
+
+def training_curves(history: pd.DataFrame, monitor: pd.DataFrame) -> pd.DataFrame:
+    """What the figures of a training show, as one table for an interactive figure.
+
+    Returns
+    -------
+    Columns `group` (the title of a figure), `over` (epoch or training step), `at`, `curve` and
+    `value`.
+    """
+    terms = {n: _loss_name(n) for n in history if n.startswith("loss/") and n != "loss/total"}
+    terms |= {"valid/loss": f"{_loss_name('loss/bce')}, validation"}
+    parts = [("Validation AUC", "epoch", history, {"valid/auc": "validation AUC"})]
+    parts += [("Loss terms (unweighted, mean per entry)", "epoch", history, terms)]
+    for group, (title, about) in GROUPS.items():
+        names = {n: _label(n) for n in monitor if n.startswith(f"monitor/{group}/")}
+        parts.append((f"{title}: {about}", "training step", monitor, names))
+    tables = []
+    for group, over, table, names in parts:
+        at = table["epoch"] + 1 if over == "epoch" else table.get("step")
+        for name, curve in names.items():
+            facts = {"group": group, "over": over, "at": at, "curve": curve, "value": table[name]}
+            tables.append(pd.DataFrame(facts))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _loss_name(column: str) -> str:
+    name = column.removeprefix("loss/")
+    return LOSSES.get(name, name.replace("_", " "))
+
+
+def _label(column: str) -> str:
+    name = column.rsplit("/", 1)[1]
+    return LABELS.get(name, name)
 
 
 def _epochs(history: pd.DataFrame, ax: Axes) -> None:
@@ -90,12 +123,12 @@ def plot_monitor(
     always 0 share one line. `targets` are drawn in the group `correlation`.
     """
     names = [c for c in monitor if c.startswith(f"monitor/{group}/")]
-    curves = {name: LABELS.get(name.rsplit("/", 1)[1], name.rsplit("/", 1)[1]) for name in names}
+    labels = {name: _label(name) for name in names}
     never = [name for name in names if (monitor[name] == 0).all()]
     if len(never) > 1:
-        together = "always 0: " + ", ".join(curves.pop(name) for name in never)
-        curves = {never[0]: textwrap.fill(together, 34)} | curves
-    for (name, label), color in zip(curves.items(), CYCLE, strict=False):
+        together = "always 0: " + ", ".join(labels.pop(name) for name in never)
+        labels = {never[0]: textwrap.fill(together, 34)} | labels
+    for (name, label), color in zip(labels.items(), CYCLE, strict=False):
         smooth = monitor[name].rolling(9, min_periods=1, center=True).mean()
         ax.plot(monitor["step"], monitor[name], color=color, alpha=0.2, linewidth=0.6)
         ax.plot(monitor["step"], smooth, color=color, label=label)

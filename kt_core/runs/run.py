@@ -3,7 +3,7 @@
 state.json          training, stopped (with the reason) or finished (with the weights' SHA-256)
 model.safetensors   weights of the best epoch
 config.json         configuration, skills, data set: enough to rebuild the model
-uncertainty.json         how sure a mastery value is (`retrospective`)
+uncertainty.json    how sure a mastery value is (`retrospective`, `retentive`)
 items.csv           items and the skill (by number) of each, where the data has items
 answers.parquet     the answers, where they were a table in memory and in no file
 history.csv         one row per epoch;  monitor.csv: one row per look of the monitor
@@ -152,10 +152,16 @@ class Run:
             raise KTError(f"{path} is not a finished run: {reason}")
         refuse_links(path)
         config, vocabulary = read_configuration(path)
-        digest = read_json(path / STATE).get("weights_sha256", "")
-        model = read_model(path / "model.safetensors", config.model, vocabulary, digest)
+        model = read_model(path / "model.safetensors", config.model, vocabulary, weights_of(path))
         provenance = read_json(path / "provenance.json")
         return cls(path, config, vocabulary, provenance, model, read_uncertainty(path))
+
+
+def weights_of(folder: Path) -> str:
+    """The digest of the weights of a finished run; empty where it is not there or not finished."""
+    if not (folder / STATE).is_file():
+        return ""
+    return read_json(folder / STATE).get("weights_sha256", "")
 
 
 def unfinished(folder: Path) -> str:

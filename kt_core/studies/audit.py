@@ -366,6 +366,37 @@ def _check_counts(path: Path, estimates: pd.DataFrame, table: pd.DataFrame) -> N
         )
 
 
+def trajectories(audited: Audited, most: int = 40, longest: int = 1000) -> pd.DataFrame:
+    """Estimates of the asked skills, step by step, for an interactive figure.
+
+    Parameters
+    ----------
+    most : learners, evenly from the longest to the shortest history.
+    longest : steps of a learner; later ones are left out.
+
+    Returns
+    -------
+    One row per answer with an estimate: `learner` and `skill` (names), `step` (from 1), `answer`
+    (right or wrong), `mastery`; none where all estimates are of later steps.
+    """
+    frame = audited.beliefs.frame.rename(columns={FIELD[audited.sees]: "mastery"})
+    size = frame["learner"].value_counts()
+    frame = frame[frame["mastery"].notna() & (frame["step"] < longest)]
+    size = size[size.index.isin(frame["learner"])]
+    at = np.linspace(0, len(size) - 1, min(most, len(size))).round().astype(int)
+    told = frame.set_index("learner", drop=False).loc[size.index[at]].reset_index(drop=True)
+    names = audited.measures.skills.set_index("skill")["name"]
+    return pd.DataFrame(
+        {
+            "learner": [str(audited.beliefs.learners[i]) for i in told["learner"]],
+            "step": told["step"] + 1,
+            "skill": told["skill"].map(names),
+            "answer": np.where(told["correct"] == 1, "right", "wrong"),
+            "mastery": told["mastery"],
+        }
+    )
+
+
 def write_audit(audited: Audited, folder: str | Path) -> Path:
     """Write all numbers as `metrics.json`."""
     folder = make_folder(folder)

@@ -83,6 +83,17 @@ def test_run_leaves_all_that_it_promises(out):
     for figure in figures.split():
         for kind in ("png", "pdf", "svg"):
             assert (run / "figures" / f"{figure}.{kind}").stat().st_size > 2000, figure
+    there = {p.name + "/" * p.is_dir() for p in run.iterdir()}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"## What you get\n(.*?)\n## ", readme, re.DOTALL).group(1)
+    told = {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in row.split(", ")}
+    told = {name.strip("`") for name in told}
+    assert there <= told and told - there == {"items.csv", "answers.parquet"}  # of other data
+    pages = {page.name for page in (run / "interactive").iterdir()}
+    assert pages == {"skills.html", "training.html", "trajectories.html"}
+    for page in ("report.html", "trajectories.html"):
+        links = re.findall(r'href="(interactive/[^"]+)"', (run / page).read_text(encoding="utf-8"))
+        assert links and all((run / link).is_file() for link in links)
     assert sorted(p.name for p in folder.iterdir()) == ["first"]
     assert f"report:  {run / 'report.html'}" in printed and "epoch   2/2" in printed
     assert "AUC " in printed and ": reached" in printed

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
+from kt_core.config import ON_PATH
 from kt_core.data import Dataset, Simulation, simulate
 from kt_core.learners import classroom, cohort
 from kt_core.learners.classroom import pages, tables, words
@@ -358,13 +359,14 @@ def test_a_language_that_is_not_there(tmp_path):
         words.read(str(tmp_path / "fr.toml"))
 
 
-def test_how_often_the_words_are_right_comes_from_the_table():
+@pytest.mark.parametrize("mode", ON_PATH)
+def test_how_often_the_words_are_right_comes_from_the_table(mode):
     table = pd.read_csv(TABLE)
     assert (table["right"] <= table["said"]).all() and (table["right"] <= table["true"]).all()
     assert table["verdict"].isin(["stuck", "ready"]).all()
-    own = table[table["mode"] == "retrospective"]
+    own = table[table["mode"] == mode]
     stuck = own[own["verdict"] == "stuck"].set_index("world")
-    found = rates("retrospective")
+    found = rates(mode)
     assert found["stuck"] == int(100 * stuck["share"].mean())
     assert found["worlds"] == own["world"].nunique() == len(stuck)
     often = stuck[stuck["said"] >= 20]

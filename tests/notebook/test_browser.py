@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
 from conftest import sweep_table
+from screens import BROWSER, CHANGED, DONE, FLAGS, MINUTE, jupyterlab
 
 from kt_core.cli.commands import main
 from kt_core.config import with_overrides
@@ -27,46 +21,18 @@ from kt_core.notebook.page import export_html, show
 from kt_core.presets import preset
 from kt_core.training.train import train
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)"
 )
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-MINUTE = 60_000
 ERROR = '[data-mime-type="application/vnd.jupyter.error"]'
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab of its own: its address, its folder and its token."""
-    root, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(8)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = os.environ | {
-        "JUPYTER_CONFIG_DIR": str(root / ".config"),
-        "JUPYTER_DATA_DIR": str(root / ".data"),
-        "JUPYTERLAB_SETTINGS_DIR": str(root / ".settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(root / ".workspaces"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", f"--IdentityProvider.token={token}", f"--notebook-dir={root}"]
-    command += [
-        "--LabApp.news_url=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    with (root / "server.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(f"{address}/api?token={token}", server, root / "server.log")
-            yield address, root, token
-        finally:
-            server.terminate()
-            server.wait(30)
+    """A JupyterLab of its own."""
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -87,43 +53,9 @@ def page(browser, request):
     page.close()
 
 
-def _wait_for(url, server, log):
-    for _ in range(240):
-        if server.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(url, timeout=2)
-            return
-        except OSError:
-            time.sleep(0.25)
-    raise RuntimeError(f"JupyterLab does not start:\n{log.read_text()[-2000:]}")
-
-
-def open_notebook(lab, page, name, parameters):
-    """Open a copy with these parameters and run all its cells."""
-    address, root, token = lab
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
-    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    cell.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
-    copy = f"{name}-{secrets.token_hex(3)}.ipynb"
-    nbformat.write(notebook, root / copy)
-    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(3)}/tree/{copy}?token={token}")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=MINUTE)
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=MINUTE)
-    page.get_by_text("Run", exact=True).first.click()
-    page.get_by_text("Run All Cells", exact=True).click()
-
-
 def wait_until_done(page, timeout=3 * MINUTE):
     """Until the last code cell has run; no cell may have failed."""
-    page.wait_for_function(
-        r"""() => {
-            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-            return document.querySelector('[data-mime-type="application/vnd.jupyter.error"]')
-                || prompts.every(p => /^\[\d+\]:$/.test(p.textContent.trim()));
-        }""",
-        timeout=timeout,
-    )
+    page.wait_for_function(DONE, timeout=timeout)
     failed = page.locator(ERROR)
     assert failed.count() == 0, failed.first.inner_text()
 
@@ -132,22 +64,22 @@ TINY = {"preset": "smoke", "name": "tiny"}
 
 
 def test_train_with_the_dashboard(lab, page):
-    open_notebook(lab, page, "01_train", TINY | {"out": str(lab[1] / "runs")})
+    lab.open(page, "01_train", TINY | {"out": str(lab.root / "runs")})
     wait_until_done(page)
     page.get_by_text("done after 2 epochs").wait_for()
     assert page.locator(".jp-OutputArea-output img").count() >= 3
-    assert (lab[1] / "runs" / "tiny" / "model.safetensors").is_file()
+    assert (lab.root / "runs" / "tiny" / "model.safetensors").is_file()
 
 
 def test_the_stop_button_works_while_the_cell_trains(lab, page):
-    parameters = {"preset": "smoke", "name": "stopped", "out": str(lab[1] / "runs")}
+    parameters = {"preset": "smoke", "name": "stopped", "out": str(lab.root / "runs")}
     parameters["overrides"] = {"train.epochs": 5000, "train.patience": 5000}
-    open_notebook(lab, page, "01_train", parameters)
+    lab.open(page, "01_train", parameters)
     page.get_by_text(re.compile(r"epoch \d\d+ of 5000")).wait_for(timeout=MINUTE)
     page.get_by_role("button", name="Stop and keep the best").click()
     page.get_by_text("stopped by hand after").wait_for(timeout=MINUTE)
     wait_until_done(page)
-    assert (lab[1] / "runs" / "stopped" / "model.safetensors").is_file()
+    assert (lab.root / "runs" / "stopped" / "model.safetensors").is_file()
 
 
 TRAPS = (
@@ -194,7 +126,7 @@ def picture(page, number=0):
 
 
 def test_the_explorer(lab, page, run):
-    open_notebook(lab, page, "03_mastery_trajectories", {"run": str(run)})
+    lab.open(page, "03_mastery_trajectories", {"run": str(run)})
     page.locator("img.widget-image").first.wait_for(timeout=2 * MINUTE)
     before = picture(page)
     page.get_by_label("learner").select_option(index=2)
@@ -203,24 +135,27 @@ def test_the_explorer(lab, page, run):
     page.get_by_role("slider").first.focus()
     page.keyboard.press("Home")
     page.wait_for_function(CHANGED, arg=before, timeout=2 * MINUTE)
+    before = picture(page)
+    for _ in range(8):  # faster than a picture is drawn
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(CHANGED, arg=before, timeout=2 * MINUTE)
+    page.get_by_text("computing ...").wait_for(state="hidden", timeout=2 * MINUTE)
+    assert page.get_by_role("slider").first.get_attribute("aria-valuenow") == "9.0"
     wait_until_done(page)
     assert (run / "figures" / "skills.png").is_file()
     assert "window.hacked" in page.get_by_label("skills").inner_text()
     nothing_has_run(page)
 
 
-CHANGED = "before => document.querySelector('img.widget-image').src !== before"
-
-
 @pytest.mark.parametrize("name", ["02_consistency_report", "04_benchmark"])
 def test_the_other_notebooks_run(lab, page, run, name):
-    parameters = {"run": str(run)} if name.startswith("02") else {"out": str(lab[1] / "bench")}
-    open_notebook(lab, page, name, parameters)
+    parameters = {"run": str(run)} if name.startswith("02") else {"out": str(lab.root / "bench")}
+    lab.open(page, name, parameters)
     wait_until_done(page)
 
 
 def test_the_audit(lab, page, run):
-    folder = lab[1]
+    folder = lab.root
     steps = pd.DataFrame(
         {"user": ["a"] * 5 + ["b"] * 5, "skill": "s", "correct": [0, 1, 0, 1, 1] * 2}
     )
@@ -229,15 +164,15 @@ def test_the_audit(lab, page, run):
     mastery.assign(mastery=[0.2, 0.3, 0.5, 0.6, 0.7] * 2).to_csv(folder / "theirs.csv", index=False)
     parameters = {"mastery": str(folder / "theirs.csv"), "responses": str(folder / "answers.csv")}
     parameters |= {"sees": "pre", "out": str(folder / "audited")}
-    open_notebook(lab, page, "05_audit", parameters)
+    lab.open(page, "05_audit", parameters)
     wait_until_done(page)
 
 
 def test_the_sweep(lab, page):
-    folder = lab[1] / "swept"
+    folder = lab.root / "swept"
     folder.mkdir()
     sweep_table().to_parquet(folder / "results.parquet")
-    open_notebook(lab, page, "06_sweep", {"folder": str(folder)})
+    lab.open(page, "06_sweep", {"folder": str(folder)})
     wait_until_done(page)
     page.get_by_text("6 cells; what varies: mode, seed").wait_for()
     assert (folder / "figures" / "sweep.png").is_file()

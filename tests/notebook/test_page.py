@@ -8,7 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from kt_core.notebook import page as pages
-from kt_core.notebook.page import answers, export_html, figure, nothing, show
+from kt_core.notebook.headless import keep
+from kt_core.notebook.page import answers, export_html, figure, nothing, show, twin
+from kt_core.plots import interactive
 
 TABLE = pd.DataFrame({"name": ["<i>a</i>", None], "value": [0.12345, float("nan")]})
 
@@ -79,3 +81,23 @@ def test_a_large_drawing_is_shown_as_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "MOST_SVG", 10)
     drawn = figure(Figure(), tmp_path, "x", "Nothing.", "Nothing.").data
     assert "data:image/png;base64,iVBOR" in drawn
+
+
+def test_links_to_interactive_figures_lead_from_where_they_are_read(tmp_path, monkeypatch):
+    parts = {"kind": ["skills"], "name": ["s"], "answers": [9]}
+    parts |= {"first": [0.6], "second": [0.5], "difference": [-0.1]}
+    chart = interactive.comparison(pd.DataFrame(parts))
+    folder = tmp_path / "runs" / "it's 1"
+    link = twin(chart, folder, "c", "<i>Parts</i>", "Choose.")
+    assert "<a href='interactive/c.html'>&lt;i&gt;Parts&lt;/i&gt;</a>" in link.data
+    cells = [nbformat.v4.new_markdown_cell("# A title"), code(link)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
+    keep(tmp_path / "n.ipynb", folder)
+    kept = nbformat.read(folder / "notebooks" / "n.ipynb", 4).cells[1].outputs[0].data["text/html"]
+    (place,) = re.findall("href='(.*?)'", kept)
+    assert (folder / "notebooks" / place).resolve() == (folder / "interactive" / "c.html").resolve()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.setattr(pages, "in_jupyterlab", lambda: True)
+    shown = twin(chart, folder, "c", "Parts", "Choose.").data
+    assert "<a href='../runs/it%27s%201/interactive/c.html'>" in shown

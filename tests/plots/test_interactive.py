@@ -6,9 +6,20 @@ import re
 import pandas as pd
 import pytest
 
-from kt_core.plots import interactive
+from kt_core.plots import interactive, training_curves
+from kt_core.plots.worlds import CEILING, PANELS
 
+ESTIMATES = ["learner", "step", "skill", "answer", "mastery"]
 TRAP = "</script><script>window.hacked=1</script>"
+
+
+def training():
+    """What a training of two epochs leaves behind, and its monitor."""
+    history = {"epoch": [0, 1], "valid/auc": [0.6, 0.7], "valid/loss": [0.7, 0.6]}
+    history |= {"loss/total": [1.0, 0.9], "loss/bce": [0.7, 0.6]}
+    monitor = {"step": [0, 5, 10], "loss": [1.0, 1.0, 0.9]}
+    monitor |= {f"monitor/{name}": [0.1, 0.2, 0.3] for name in ("mean/own_gain", "collapse/x")}
+    return pd.DataFrame(history), pd.DataFrame(monitor)
 
 
 @pytest.fixture
@@ -25,11 +36,17 @@ def charts():
         plane |= {name: [0.7], f"{name}_low": [0.6], f"{name}_high": [0.8]}
     parts = {"kind": ["skills"], "name": [TRAP], "answers": [9]}
     parts |= {"first": [0.6], "second": [0.5], "difference": [-0.1]}
+    points = {"world": ["w", "v"], "model": [CEILING, "DKT"]}
+    for name in PANELS:
+        points |= {name: [0.7, float("nan")], f"{name}_low": [0.6] * 2, f"{name}_high": [0.8] * 2}
     return {
         "trajectories": interactive.trajectories(pd.DataFrame(steps)),
         "skills": interactive.skills(pd.DataFrame(growth), pd.DataFrame(curve)),
         "benchmark": interactive.benchmark(pd.DataFrame(plane)),
         "comparison": interactive.comparison(pd.DataFrame(parts)),
+        "estimates": interactive.trajectories(pd.DataFrame(steps)[ESTIMATES].assign(mastery=1.5)),
+        "training": interactive.training(training_curves(*training())),
+        "worlds": interactive.worlds(pd.DataFrame(points)),
     }
 
 
@@ -53,3 +70,23 @@ def test_charts_are_filtered_and_zoomed(charts):
     assert '"bind": "legend"' in text["trajectories"] and '"input": "select"' in text["benchmark"]
     assert '"input": "search"' in text["skills"] and '"input": "search"' in text["comparison"]
     assert all('"bind": "scales"' in chart and '"tooltip"' in chart for chart in text.values())
+
+
+def test_a_training_as_one_table():
+    table = training_curves(*training())
+    told = {name: list(part["value"]) for name, part in table.groupby("curve")}
+    entropy = "binary cross-entropy"
+    assert told == {
+        "validation AUC": [0.6, 0.7],
+        entropy: [0.7, 0.6],
+        f"{entropy}, validation": [0.7, 0.6],
+        "gain": [0.1, 0.2, 0.3],
+    }
+    assert set(table.loc[table["over"] == "epoch", "at"]) == {1, 2}
+    assert list(table.loc[table["curve"] == "gain", "at"]) == [0, 5, 10]
+    assert set(training_curves(training()[0], pd.DataFrame())["over"]) == {"epoch"}
+
+
+def test_estimates_outside_of_the_unit_interval_are_in_sight(charts):
+    text = json.dumps(charts["estimates"].to_dict())
+    assert '"domain": [0, 1.5]' in text and "as believed then" not in text

@@ -12,7 +12,13 @@ from kt_core.cli.commands import main
 from kt_core.data import Dataset
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.measures import measure
-from kt_core.studies.audit import audit, audit_files, read_mastery, write_audit
+from kt_core.studies.audit import (
+    audit,
+    audit_files,
+    read_mastery,
+    trajectories,
+    write_audit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,24 @@ def test_an_audit_of_our_own_model_says_what_the_report_says(exported, smoke):
             assert got[key] == pytest.approx(want[key], abs=1e-5), key
     assert ("prospective validity, learner x skill", "pooled", "model") in got.index
     assert audited.covered == pytest.approx(1 - len(splits.test) / len(table))
+
+
+@pytest.mark.parametrize("sees", ["pre", "post", "retrospective"])
+def test_estimates_of_single_learners_are_those_of_the_table(exported, sees):
+    mastery, table, _ = exported
+    audited = audit(mastery, responses(table), sees, resamples=30)
+    told = trajectories(audited, most=3, longest=20)
+    sizes = table.groupby("user").size()
+    assert sizes[told["learner"].iloc[0]] == sizes.max()
+    assert sizes[told["learner"].iloc[-1]] == sizes.min() and told["learner"].nunique() == 3
+    assert told["step"].max() <= 20
+    given = mastery.set_index(["learner", "step", "skill"])["mastery"]
+    keys = pd.MultiIndex.from_frame(told[["learner", "step", "skill"]])
+    assert np.allclose(told["mastery"], given[keys])
+    answers = table.assign(step=table.groupby("user").cumcount() + 1)
+    right = answers.set_index(["user", "step", "skill"])["correct"][keys] == 1
+    assert (right.to_numpy() == (told["answer"] == "right")).all()
+    assert trajectories(audited, longest=0).empty
 
 
 @pytest.mark.parametrize("sees", ["post", "retrospective"])
