@@ -107,7 +107,7 @@ def configure(
     >>> configure("quick", mode="cumulative", overrides={"model.d_model": 32}).model.d_model
     32
     """
-    from kt_core.data.registry import DATASETS  # it loads pandas, which the presets do without
+    from kt_core.data.registry import datasets  # it loads pandas, which the presets do without
 
     chosen = {
         "data.dataset": dataset or None,
@@ -119,9 +119,9 @@ def configure(
     given = {name: value for name, value in chosen.items() if value is not None}
     values = given | overrides if isinstance(overrides, dict) else overrides or given
     config = with_overrides(preset(preset_name), values)
-    if not config.data.path and config.data.dataset not in DATASETS:
+    if not config.data.path and config.data.dataset not in (known := datasets()):
         raise KTError(
             f"data set {brief(config.data.dataset)} does not exist; choose one of: "
-            f"{', '.join(DATASETS)}, or name a file of your own with --data"
+            f"{', '.join(known)}, or name a file of your own with --data"
         )
     return config

@@ -213,11 +213,11 @@ def convert(args: argparse.Namespace) -> None:
 
 def datasets(args: argparse.Namespace) -> None:
     """List the data sets and where each would be read from."""
-    from kt_core.data.registry import DATASETS, found
+    from kt_core.data.registry import datasets, found
 
-    where = {name: found(name) for name in DATASETS}
+    where = {name: found(name) for name in datasets()}
     wide = max(map(len, where.values()))
-    for name, spec in DATASETS.items():
+    for name, spec in datasets().items():
         print(f"{name:24s}{where[name]:{wide}s}  {spec.about}")
 
 

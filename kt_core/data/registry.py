@@ -33,12 +33,17 @@ from kt_core.data.sequences import Splits, make_splits
 from kt_core.data.simulate import Simulation, simulate
 from kt_core.data.store.read import is_stored, stored_splits
 from kt_core.data.table import Dataset
-from kt_core.data.worlds import WORLDS
+from kt_core.data.worlds import WORLDS, worlds
 
 DATASETS: dict[str, Simulation | Public] = {
     **WORLDS,
     **PUBLIC,
 }
+
+
+def datasets() -> dict[str, Simulation | Public]:
+    """`DATASETS`, and the worlds that a user registered."""
+    return DATASETS | worlds()
 
 
 def load_dataset(config: DataConfig, table: pd.DataFrame | None = None) -> Dataset:
@@ -59,12 +64,12 @@ def load_dataset(config: DataConfig, table: pd.DataFrame | None = None) -> Datas
     names = pseudonyms() if config.pseudonymise else None
     if table is not None or config.path:
         return read_dataset(path if table is None else table, ReadOptions.of(config, names))
-    if config.dataset not in DATASETS:
+    if config.dataset not in (known := datasets()):
         raise KTError(
-            f"data set {config.dataset!r} does not exist; choose one of: {', '.join(DATASETS)}, "
+            f"data set {config.dataset!r} does not exist; choose one of: {', '.join(known)}, "
             "or name a file of your own with --data"
         )
-    spec = DATASETS[config.dataset]
+    spec = known[config.dataset]
     if isinstance(spec, Simulation):
         spec = dataclasses.replace(spec, learners=config.learners, seed=spec.seed + config.draw)
         dataset = simulate(spec, config.dataset)
@@ -142,7 +147,7 @@ def _with_scores(dataset: Dataset, path: Path, options: ReadOptions) -> Dataset:
 
 def locate(name: str) -> list[Path]:
     """Paths of the files of a public data set, downloaded if they are not on this machine."""
-    spec = DATASETS[name]
+    spec = datasets()[name]
     assert isinstance(spec, Public)
     folder = os.environ.get("KT_DATA_DIR")
     if folder:
@@ -155,7 +160,7 @@ def locate(name: str) -> list[Path]:
 
 def found(name: str) -> str:
     """Where a data set would be read from: built in, a folder, or a download."""
-    spec = DATASETS[name]
+    spec = datasets()[name]
     if isinstance(spec, Simulation):
         return "built in"
     folder = os.environ.get("KT_DATA_DIR")

@@ -1,16 +1,21 @@
 """The simulations that have a name: worlds in which models of learning are judged.
 
 Each world breaks an assumption of some model, and each has a known optimum
-(`kt_core.evaluation.ceiling`). To add a world, add a line to `WORLDS`; a world with another way to
-learn also adds a function to `kt_core.data.simulate.LEARNING`, and one with another order of
-practice a class to `kt_core.data.practice.ORDERS`. `python -m kt_core worlds` judges models in it.
+(`kt_core.evaluation.ceiling`). To add a world, add a line to `WORLDS`, or register one of your own
+(`kt_core.register` with kind "world"); a world with another way to learn also adds a function to
+`kt_core.data.simulate.LEARNING`, and one with another order of practice a class to
+`kt_core.data.practice.ORDERS`. `python -m kt_core worlds` judges models in it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from kt_core.base import own
+from kt_core.base.errors import KTError, brief
 from kt_core.data.simulate import Hidden, Simulation
+
+WORLD = "world"
 
 
 def _foreign(about: str, **changed: Any) -> Simulation:
@@ -50,3 +55,28 @@ WORLDS: dict[str, Simulation] = {
     "simulated-slow": Simulation(growth=0.5, about="the house with half of the gains"),
     "simulated-fast": Simulation(growth=2.0, about="the house with twice the gains"),
 }
+
+
+def worlds() -> dict[str, Simulation]:
+    """The worlds of the package and those that a user registered.
+
+    Raises
+    ------
+    KTError
+        When what was registered does not make a `Simulation`.
+    """
+    found = dict(WORLDS)
+    for name, world in own.of(WORLD).items():
+        found[name] = world.what()
+        if not isinstance(found[name], Simulation):
+            raise KTError(
+                f"world {name!r}: expected a function that returns a kt_core.data.Simulation, not "
+                f"{brief(found[name])}"
+            )
+    return found
+
+
+def check_world(name: str) -> None:
+    """Raise a KTError unless a world exists."""
+    if name not in (known := worlds()):
+        raise KTError(f"world {name!r} does not exist; choose from: {', '.join(known)}")

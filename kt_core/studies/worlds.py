@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kt_core.base.errors import KTError
 from kt_core.base.files import make_folder, whole, write_text
 from kt_core.base.places import STORES
-from kt_core.data.worlds import WORLDS
+from kt_core.data.worlds import WORLDS, check_world
+from kt_core.data.worlds import worlds as all_worlds
 from kt_core.evaluation.recovery import BINS, HELD, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
@@ -73,8 +73,7 @@ def plan(
         For a world or a model that does not exist.
     """
     for world in worlds:
-        if world not in WORLDS:
-            raise KTError(f"world {world!r} does not exist; choose from: {', '.join(WORLDS)}")
+        check_world(world)
     return [
         Cell(world, model, draw, 0, preset, (("data.draw", draw), ("report.bootstrap", 200)))
         for draw in range(draws)
@@ -99,7 +98,7 @@ def thin(store: Path) -> None:
 def results(store: str | Path = STORE) -> pd.DataFrame:
     """All finished cells, the worlds in the order of `SHOWN`."""
     table = load(store)
-    order = {name: place for place, name in enumerate(WORLDS)}
+    order = {name: place for place, name in enumerate(all_worlds())}
     return table.sort_values("dataset", key=lambda s: s.map(order), kind="stable")
 
 
@@ -108,7 +107,7 @@ def about(found: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for world, rows in found.groupby("dataset", sort=False):
         draws = rows["seed"].nunique()
-        lines.append({"world": world, "what is special": WORLDS[world].about, "draws": draws})
+        lines.append({"world": world, "what is special": all_worlds()[world].about, "draws": draws})
     return pd.DataFrame(lines)
 
 

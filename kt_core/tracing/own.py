@@ -1,4 +1,4 @@
-"""Models, loss terms and measures of one's own, in the same place as those of the package."""
+"""Models, loss terms, measures and worlds of one's own, next to those of the package."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from kt_core.base import own
 from kt_core.base.errors import KTError, brief
 from kt_core.base.values import path_of
 from kt_core.config import LossConfig
-from kt_core.data.registry import read_splits
+from kt_core.data.registry import DATASETS, read_splits
 from kt_core.data.sequences import Splits
+from kt_core.data.simulate import Simulation
+from kt_core.data.worlds import WORLD
 from kt_core.evaluation.evaluate import Beliefs
 from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.own import MEASURE, SEES, needs
@@ -30,16 +32,17 @@ from kt_core.tracing.tracer import Answers, KnowledgeTracer
 from kt_core.tracing.words import in_python
 
 MODEL = "model"
-KINDS = (MODEL, LOSS, MEASURE)
+KINDS = (MODEL, LOSS, MEASURE, WORLD)
 
 
 def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str = "") -> None:
-    """Make a model, a loss term or a measure of your own known by a name.
+    """Make a model, a loss term, a measure or a world of your own known by a name.
 
     It is then named like those of the package: a model in `kt.judge`, in the benchmark, in worlds
     and experiments; a loss term with its weight in the setting ``loss.own``; a measure is listed in
-    every report and benchmark. Processes that are started from here know it too if it is defined in
-    a module; what a notebook defines stays in the notebook.
+    every report and benchmark; a world is a data set, and one of those in which models are judged.
+    Processes that are started from here know it too if it is defined in a module; what a notebook
+    defines stays in the notebook.
 
     Parameters
     ----------
@@ -49,8 +52,9 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
         A loss term is a function of `PathTerms` (in retrospective and retentive) or `States` (in
         the other modes) and the `Batch`, to a tensor with one number. A measure is a function of
         columns of answers, which it takes by their names (`kt_core.evaluation.evaluate.Beliefs`
-        lists them), to one number per answer; its mean and interval are listed.
-    kind : model, loss or measure.
+        lists them), to one number per answer; its mean and interval are listed. A world is a
+        function without arguments that returns a `kt_core.data.Simulation`.
+    kind : model, loss, measure or world.
     sees : of a measure, which answers it may see: pre, post, retrospective or truth.
 
     Raises
@@ -75,6 +79,8 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
         for method in ("fit", "trace"):
             if not callable(getattr(what, method, None)):
                 raise KTError(f"model {name!r}: it has no method {method}()")
+    if kind == WORLD and not isinstance(what(), Simulation):
+        raise KTError(f"world {name!r}: it returns {brief(what())}, not a kt_core.data.Simulation")
     if kind == MEASURE:
         if sees not in SEES:
             raise KTError(f"sees {brief(sees)}: choose one of {', '.join(SEES)}")
@@ -89,6 +95,8 @@ def _taken(kind: str) -> tuple[str, ...]:
         from kt_core.studies.cells import OURS
 
         return (*OURS, *BASELINES)
+    if kind == WORLD:
+        return tuple(DATASETS)
     return ("bce", "responses", "teacher", "total", *vars(LossConfig())) if kind == LOSS else ()
 
 

@@ -24,11 +24,11 @@ from kt_core.base.files import new_folder
 from kt_core.base.log import log
 from kt_core.base.values import path_of
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.data import DATASETS, Dataset, Splits
+from kt_core.data import Dataset, Splits
 from kt_core.data.kept import IN_RUN
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading.note import ReadingNote
-from kt_core.data.registry import read_splits
+from kt_core.data.registry import datasets, read_splits
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.measures import prediction_of
 from kt_core.learners.cohort import learner_frame
@@ -558,17 +558,17 @@ def _named(data: Answers) -> tuple[pd.DataFrame | None, str, str]:
     """A table in memory, the name of a data set, or the path of a file."""
     if isinstance(data, pd.DataFrame):
         return data, "", IN_RUN
-    known = isinstance(data, str) and data in DATASETS
+    known = isinstance(data, str) and data in datasets()
     if not known and not isinstance(data, str | Path):
         raise KTError(
             f"data = {brief(data)}: expected a pandas DataFrame, the name of a file, or one of the "
-            f"data sets {', '.join(DATASETS)}"
+            f"data sets {', '.join(datasets())}"
         )
     there = path_of("data", data).exists()
     if known and there:
         raise KTError(f"{data!r} is a data set and also a file here; the file is './{data}'")
     if not known and not there:
-        raise KTError(f"{data}: no such file; data sets by name: {', '.join(DATASETS)}")
+        raise KTError(f"{data}: no such file; data sets by name: {', '.join(datasets())}")
     return (None, str(data), "") if known else (None, "", str(Path(data).absolute()))
 
 

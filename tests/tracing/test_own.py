@@ -17,9 +17,10 @@ from kt_core.base import own
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.config import with_overrides
-from kt_core.data import Dataset, Simulation, simulate
+from kt_core.data import Dataset, Simulation, load_dataset, simulate
+from kt_core.data.registry import datasets
 from kt_core.evaluation.tracer import Trace
-from kt_core.presets import preset
+from kt_core.presets import configure, preset
 from kt_core.studies import benchmark, cells, worlds
 from kt_core.studies.cells import Cell, finished, run_cell, run_cells
 from kt_core.studies.experiment import cross_fitted
@@ -27,7 +28,9 @@ from kt_core.studies.outcome import Experiment
 
 SMALL = {"preset": "smoke", "report.bootstrap": 50}
 PAGE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
-MODULE, JUDGED, CELLS, LOSS, MEASURE = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+MODULE, JUDGED, CELLS, LOSS, MEASURE, WORLD = re.findall(
+    r"^```python\n(.*?)^```", PAGE, re.M | re.S
+)
 SHORTER = {  # of the page, so that its code runs in seconds
     'preset="smoke")': 'preset="smoke", overrides=SMALL)',
     '**{"loss.own"': 'preset="smoke", temporary=True, **{"train.skeleton_steps": 1, "loss.own"',
@@ -231,3 +234,27 @@ def test_a_cell_needs_a_module(share, tmp_path):
     with pytest.raises(KTError, match="model 'hidden': this runs in processes of its own.* module"):
         run_cells([Cell("simulated", "hidden", preset="smoke")], tmp_path, store=tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+def test_a_world_is_a_data_set_and_a_place_to_judge_models_in(tmp_path, monkeypatch, forgotten):
+    file = tmp_path / "my_worlds.py"
+    file.write_text(WORLD, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own.load(file)
+    spec = datasets()["cramming"]
+    assert spec.decay == 0.8 and spec.growth == 2.0
+    table = load_dataset(configure("smoke", "cramming").data).table
+    assert {"timestamp", "true_mastery"} <= set(table)
+    (planned,) = worlds.plan(("cramming",), ("AFM",), 1, "smoke")
+    assert run_cells([planned], tmp_path / "runs", store=tmp_path / "store") == {}
+    found = worlds.results(tmp_path / "store")
+    assert "cramming" in worlds.mastery_table(found, "AFM")["world"].tolist()
+    with pytest.raises(KTError, match="choose from.*cramming"):
+        worlds.plan(("cramped",))
+
+
+def test_what_is_no_world_is_refused(forgotten):
+    with pytest.raises(KTError, match="taken by the package"):
+        kt.register("world-hidden", Simulation, kind="world")
+    with pytest.raises(KTError, match="not a kt_core.data.Simulation"):
+        kt.register("nothing", dict, kind="world")
