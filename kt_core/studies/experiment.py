@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.files import plain, write_json, write_table
+from kt_core.base.errors import KTError
 from kt_core.base.values import whole_number
 from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig, with_overrides
@@ -40,7 +41,7 @@ from kt_core.training.train import train
 STEPS = 2_000_000  # steps of histories that are read at a time
 QUANTITIES = ("observed", "predicted", "difference")
 WHERE = ("all", "practised", "unpractised", "net")
-CLOCKS: tuple[str, ...] = ()  # models whose prediction depends on when a question is asked
+CLOCKS = ("retentive",)  # models whose prediction depends on when a question is asked
 NO_CLOCK = (
     "No model here reads a clock, so each predicts the same before and after a break: its effect "
     "of a condition that is assigned after the practice shows only who is in which arm."
@@ -73,6 +74,7 @@ def cross_fitted(
     """
     for model in models:
         check_model(model)
+        _check_clock(experiment, model, config)
     learners = experiment.practice.table["user"].drop_duplicates().to_numpy()
     folds = whole_number("--folds", folds, 3, len(learners))
     rng = np.random.default_rng(config.train.seed)
@@ -85,8 +87,18 @@ def cross_fitted(
             told(f"fold {fold + 1} of {folds}: {model}")
             predict, reach = _fitted(model, splits, config)
             asked = experiment.practice.table, experiment.outcome[here], splits.vocabulary
-            predicted[model][here] = answers(predict, *asked, reach)
+            predicted[model][here] = answers(predict, *asked, reach, experiment.practice.note.day)
     return predicted
+
+
+def _check_clock(experiment: Experiment, model: str, config: RunConfig) -> None:
+    by_day = model in CLOCKS and config.model.times and experiment.practice.note.day
+    if by_day and "timestamp" not in experiment.outcome:
+        raise KTError(
+            f"{experiment.name}: the practice has times and the post-test has none, so that "
+            f"{model!r} cannot say what was forgotten in between; train it by steps: "
+            "--set model.times=false"
+        )
 
 
 def _splits(
@@ -130,6 +142,7 @@ def answers(
     outcome: pd.DataFrame,
     vocabulary: Vocabulary,
     reach: int,
+    day: float = 0.0,
 ) -> np.ndarray:
     """Predicted P(right) of each answer of a post-test, [N], from the learner's practice alone.
 
@@ -141,15 +154,17 @@ def answers(
     predict : from sequences to the predictions of all steps.
     table : the practice, canonical.
     reach : steps that the model reads as one history, with the question; earlier ones are left out.
+    day : units of `timestamp` in a day; 0 where there are no times.
     """
     asked, each = outcome, 1
     if "skill" not in outcome:
         each = len(vocabulary.skills)
-        asked = outcome.loc[outcome.index.repeat(each), ["learner"]]
+        kept = [name for name in ("learner", "timestamp") if name in outcome]
+        asked = outcome.loc[outcome.index.repeat(each), kept]
         asked = asked.assign(skill=np.tile(vocabulary.skills, len(outcome)))
     found = []
     for part in _pieces(asked, table, reach):
-        sequences = with_question(table, part, vocabulary, reach)
+        sequences = with_question(table, part, vocabulary, reach, day)
         last = sequences.starts + sequences.lengths - 1
         found.append(np.asarray(predict(sequences), float)[last])
     return np.concatenate(found).reshape(-1, each).mean(axis=1)
@@ -162,9 +177,14 @@ def _pieces(asked: pd.DataFrame, table: pd.DataFrame, reach: int) -> Iterator[pd
 
 
 def with_question(
-    table: pd.DataFrame, asked: pd.DataFrame, vocabulary: Vocabulary, reach: int
+    table: pd.DataFrame,
+    asked: pd.DataFrame,
+    vocabulary: Vocabulary,
+    reach: int,
+    day: float = 0.0,
 ) -> Sequences:
-    """One sequence per row of `asked`: the practice of its `learner`, and the question at the end.
+    """One sequence per row of `asked`: the practice of its `learner`, and the question at the end,
+    at its time, where both have times and `day` says in which unit.
 
     The response to the question is 0 in each: a prediction must not depend on it.
     """
@@ -175,13 +195,15 @@ def with_question(
     rows, starts = rows_of(ends - length, length), np.cumsum(length + 1) - (length + 1)
     question = starts + length
 
-    def column(before: np.ndarray, last: np.ndarray | int) -> np.ndarray:
-        values = np.empty(len(rows) + len(asked), np.int64)
+    def column(before: np.ndarray, last: np.ndarray | int, kind: type = np.int64) -> np.ndarray:
+        values = np.empty(len(rows) + len(asked), kind)
         values[question] = last
         values[np.delete(np.arange(len(values)), question)] = before[rows]
         return values
 
     number = np.arange(len(asked))
+    timed = bool(day) and all("timestamp" in part for part in (table, asked))
+    times = [part["timestamp"].to_numpy(float) / day for part in (table, asked) if timed]
     return Sequences(
         skill=column(vocabulary.ids(table["skill"]), vocabulary.ids(asked["skill"])),
         item=column(vocabulary.item_ids(table), vocabulary.item_ids(asked)),
@@ -192,6 +214,8 @@ def with_question(
         chunk=np.zeros(len(asked), np.int64),
         learners=number,
         truth={},
+        time=column(*times, float) if timed else None,
+        dated=timed,
     )
 
 

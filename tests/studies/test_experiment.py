@@ -1,6 +1,7 @@
 """Experiments: a synthetic one whose effects are known, and the built-in one as it was observed."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -15,11 +16,12 @@ from kt_core.baselines.logistic import PFA
 from kt_core.baselines.registry import BASELINES
 from kt_core.cli.commands import main
 from kt_core.cli.experiment import conditions_of
-from kt_core.config import with_overrides
+from kt_core.config import ModelConfig, with_overrides
 from kt_core.data import Dataset, ReadOptions, Vocabulary, read_dataset
 from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.tracer import Trace
+from kt_core.model import GainAKT2
 from kt_core.presets import preset
 from kt_core.studies import experiment as study
 from kt_core.studies.outcome import Experiment, memphis, read_experiment
@@ -144,6 +146,33 @@ def test_the_question_comes_after_the_practice():
     short = study.with_question(table, asked, vocabulary, reach=3)
     assert short.lengths.tolist() == [3, 3]
     assert short.response[:2].tolist() == own["correct"].tolist()[-2:]
+
+
+def test_a_clock_tells_the_break_before_the_question():
+    """In `retentive` with times, a later question finds less of what was gained."""
+    table, day = practice(), 86_400
+    table = table.assign(timestamp=60 * np.arange(len(table)))
+    own = table[table["user"] == "u03"].iloc[-1]
+    later = [own["timestamp"] + 60, own["timestamp"] + 30 * day]
+    asked = pd.DataFrame({"learner": "u03", "skill": own["skill"], "timestamp": later})
+    vocabulary = Vocabulary.of(table)
+    sequences = study.with_question(table, asked, vocabulary, 200, day)
+    assert sequences.dated and sequences.time[[7, 15]] * day == pytest.approx(asked["timestamp"])
+    model = GainAKT2(ModelConfig(mode="retentive", d_model=16, heads=2), len(vocabulary.skills))
+    model.heads.skeleton.retention.begin(True)
+
+    def predict(s):
+        return evaluate(model.eval(), s, flips=False).frame["predicted"].to_numpy()
+
+    soon, late = study.answers(predict, table, asked, vocabulary, 200, day)
+    assert late < soon
+
+
+def test_without_times_of_the_questions_a_clock_is_refused(tiny, config):
+    dated = dataclasses.replace(tiny.practice.note, day=1.0)
+    timed = dataclasses.replace(tiny, practice=dataclasses.replace(tiny.practice, note=dated))
+    with pytest.raises(KTError, match="model.times=false"):
+        study.cross_fitted(timed, ["AFM", "retentive"], config)
 
 
 def test_predictions_are_the_state_at_the_end_of_the_practice(trained, smoke):
