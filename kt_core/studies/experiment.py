@@ -20,8 +20,8 @@ import lightning as L
 import numpy as np
 import pandas as pd
 
-from kt_core.base.files import plain, write_json, write_table
 from kt_core.base.errors import KTError
+from kt_core.base.files import plain, write_json, write_table
 from kt_core.base.values import whole_number
 from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig, with_overrides
