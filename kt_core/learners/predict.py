@@ -12,7 +12,8 @@ from scipy.special import expit
 from kt_core.base.errors import KTError, brief
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import Beliefs, evaluate, made_of, read_ends
+from kt_core.evaluation.collected import made_of
+from kt_core.evaluation.evaluate import Beliefs, evaluate, read_ends
 from kt_core.learners.standing import mastery_table
 from kt_core.runs.combinations import knowing
 from kt_core.runs.run import Run

@@ -23,13 +23,13 @@ def knowing(run: Run, dataset: Dataset) -> Run:
     A run that was trained with `model.parts` off, or in a mode without parts, stays as it is.
     """
     v, several = run.vocabulary, dataset.note.several
-    new = sorted(name for name in dataset.table["skill"].unique() if name not in v.skills)
+    asked, known = dataset.table["skill"].unique(), set(v.skills)
+    new = sorted(n for n in asked if n not in known and n in several and known >= {*several[n]})
     if not new or not run.config.parts:
         return run
     names = (*v.skills, *new)
     parts = parts_by_id(names, {name: several[name] for name in new})
-    known = v.parts or parts
-    parts = (*known[: len(v.skills)], *parts[len(v.skills) :])
+    parts = (*(v.parts or parts[: len(v.skills)]), *parts[len(v.skills) :])
     vocabulary = Vocabulary(names, v.items, v.item_skill, parts)
     return dataclasses.replace(run, vocabulary=vocabulary, trained=_grown(run.model, vocabulary))
 
