@@ -20,7 +20,7 @@ from conftest import ROOT, SECRET, decoded, needs_data
 
 from kt_core import plots
 from kt_core.cli import commands as cli
-from kt_core.cli import launch
+from kt_core.notebook import trainings
 from kt_core.data import Simulation, simulate
 from kt_core.data.pseudonyms import KEY, Pseudonyms
 from kt_core.presets import PRESETS
@@ -321,7 +321,7 @@ def test_what_a_killed_kernel_left_is_removed_where_nothing_can_go_on(tmp_path):
     for name in ("killed", "base"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
     (tmp_path / "base" / "checkpoints" / "resume.ckpt").write_bytes(b"x")
-    assert launch.discarded(tmp_path / "killed") and not launch.discarded(tmp_path / "base")
+    assert trainings.discarded(tmp_path / "killed") and not trainings.discarded(tmp_path / "base")
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
 
 

@@ -36,7 +36,7 @@ def called(*words):
 
 
 @contextlib.contextmanager
-def at_once(jobs, scheduler):
+def at_once(jobs, threads, scheduler):
     """An executor without processes; test_sweeps.py has cells in processes of their own."""
 
     def submit(call, *arguments):
@@ -62,7 +62,7 @@ def patched():
         return ""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "_command_line", here)
+        patch.setattr(cells, "_in_notebooks", here)
         patch.setattr(cells, "_executor", at_once)
         yield trained
 
