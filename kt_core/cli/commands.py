@@ -7,10 +7,12 @@ What a command works with is imported in its function: torch alone takes seconds
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from kt_core.presets import PRESETS, preset
 if TYPE_CHECKING:
     from kt_core.data.reading import ReadOptions
     from kt_core.data.table import Dataset
+    from kt_core.notebook.kernel import Kernel
     from kt_core.runs.run import Run
 
 MODULE = "python -m kt_core"
@@ -37,6 +40,7 @@ Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupt
 terminated (SIGTERM)."""
 CONTINUED = ("convert", "benchmark", "sweep", "worlds")  # called again, they resume
 SHOW = "03_mastery_trajectories"
+TRAINING, REPORTING = "kt_core.training.train", "kt_core.report.examine"  # of notebooks
 
 
 def entry(name: str = "kt-core") -> int:
@@ -104,18 +108,21 @@ def run(args: argparse.Namespace) -> int | None:
         from kt_core.cli.compare import compare  # it loads every model
 
         return compare(args)
-    from kt_core.cli import launch
     from kt_core.notebook import pdf
 
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
-    folder = launch.train(args)
-    try:
-        _report([folder], args.split, args.pdf)
-        _show(folder, args.split, {})
-    except KeyboardInterrupt:
-        again = f"python -m kt_core validate {shlex.quote(str(folder))}"
-        raise KeyboardInterrupt(f"the training has ended; make its report with: {again}") from None
+    with _kernel(TRAINING, REPORTING) as kernel:
+        from kt_core.cli import launch  # takes seconds to load, in which the kernel starts
+
+        folder = launch.train(args, kernel)
+        try:
+            _report([folder], args.split, args.pdf, kernel)
+            _show(folder, args.split, {}, kernel)
+        except KeyboardInterrupt:
+            again = f"python -m kt_core validate {shlex.quote(str(folder))}"
+            why = f"the training has ended; make its report with: {again}"
+            raise KeyboardInterrupt(why) from None
     summarise(folder)
     return None
 
@@ -137,7 +144,8 @@ def validate(args: argparse.Namespace) -> None:
         return
     if args.out or args.seen_learners or reading_of(args):
         raise KTError("--out, --seen-learners and how a file is read go with --data")
-    report = _report(folders, args.split, args.pdf)
+    with _kernel(REPORTING) as kernel:
+        report = _report(folders, args.split, args.pdf, kernel)
     if len(folders) == 1:
         summarise(folders[0])
     else:
@@ -146,7 +154,8 @@ def validate(args: argparse.Namespace) -> None:
 
 def visualise(args: argparse.Namespace) -> None:
     """Make the trajectory figures of a saved run."""
-    _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule})
+    with _kernel(REPORTING) as kernel:
+        _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule}, kernel)
     print(f"figures: {Path(args.run) / 'figures'}")
 
 
@@ -280,13 +289,23 @@ def _options(args: argparse.Namespace) -> ReadOptions:
     return ReadOptions.of(config, pseudonyms() if config.pseudonymise else None)
 
 
-def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
+@contextlib.contextmanager
+def _kernel(*modules: str) -> Iterator[Kernel]:
+    """A kernel that starts at once."""
+    from kt_core.notebook.kernel import Kernel
+
+    with Kernel(modules) as kernel:
+        kernel.start()
+        yield kernel
+
+
+def _report(folders: list[Path], split: str, as_pdf: bool, kernel: Kernel) -> Path:
     from kt_core.notebook import pdf
     from kt_core.notebook.reports import write_report
 
     if as_pdf:
         pdf.browser()
-    target = write_report(folders, split)
+    target = write_report(folders, split, kernel=kernel)
     if as_pdf:
         print(f"PDF: {pdf.export_pdf(target, target.with_suffix('.pdf'))}")
     return target
@@ -324,7 +343,7 @@ def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
     summarise(folder)
 
 
-def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
+def _show(folder: Path, split: str, chosen: dict[str, Any], kernel: Kernel) -> None:
     from kt_core.base.locks import locked
     from kt_core.notebook.headless import executed, keep
     from kt_core.notebook.page import export_html
@@ -333,7 +352,7 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
     check_writable(folder)
     given = {name: value for name, value in chosen.items() if value}
     parameters = {"run": str(folder.absolute()), "split": split} | given
-    with locked(folder), executed(SHOW, parameters) as notebook:
+    with locked(folder), executed(SHOW, parameters, kernel=kernel) as notebook:
         keep(notebook, folder)
         export_html(notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}")
 

@@ -20,9 +20,9 @@ from conftest import ROOT, SECRET, decoded, needs_data
 
 from kt_core import plots
 from kt_core.cli import commands as cli
-from kt_core.notebook import trainings
 from kt_core.data import Simulation, simulate
 from kt_core.data.pseudonyms import KEY, Pseudonyms
+from kt_core.notebook import trainings
 from kt_core.presets import PRESETS
 from kt_core.runs import resume as halfruns
 
