@@ -59,19 +59,20 @@ class Kernel:
 
     def start(self) -> None:
         """Start the process unless it runs. It gets ready while this one does something else."""
-        if self._manager is not None:
-            return
         from jupyter_core.utils import run_sync
 
+        if self._manager is not None:
+            if run_sync(self._manager.is_alive)():
+                return
+            self.close()
         self._folder = _folder()
-        manager = _manager(self._folder)
+        self._manager = _manager(self._folder)
         with self._errors.open("a") as errors:
-            run_sync(manager.start_kernel)(
+            run_sync(self._manager.start_kernel)(
                 env=dict(os.environ) | self.environment,
                 stderr=errors,
                 extra_arguments=[*_settings(self._folder), *_loading(self._modules)],
             )
-        self._manager = manager
 
     def execute(
         self, source: Path, target: Path, parameters: dict[str, Any], log: TextIO | None

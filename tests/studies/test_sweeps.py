@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -21,8 +22,9 @@ from kt_core import plots
 from kt_core.base.errors import KTError
 from kt_core.base.locks import locked
 from kt_core.cli.commands import main
-from kt_core.studies import sweeps
-from kt_core.studies.cells import Cell, finished, run_cells
+from kt_core.notebook.kernel import Kernel
+from kt_core.studies import cells, sweeps
+from kt_core.studies.cells import Cell, finished, run_cell, run_cells
 
 TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}
 
@@ -140,6 +142,28 @@ def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
     assert "2 cells, 1 of them finished before" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in weights] == before
     assert (weights[0].parent / "metrics.json").is_file()
+
+
+def test_a_cell_in_a_warm_kernel_gives_the_same_as_in_a_cold_one(tmp_path, monkeypatch):
+    other, same = grid_cells(seeds=(0, 1))
+    with Kernel(cells.MODULES, {"OMP_NUM_THREADS": "1"}) as kernel:
+        monkeypatch.setattr(cells, "KERNEL", kernel)  # as in a worker
+        assert run_cell(other, tmp_path / "warm") == run_cell(same, tmp_path / "warm") == ""
+    monkeypatch.setattr(cells, "KERNEL", None)
+    assert run_cell(same, tmp_path / "cold") == ""
+    warm, cold = (tmp_path / name / same.folder for name in ("warm", "cold"))
+    names = sorted(str(path.relative_to(cold)) for path in cold.rglob("*.*"))
+    assert names == sorted(str(path.relative_to(warm)) for path in warm.rglob("*.*"))
+    timed = "history.csv", "provenance.json", "report.html", "notebooks"
+    for name in (name for name in names if not name.startswith(timed)):
+        assert (warm / name).read_bytes() == (cold / name).read_bytes(), name
+    told = [json.loads((path / "provenance.json").read_text()) for path in (warm, cold)]
+    for provenance in told:
+        assert provenance.pop("command").startswith("python -m kt_core train --preset smoke")
+        del provenance["created"]
+    assert told[0] == told[1]
+    tables = [pd.read_csv(path / "history.csv").drop(columns="seconds") for path in (warm, cold)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
