@@ -22,10 +22,11 @@ from kt_core.base.log import log, log_to_output
 from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
-from kt_core.cli.arguments import parser, reading_of, reading_words
+from kt_core.cli import early
+from kt_core.cli.arguments import overrides_of, parser, reading_of, reading_words
 from kt_core.cli.studies import STUDIES
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.presets import PRESETS, preset
+from kt_core.presets import PRESETS, USUAL, configure, preset
 
 if TYPE_CHECKING:
     from kt_core.data.reading import ReadOptions
@@ -69,6 +70,7 @@ def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
         _check_text(argv)
         log_to_output()
         os.environ["KT_COMMAND"] = f"{name} {shlex.join(argv)}"
+        early.check(args)
         for file in args.own:
             own.load(file)
         code = args.action(args) or 0
@@ -112,6 +114,7 @@ def run(args: argparse.Namespace) -> int | None:
 
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
+    _check_settings(args)
     with _kernel(TRAINING, REPORTING) as kernel:
         from kt_core.cli import launch  # takes seconds to load, in which the kernel starts
 
@@ -129,9 +132,12 @@ def run(args: argparse.Namespace) -> int | None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, without a report."""
-    from kt_core.cli import launch
+    _check_settings(args)
+    alone = processes.world() == 1  # the others train without a notebook
+    with _kernel(TRAINING) if alone else contextlib.nullcontext() as kernel:
+        from kt_core.cli import launch  # takes seconds to load, in which the kernel starts
 
-    folder = launch.train(args)
+        folder = launch.train(args, kernel)
     if not processes.rank():
         print(f"run folder: {folder}")
 
@@ -287,6 +293,13 @@ def _options(args: argparse.Namespace) -> ReadOptions:
 
     config = with_overrides(RunConfig(), reading_of(args)).data
     return ReadOptions.of(config, pseudonyms() if config.pseudonymise else None)
+
+
+def _check_settings(args: argparse.Namespace) -> None:
+    """Refuse impossible settings of a new training before anything slow is loaded."""
+    if not args.resume:
+        axes = (args.preset or USUAL, args.dataset, args.data, args.mode, args.seed, args.fold)
+        configure(*axes, overrides_of(args))
 
 
 @contextlib.contextmanager

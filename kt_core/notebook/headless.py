@@ -14,10 +14,11 @@ from typing import Any, TextIO
 from IPython import get_ipython
 
 from kt_core.base.errors import KTError, NotebookFailed
-from kt_core.base.files import copy, make_folder
+from kt_core.base.files import make_folder, write_text
 from kt_core.base.places import NOTEBOOKS
 from kt_core.notebook.kernel import Kernel
 
+INTERACTIVE = "interactive"  # the folder of interactive figures, next to the page that links to it
 OUTPUT = "output.txt"  # what cells print, in a folder that is given
 
 
@@ -80,9 +81,11 @@ def executed(
 
 
 def keep(notebook: Path, folder: Path, name: str = "") -> None:
-    """Copy an executed notebook into the folder of a run, under its own name or another."""
+    """Copy an executed notebook into the folder of a run, under its own name or another. Its links
+    to interactive figures lead from there."""
     target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
-    copy(notebook, target)
+    text = notebook.read_text(encoding="utf-8")
+    write_text(target, text.replace(f"href='{INTERACTIVE}/", f"href='../{INTERACTIVE}/"))
 
 
 def _log(quiet: bool, folder: Path | None) -> contextlib.AbstractContextManager[TextIO | None]:

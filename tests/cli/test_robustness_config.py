@@ -15,7 +15,7 @@ from kt_core.config import from_dict, with_overrides
 from kt_core.notebook import headless
 from kt_core.presets import preset
 from kt_core.runs.find import NAME, run_folder
-from kt_core.studies import benchmark, sweeps
+from kt_core.studies import benchmark, grids
 from kt_core.studies.cells import stored
 
 HUGE = 10**5000  # Python itself does not write such numbers
@@ -89,7 +89,7 @@ def test_a_yaml_tag_is_text_and_runs_nothing(tmp_path):
         with_overrides(preset("quick"), {"data.columns": TAG.format(tmp_path / "made")})
     (tmp_path / "grid.yaml").write_text("mode: " + TAG.format(tmp_path / "made"))
     with pytest.raises(KTError, match="cannot be read as YAML .*constructor for the tag"):
-        sweeps.read_grid(tmp_path / "grid.yaml")
+        grids.read_grid(tmp_path / "grid.yaml")
     assert not (tmp_path / "made").exists()
 
 
@@ -126,9 +126,10 @@ def test_a_log_level_that_does_not_exist(monkeypatch):
     ids=range(12),
 )
 def test_grids_that_cannot_be(tmp_path, text, words):
-    (tmp_path / "grid.yaml").write_bytes(text)
+    file = tmp_path / "grid.yaml"
+    file.write_bytes(text)
     with pytest.raises(KTError, match=words) as error:
-        sweeps.read_grid(tmp_path / "grid.yaml")
+        sweeps.cells_of(grids.read_grid(file), file)
     assert str(tmp_path / "grid.yaml") in str(error.value) and len(str(error.value)) < 2000
 
 

@@ -25,6 +25,7 @@ from kt_core.cli.commands import main
 from kt_core.notebook.kernel import Kernel
 from kt_core.studies import cells, sweeps
 from kt_core.studies.cells import Cell, finished, run_cell, run_cells
+from kt_core.studies.grids import read_grid
 
 TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}
 
@@ -35,6 +36,10 @@ def grid(tmp_path, text):
     return file
 
 
+def cells_in(file):
+    return sweeps.cells_of(read_grid(file), file)
+
+
 def grid_cells(modes=("retrospective",), seeds=(0,), **overrides):
     extra = tuple((TINY | overrides).items())
     return [Cell("simulated", mode, seed, 0, "smoke", extra) for mode in modes for seed in seeds]
@@ -43,10 +48,10 @@ def grid_cells(modes=("retrospective",), seeds=(0,), **overrides):
 def test_a_grid_is_a_product(tmp_path):
     text = "preset: smoke\nmode: [retrospective, cumulative]\nseed: [0, 1, 2]\n"
     text += "set:\n  model.d_model: [16, 32]\n  train.monitor: false\n"
-    found = sweeps.read_grid(grid(tmp_path, text))
+    found = cells_in(grid(tmp_path, text))
     assert len(found) == 12
     assert len({cell.folder for cell in found}) == 12
-    assert found == sweeps.read_grid(tmp_path / "grid.yaml")
+    assert found == cells_in(tmp_path / "grid.yaml")
     assert {cell.config.model.d_model for cell in found} == {16, 32}
     assert not any(cell.config.train.monitor for cell in found)
 
@@ -101,7 +106,7 @@ def test_a_bad_grid_is_refused_before_anything_runs(tmp_path, text, words, capsy
 def test_numbers_and_names_that_look_like_themselves(tmp_path):
     text = "preset: 'smoke'\nseed: [0, 10]\nset:\n  train.learning_rate: [1.0e-3, 1e-4, .01, 0.5]\n"
     text += "  train.monitor: [true, False]\n  train.epochs: +2\n"
-    found = sweeps.read_grid(grid(tmp_path, text))
+    found = cells_in(grid(tmp_path, text))
     rates = {cell.config.train.learning_rate for cell in found}
     assert len(found) == 16 and rates == {0.001, 0.0001, 0.01, 0.5}
 
