@@ -15,7 +15,7 @@ from kt_core.config import from_dict, with_overrides
 from kt_core.notebook import headless
 from kt_core.presets import preset
 from kt_core.runs.find import NAME, run_folder
-from kt_core.studies import benchmark, grids
+from kt_core.studies import benchmark, grids, sweeps
 from kt_core.studies.cells import stored
 
 HUGE = 10**5000  # Python itself does not write such numbers
@@ -150,7 +150,7 @@ def kt(*args):
         (["train", "--name", "x" * 151], "at most 150 letters"),
         (["train", "--name", "a\0b"], r"argument 'a\x00b': not UTF-8 text"),
         (["train", "--data", "\udcff.csv"], r"argument '\udcff.csv': not UTF-8 text"),
-        (["train", "--dataset", "simulated", "--data", "x.csv"], "give only one of them"),
+        (["train", "--dataset", "simulated", "--data", __file__], "give only one of them"),
         (["train", "--dataset", "mnist"], "data set 'mnist' does not exist; choose one of"),
         (["train", "--seed", "soon"], "invalid int value: 'soon'"),
         (["train", "--fold", "7"], "data.fold = 7: must be between 0 and 4"),
@@ -183,13 +183,13 @@ def test_a_long_or_foreign_file_name_still_names_a_run():
 def test_places_that_cannot_be_written(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "grid.yaml").write_text("preset: smoke\nmode: cumulative\n")
-    below = tmp_path / "file" / "below"
+    below, there = tmp_path / "file" / "below", tmp_path / "file"
     for call in (
         ["train", "--out", below],
         ["sweep", "--grid", tmp_path / "grid.yaml", "--out", tmp_path / "file"],
         ["benchmark", "--only", "simulated_BKT", "--store", below, "--out", tmp_path / "o"],
         ["benchmark", "--print", "--out", below],
-        ["audit", "--mastery", "m", "--responses", "r", "--sees", "pre", "--out", below],
+        ["audit", "--mastery", there, "--responses", there, "--sees", "pre", "--out", below],
     ):
         assert kt(*call) == 2, call
         errors = capsys.readouterr().err
