@@ -142,7 +142,7 @@ def test_a_second_call_trains_nothing_and_leaves_the_same_bytes(compared, patche
         (["--resume", "runs/x"], "continues by itself where it was stopped"),
         (["--end"], "without --resume and --end"),
         (["--split", "valid"], "leave out --split valid"),
-        (["--dataset", "simulated", "--data", "x.csv"], "give only one of them"),
+        (["--dataset", "simulated", "--data", __file__], "give only one of them"),
         (["--loss", "path"], "mode projection: loss.forecast is not a term of mode 'projection'"),
         (["--set", "model.position=absolute"], "must be possible in each of projection, cumul"),
         (["--set", "train.epoch=3"], "did you mean 'train.epochs'"),
