@@ -2,10 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import nbformat
 import psutil
 import pytest
+from conftest import ROOT
 from nbformat import v4
 
 from kt_core.base.errors import KTError
@@ -87,8 +91,37 @@ def test_a_kernel_that_died_between_two_notebooks_is_replaced(run):
 
 def test_a_kernel_that_is_not_used_ends_with_its_block(tmp_path, monkeypatch):
     monkeypatch.setattr(headless.tempfile, "tempdir", str(tmp_path))
+    before = psutil.Process().children()
     with Kernel() as kernel:
         kernel.start()
-        (started,) = psutil.Process().children()
+        (started,) = set(psutil.Process().children()) - set(before)
         assert [*tmp_path.iterdir()]
     assert not started.is_running() and not [*tmp_path.iterdir()]
+
+
+def test_a_notebook_that_is_stopped_may_clean_up(tmp_path):
+    cell = (
+        "import pathlib, time\ntry:\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n"
+        "finally:\n    pathlib.Path('cleaned').touch()"
+    )
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(notebook, tmp_path / "x.ipynb")
+    parent = (
+        "from pathlib import Path\nfrom kt_core.base.signals import Sigterm\n"
+        "from kt_core.notebook.kernel import Kernel\n"
+        "with Sigterm(), Kernel() as kernel:\n"
+        "    kernel.execute(Path('x.ipynb'), Path('y.ipynb'), {}, None)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        time.sleep(0.05)
+    (kernel,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    assert (tmp_path / "cleaned").exists() and not kernel.is_running()
