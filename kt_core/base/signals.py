@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -75,19 +74,3 @@ def _end_after_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE + 5)
     os._exit(TERMINATED)  # a pool's worker catches SystemExit, and waits for the next call
-
-
-def call(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command and return what it printed; if this process is stopped, end it too."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
-        try:
-            printed, errors = process.communicate()
-        except BaseException:
-            process.terminate()
-            try:
-                process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, printed, errors)

@@ -7,10 +7,12 @@ What a command works with is imported in its function: torch alone takes seconds
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +22,16 @@ from kt_core.base.log import log, log_to_output
 from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
-from kt_core.cli.arguments import parser, reading_of, reading_words
+from kt_core.cli import early
+from kt_core.cli.arguments import overrides_of, parser, reading_of, reading_words
 from kt_core.cli.studies import STUDIES
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.presets import PRESETS, preset
+from kt_core.presets import PRESETS, USUAL, configure, preset
 
 if TYPE_CHECKING:
     from kt_core.data.reading import ReadOptions
     from kt_core.data.table import Dataset
+    from kt_core.notebook.kernel import Kernel
     from kt_core.runs.run import Run
 
 MODULE = "python -m kt_core"
@@ -37,6 +41,7 @@ Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupt
 terminated (SIGTERM)."""
 CONTINUED = ("convert", "benchmark", "sweep", "worlds")  # called again, they resume
 SHOW = "03_mastery_trajectories"
+TRAINING, REPORTING = "kt_core.training.train", "kt_core.report.examine"  # of notebooks
 
 
 def entry(name: str = "kt-core") -> int:
@@ -65,6 +70,7 @@ def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
         _check_text(argv)
         log_to_output()
         os.environ["KT_COMMAND"] = f"{name} {shlex.join(argv)}"
+        early.check(args)
         for file in args.own:
             own.load(file)
         code = args.action(args) or 0
@@ -104,27 +110,34 @@ def run(args: argparse.Namespace) -> int | None:
         from kt_core.cli.compare import compare  # it loads every model
 
         return compare(args)
-    from kt_core.cli import launch
     from kt_core.notebook import pdf
 
     if args.pdf:
         pdf.browser()  # if it is missing, say so before training
-    folder = launch.train(args)
-    try:
-        _report([folder], args.split, args.pdf)
-        _show(folder, args.split, {})
-    except KeyboardInterrupt:
-        again = f"python -m kt_core validate {shlex.quote(str(folder))}"
-        raise KeyboardInterrupt(f"the training has ended; make its report with: {again}") from None
+    _check_settings(args)
+    with _kernel(TRAINING, REPORTING) as kernel:
+        from kt_core.cli import launch  # takes seconds to load, in which the kernel starts
+
+        folder = launch.train(args, kernel)
+        try:
+            _report([folder], args.split, args.pdf, kernel)
+            _show(folder, args.split, {}, kernel)
+        except KeyboardInterrupt:
+            again = f"python -m kt_core validate {shlex.quote(str(folder))}"
+            why = f"the training has ended; make its report with: {again}"
+            raise KeyboardInterrupt(why) from None
     summarise(folder)
     return None
 
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, without a report."""
-    from kt_core.cli import launch
+    _check_settings(args)
+    alone = processes.world() == 1  # the others train without a notebook
+    with _kernel(TRAINING) if alone else contextlib.nullcontext() as kernel:
+        from kt_core.cli import launch  # takes seconds to load, in which the kernel starts
 
-    folder = launch.train(args)
+        folder = launch.train(args, kernel)
     if not processes.rank():
         print(f"run folder: {folder}")
 
@@ -137,7 +150,8 @@ def validate(args: argparse.Namespace) -> None:
         return
     if args.out or args.seen_learners or reading_of(args):
         raise KTError("--out, --seen-learners and how a file is read go with --data")
-    report = _report(folders, args.split, args.pdf)
+    with _kernel(REPORTING) as kernel:
+        report = _report(folders, args.split, args.pdf, kernel)
     if len(folders) == 1:
         summarise(folders[0])
     else:
@@ -146,7 +160,8 @@ def validate(args: argparse.Namespace) -> None:
 
 def visualise(args: argparse.Namespace) -> None:
     """Make the trajectory figures of a saved run."""
-    _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule})
+    with _kernel(REPORTING) as kernel:
+        _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule}, kernel)
     print(f"figures: {Path(args.run) / 'figures'}")
 
 
@@ -280,13 +295,30 @@ def _options(args: argparse.Namespace) -> ReadOptions:
     return ReadOptions.of(config, pseudonyms() if config.pseudonymise else None)
 
 
-def _report(folders: list[Path], split: str, as_pdf: bool) -> Path:
+def _check_settings(args: argparse.Namespace) -> None:
+    """Refuse impossible settings of a new training before anything slow is loaded."""
+    if not args.resume:
+        axes = (args.preset or USUAL, args.dataset, args.data, args.mode, args.seed, args.fold)
+        configure(*axes, overrides_of(args))
+
+
+@contextlib.contextmanager
+def _kernel(*modules: str) -> Iterator[Kernel]:
+    """A kernel that starts at once."""
+    from kt_core.notebook.kernel import Kernel
+
+    with Kernel(modules) as kernel:
+        kernel.start()
+        yield kernel
+
+
+def _report(folders: list[Path], split: str, as_pdf: bool, kernel: Kernel) -> Path:
     from kt_core.notebook import pdf
     from kt_core.notebook.reports import write_report
 
     if as_pdf:
         pdf.browser()
-    target = write_report(folders, split)
+    target = write_report(folders, split, kernel=kernel)
     if as_pdf:
         print(f"PDF: {pdf.export_pdf(target, target.with_suffix('.pdf'))}")
     return target
@@ -324,7 +356,7 @@ def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
     summarise(folder)
 
 
-def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
+def _show(folder: Path, split: str, chosen: dict[str, Any], kernel: Kernel) -> None:
     from kt_core.base.locks import locked
     from kt_core.notebook.headless import executed, keep
     from kt_core.notebook.page import export_html
@@ -333,7 +365,7 @@ def _show(folder: Path, split: str, chosen: dict[str, Any]) -> None:
     check_writable(folder)
     given = {name: value for name, value in chosen.items() if value}
     parameters = {"run": str(folder.absolute()), "split": split} | given
-    with locked(folder), executed(SHOW, parameters) as notebook:
+    with locked(folder), executed(SHOW, parameters, kernel=kernel) as notebook:
         keep(notebook, folder)
         export_html(notebook, folder / "trajectories.html", f"Mastery trajectories: {folder.name}")
 

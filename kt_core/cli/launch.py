@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from kt_core.base import processes
 from kt_core.base.errors import KTError
-from kt_core.base.locks import in_use
 from kt_core.cli.arguments import overrides_of, settings_given
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
-from kt_core.notebook.headless import NotebookFailed, executed, keep
+from kt_core.notebook.kernel import Kernel
+from kt_core.notebook.trainings import train_in_notebook
 from kt_core.presets import USUAL, configure
 from kt_core.runs.find import run_folder
 from kt_core.runs.read import read_configuration
-from kt_core.runs.resume import discard_unstarted, half_run
-from kt_core.runs.run import free_folder, unfinished, way_on
-
-TRAIN = "01_train"
+from kt_core.runs.resume import half_run
+from kt_core.runs.run import free_folder
 
 
-def train(args: argparse.Namespace) -> Path:
+def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:
     """Train as `run` and `train` were told, or resume a half-run; return the run folder.
+
+    Parameters
+    ----------
+    kernel : where the notebook runs; without, in one of its own.
 
     Raises
     ------
@@ -35,7 +36,7 @@ def train(args: argparse.Namespace) -> Path:
         With how to resume, if something of the training was kept.
     """
     if args.resume:
-        return _resume(args)
+        return _resume(args, kernel)
     if args.end:
         raise KTError("--end goes with --resume: name the training that should end")
     if args.dataset and args.data:
@@ -58,40 +59,17 @@ def train(args: argparse.Namespace) -> Path:
         "out": str(folder.parent),
         "overrides": overrides,
     }
-    return _in_notebook(folder, parameters)
+    return train_in_notebook(folder, parameters, kernel)
 
 
-def _resume(args: argparse.Namespace) -> Path:
+def _resume(args: argparse.Namespace, kernel: Kernel | None) -> Path:
     folder = Path(args.resume).absolute()
     config = read_configuration(folder)[0] if processes.rank() else half_run(folder)
     if given := settings_given(args):
         raise KTError(f"--resume uses the run's own settings: leave out {', '.join(given)}")
     if processes.world() > 1:
         return _train_together(config, folder, resume=True, end=args.end)
-    return _in_notebook(folder, {"resume": str(folder), "end": args.end})
-
-
-def _in_notebook(folder: Path, parameters: dict[str, Any]) -> Path:
-    try:
-        with executed(TRAIN, parameters) as notebook:
-            keep(notebook, folder)
-    except KeyboardInterrupt:
-        if discarded(folder):
-            raise
-        raise KeyboardInterrupt(way_on(folder)) from None
-    except NotebookFailed as error:
-        if discarded(folder) or not unfinished(folder):
-            raise
-        raise NotebookFailed(f"{error}\n{way_on(folder)}") from None
-    finally:
-        discarded(folder)
-    return folder
-
-
-def discarded(folder: Path) -> bool:
-    """Remove what a kernel left that died at once. Return True if nothing is left of a training."""
-    there = folder.is_dir() and not in_use(folder)
-    return discard_unstarted(folder) if there else not folder.is_dir()
+    return train_in_notebook(folder, {"resume": str(folder), "end": args.end}, kernel)
 
 
 def _train_together(

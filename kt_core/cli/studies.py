@@ -72,6 +72,10 @@ def decisions(args: argparse.Namespace) -> None:
 
 def worlds(args: argparse.Namespace) -> int:
     """Judge models in simulated worlds, next to the best that anyone could do."""
+    from kt_core.data.worlds import check_world
+
+    for name in args.world:
+        check_world(name)
     from kt_core.base.files import make_folder
     from kt_core.studies import worlds as judged  # it loads every model
     from kt_core.studies.cells import run_cells
@@ -90,12 +94,15 @@ def worlds(args: argparse.Namespace) -> int:
 
 def sweep(args: argparse.Namespace) -> int:
     """Run a grid of trainings, each in a folder of its own, and compare them."""
+    from kt_core.studies.grids import read_grid
+
+    points = read_grid(Path(args.grid))
     from kt_core.notebook.headless import executed
     from kt_core.notebook.page import export_html
     from kt_core.studies import sweeps  # it loads every model
     from kt_core.studies.cells import run_cells
 
-    grid = sweeps.read_grid(Path(args.grid))
+    grid = sweeps.cells_of(points, Path(args.grid))
     out = Path(args.out).absolute()
     failed = run_cells(grid, out, args.jobs, args.scheduler)
     if sweeps.collect(grid, out).empty:

@@ -10,19 +10,27 @@ from kt_core.base.errors import KTError
 from kt_core.base.files import new_folder
 from kt_core.base.locks import locked
 from kt_core.notebook.headless import executed, keep
+from kt_core.notebook.kernel import Kernel
 from kt_core.notebook.page import export_html
 from kt_core.runs.run import Run
 
 REPORT, AUDIT, COMPARISON = "02_consistency_report", "05_audit", "09_comparison"
 
 
-def write_report(folders: list[Path], split: str = "test", quiet: bool = False) -> Path:
+def write_report(
+    folders: list[Path],
+    split: str = "test",
+    quiet: bool = False,
+    kernel: Kernel | None = None,
+    log: Path | None = None,
+) -> Path:
     """Make the report of a run, or compare several, as one HTML page in the first run's folder.
 
     Parameters
     ----------
     split : test or valid.
     quiet : print nothing meanwhile.
+    kernel, log : where the notebook runs, and the `folder` where it stays, as in `executed`.
 
     Raises
     ------
@@ -40,7 +48,7 @@ def write_report(folders: list[Path], split: str = "test", quiet: bool = False) 
     if len(folders) > 1:
         name, page, title = COMPARISON, "comparison.html", "Runs compared"
         parameters = {"runs": named, "split": split}
-    with locked(first), executed(name, parameters, quiet) as notebook:
+    with locked(first), executed(name, parameters, quiet, kernel, log) as notebook:
         keep(notebook, first)
         return export_html(notebook, first / page, title)
 

@@ -195,8 +195,9 @@ def _laid_out(fig: Figure) -> Iterator[None]:
     try:
         fig.dpi = DPI
         fig.draw_without_rendering()
-        fig.set_layout_engine("none")
-        yield
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
+            fig.set_layout_engine(None)  # with any engine, each file would be drawn twice
+            yield
     finally:
         fig.dpi = dpi
         fig.set_layout_engine(engine)

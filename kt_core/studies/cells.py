@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -23,6 +23,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ import torch
 from tqdm.auto import tqdm
 
 from kt_core.base import own, signals
-from kt_core.base.errors import KTError, brief
-from kt_core.base.files import copy, make_folder, whole, write_text
+from kt_core.base.errors import KTError, NotebookFailed, brief
+from kt_core.base.files import copy, make_folder, whole
 from kt_core.base.locks import locked, wait_for
 from kt_core.baselines.registry import baselines, searched
 from kt_core.config import FORMER, ON_PATH, RunConfig
 from kt_core.losses import LOSS
 from kt_core.model import HEADS
-from kt_core.notebook.headless import KEEP_FAILED
+from kt_core.notebook.headless import OUTPUT
+from kt_core.notebook.kernel import Kernel
+from kt_core.notebook.reports import write_report
+from kt_core.notebook.trainings import train_in_notebook
 from kt_core.presets import TEACHERS, configure
 from kt_core.report.examine import examine
 from kt_core.runs.provenance import git_commit
@@ -68,6 +72,8 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("model", "parts"): True,
     ("loss", "own"): {},
 }
+MODULES = ("kt_core.training.train", "kt_core.report.examine")  # of what a kernel runs
+KERNEL: Kernel | None = None  # of a worker
 PATIENCE = "20s"  # with a scheduler that does not answer
 
 
@@ -147,9 +153,15 @@ class Cell:
         """The name of the run folder: other settings have another one."""
         return f"{self.name}_{self.fingerprint}"
 
+    def parameters(self, out: Path) -> dict[str, Any]:
+        """Of the notebook that trains it, into a run folder in `out`."""
+        axes = {key: getattr(self, key) for key in ("preset", "dataset", "seed", "fold")}
+        settings = {"train.progress": False} | OURS[self.model] | dict(self.overrides)
+        return axes | {"mode": "", "name": self.folder, "out": str(out), "overrides": settings}
+
     @property
     def arguments(self) -> list[str]:
-        """Of `python -m kt_core train`."""
+        """Of `python -m kt_core train`, which trains the same."""
         axes = {key: getattr(self, key) for key in ("preset", "dataset", "seed", "fold")}
         words = [word for key, value in axes.items() for word in (f"--{key}", str(value))]
         for key, value in (*OURS[self.model].items(), *self.overrides):
@@ -222,7 +234,7 @@ def _run_waiting(
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     threads = max(torch.get_num_threads() // jobs, 1)  # as OMP_NUM_THREADS has it
     failed = {}
-    with _executor(jobs, scheduler) as (submit, completed):
+    with _executor(jobs, threads, scheduler) as (submit, completed):
         futures = {submit(run_cell, cell, out, threads, store): cell for cell in waiting}
         shown = tqdm(completed(futures), total=len(futures), disable=not sys.stderr.isatty())
         for number, future in enumerate(shown, start=1):
@@ -240,7 +252,7 @@ def run_cell(cell: Cell, out: Path, threads: int = 1, store: Path | None = None)
     torch.set_num_threads(threads)
     started = time.perf_counter()
     if cell.model in OURS:
-        if failed := _command_line(cell, out, threads, report=store is None):
+        if failed := _in_notebooks(cell, out, threads, report=store is None):
             return failed
         table = None if store is None else of_run(examine(out / cell.folder))
     else:
@@ -255,41 +267,66 @@ def run_cell(cell: Cell, out: Path, threads: int = 1, store: Path | None = None)
     return ""
 
 
-def _command_line(cell: Cell, out: Path, threads: int, report: bool) -> str:
-    """Train in a process of its own, or resume, and make the report."""
+def _in_notebooks(cell: Cell, out: Path, threads: int, report: bool) -> str:
+    """Train or resume in a kernel, and make the report; return the reason where a notebook fails,
+    which is kept with its output."""
     folder, failed = out / cell.folder, out / "failed" / cell.folder
     shutil.rmtree(failed, ignore_errors=True)
-    steps = [["validate", str(folder)]] if report else []
     if folder.is_dir():
         wait_for(folder)  # a worker may have been killed, and its training live on
-    if not folder.is_dir() or discard_unstarted(folder):
-        steps.insert(0, ["train", *cell.arguments, "--name", cell.folder, "--out", str(out)])
-    elif unfinished(folder):
-        steps.insert(0, ["train", "--resume", str(folder)])
-    with tempfile.TemporaryDirectory() as scratch:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), KEEP_FAILED: scratch}
-        for step in steps:
-            command = [sys.executable, "-m", "kt_core", *step]
-            done = signals.call(command, environment)
-            if done.returncode == 0 or finished(cell, out):  # another worker may have been first
-                continue
-            failed.mkdir(parents=True)
-            for notebook in Path(scratch).glob("*.ipynb"):
-                copy(notebook, failed / notebook.name)
-            write_text(failed / "output.txt", done.stdout + done.stderr)
-            lines = done.stderr.strip().splitlines()
-            errors = [line for line in lines if line.startswith("error: ")]
-            why = (errors or lines or [f"exit code {done.returncode}"])[-1]
-            return f"{why.removeprefix('error: ')} (notebook and output: {failed})"
+    with _kernel(threads) as kernel, tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch)
+        place = ["--name", cell.folder, "--out", str(out)]
+        command = ["python", "-m", "kt_core", "train", *cell.arguments, *place]
+        kernel.environment["KT_COMMAND"] = shlex.join(command)
+        try:
+            if not folder.is_dir() or discard_unstarted(folder):
+                train_in_notebook(folder, cell.parameters(out), kernel, log)
+            elif unfinished(folder):
+                train_in_notebook(folder, {"resume": str(folder)}, kernel, log)
+            if report:
+                write_report([folder], kernel=kernel, log=log)
+        except Exception as error:  # whatever stops one cell stops no other
+            if finished(cell, out):  # another worker may have been first
+                return ""
+            why = _why(error)
+            with (log / OUTPUT).open("a", encoding="utf-8") as output:
+                print(f"error: {why}", file=output)
+            for file in log.iterdir():
+                copy(file, make_folder(failed) / file.name)
+            return f"{why.splitlines()[0]} (notebook and output: {failed})"
     return ""
 
 
 @contextmanager
-def _executor(jobs: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
+def _kernel(threads: int) -> Iterator[Kernel]:
+    """The kernel of this worker, for all of its cells; elsewhere, such as on a cluster, a kernel
+    for this cell."""
+    if KERNEL is None:
+        with Kernel(MODULES, {"OMP_NUM_THREADS": str(threads)}) as kernel:
+            yield kernel
+        return
+    try:
+        yield KERNEL
+    except BaseException:
+        KERNEL.close()  # the worker may be about to end without cleaning up
+        raise
+
+
+def _begin(threads: int) -> None:
+    """Make this process a worker, with a kernel that ends with it."""
+    global KERNEL
+    signals.obey_parent()
+    KERNEL = Kernel(MODULES, {"OMP_NUM_THREADS": str(threads)})
+    Finalize(None, KERNEL.close, exitpriority=0)
+
+
+@contextmanager
+def _executor(jobs: int, threads: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
     """`submit` and `as_completed` of local processes, or of Dask."""
     if not scheduler:
         spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, spawn, initializer=signals.obey_parent)
+        pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(threads,))
         try:
             yield partial(pool.submit, signals.until_stopped), as_completed
         except BaseException:
@@ -315,6 +352,9 @@ def _executor(jobs: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
 def _reason(future: Future) -> str:
     """Why a cell failed; what a worker itself raises is a reason too."""
     error = future.exception()
-    if error is None:
-        return future.result()
-    return str(error) if isinstance(error, KTError) else f"{type(error).__name__}: {error}"
+    return future.result() if error is None else _why(error)
+
+
+def _why(error: BaseException) -> str:
+    told = isinstance(error, KTError | NotebookFailed)
+    return str(error) if told else f"{type(error).__name__}: {error}"

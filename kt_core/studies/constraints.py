@@ -23,7 +23,7 @@ from kt_core.report.verdicts import NAMES, OF_BREAKS, PROSPECTIVE
 from kt_core.runs.provenance import data_checksums
 from kt_core.runs.read import read_json
 from kt_core.studies.cells import Cell, finished
-from kt_core.studies.sweeps import AXIS_OF
+from kt_core.studies.grids import AXIS_OF
 
 MODES = ("projection", "cumulative", "retrospective")  # the first has no constraint
 TABLE = "constraints.csv"

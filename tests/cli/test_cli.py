@@ -20,9 +20,9 @@ from conftest import ROOT, SECRET, decoded, needs_data
 
 from kt_core import plots
 from kt_core.cli import commands as cli
-from kt_core.cli import launch
 from kt_core.data import Simulation, simulate
 from kt_core.data.pseudonyms import KEY, Pseudonyms
+from kt_core.notebook import trainings
 from kt_core.presets import PRESETS
 from kt_core.runs import resume as halfruns
 
@@ -284,6 +284,41 @@ def test_a_quick_command_loads_nothing_that_is_slow(tmp_path, command, heavy):
 
 
 @pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["validate", "nowhere"], "nowhere is not a finished run"),
+        (["validate", ".", "--data", "lost.csv"], "lost.csv: no such file"),
+        (["visualise", "nowhere"], "nowhere is not a finished run"),
+        (["decisions", "nowhere"], "nowhere is not a finished run"),
+        (["criterion", "nowhere", "--scores", "here.csv"], "nowhere is not a finished run"),
+        (["criterion", "--mastery", "here.csv", "--scores", "lost.csv"], "lost.csv: no such file"),
+        (["audit", "--mastery", "lost", "--responses", "here.csv", "--sees", "pre"], "lost: no"),
+        (["audit", "--mastery", "here.csv", "--responses", "lost", "--sees", "pre"], "lost: no"),
+        (["experiment", "--data", "here.csv", "--outcome", "lost.csv"], "lost.csv: no such file"),
+        (["run", "--data", "lost.csv"], "lost.csv: no such file"),
+        (["run", "--set", "train.epoch=3"], "did you mean 'train.epochs'"),
+        (["run", "--compare", "constraints", "--data", "lost.csv"], "lost.csv: no such file"),
+        (["sweep", "--grid", "lost.yaml", "--out", "o"], "lost.yaml: no such file"),
+        (["sweep", "--grid", "grid.yaml", "--out", "o"], "preset 'smok' does not exist"),
+        (["worlds", "--world", "ours"], "world 'ours' does not exist"),
+    ],
+)
+def test_what_is_plainly_wrong_is_refused_before_anything_slow(
+    tmp_path, monkeypatch, capsys, command, words
+):
+    monkeypatch.chdir(tmp_path)
+    Path("here.csv").write_text("user,skill,correct\n")
+    Path("grid.yaml").write_text("preset: smok\n")
+    Path("config.json").write_text("{}")
+    monkeypatch.setattr("subprocess.Popen", None)  # no kernel starts
+    slow = ("papermill", "kt_core.model", "kt_core.runs")
+    for name in {"papermill", *(name for name in sys.modules if name.startswith(slow))}:
+        monkeypatch.setitem(sys.modules, name, None)  # and none of these can be imported
+    assert cli.main(command) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
@@ -321,7 +356,7 @@ def test_what_a_killed_kernel_left_is_removed_where_nothing_can_go_on(tmp_path):
     for name in ("killed", "base"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
     (tmp_path / "base" / "checkpoints" / "resume.ckpt").write_bytes(b"x")
-    assert launch.discarded(tmp_path / "killed") and not launch.discarded(tmp_path / "base")
+    assert trainings.discarded(tmp_path / "killed") and not trainings.discarded(tmp_path / "base")
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
 
 

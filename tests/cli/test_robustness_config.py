@@ -15,7 +15,7 @@ from kt_core.config import from_dict, with_overrides
 from kt_core.notebook import headless
 from kt_core.presets import preset
 from kt_core.runs.find import NAME, run_folder
-from kt_core.studies import benchmark, sweeps
+from kt_core.studies import benchmark, grids, sweeps
 from kt_core.studies.cells import stored
 
 HUGE = 10**5000  # Python itself does not write such numbers
@@ -89,7 +89,7 @@ def test_a_yaml_tag_is_text_and_runs_nothing(tmp_path):
         with_overrides(preset("quick"), {"data.columns": TAG.format(tmp_path / "made")})
     (tmp_path / "grid.yaml").write_text("mode: " + TAG.format(tmp_path / "made"))
     with pytest.raises(KTError, match="cannot be read as YAML .*constructor for the tag"):
-        sweeps.read_grid(tmp_path / "grid.yaml")
+        grids.read_grid(tmp_path / "grid.yaml")
     assert not (tmp_path / "made").exists()
 
 
@@ -126,9 +126,10 @@ def test_a_log_level_that_does_not_exist(monkeypatch):
     ids=range(12),
 )
 def test_grids_that_cannot_be(tmp_path, text, words):
-    (tmp_path / "grid.yaml").write_bytes(text)
+    file = tmp_path / "grid.yaml"
+    file.write_bytes(text)
     with pytest.raises(KTError, match=words) as error:
-        sweeps.read_grid(tmp_path / "grid.yaml")
+        sweeps.cells_of(grids.read_grid(file), file)
     assert str(tmp_path / "grid.yaml") in str(error.value) and len(str(error.value)) < 2000
 
 
@@ -149,7 +150,7 @@ def kt(*args):
         (["train", "--name", "x" * 151], "at most 150 letters"),
         (["train", "--name", "a\0b"], r"argument 'a\x00b': not UTF-8 text"),
         (["train", "--data", "\udcff.csv"], r"argument '\udcff.csv': not UTF-8 text"),
-        (["train", "--dataset", "simulated", "--data", "x.csv"], "give only one of them"),
+        (["train", "--dataset", "simulated", "--data", __file__], "give only one of them"),
         (["train", "--dataset", "mnist"], "data set 'mnist' does not exist; choose one of"),
         (["train", "--seed", "soon"], "invalid int value: 'soon'"),
         (["train", "--fold", "7"], "data.fold = 7: must be between 0 and 4"),
@@ -182,13 +183,13 @@ def test_a_long_or_foreign_file_name_still_names_a_run():
 def test_places_that_cannot_be_written(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "grid.yaml").write_text("preset: smoke\nmode: cumulative\n")
-    below = tmp_path / "file" / "below"
+    below, there = tmp_path / "file" / "below", tmp_path / "file"
     for call in (
         ["train", "--out", below],
         ["sweep", "--grid", tmp_path / "grid.yaml", "--out", tmp_path / "file"],
         ["benchmark", "--only", "simulated_BKT", "--store", below, "--out", tmp_path / "o"],
         ["benchmark", "--print", "--out", below],
-        ["audit", "--mastery", "m", "--responses", "r", "--sees", "pre", "--out", below],
+        ["audit", "--mastery", there, "--responses", there, "--sees", "pre", "--out", below],
     ):
         assert kt(*call) == 2, call
         errors = capsys.readouterr().err

@@ -29,6 +29,7 @@ from kt_core.runs.read import RETIRED, read_model
 from kt_core.runs.run import Run
 from kt_core.studies import benchmark, sweeps
 from kt_core.studies.audit import audit_files
+from kt_core.studies.grids import read_grid
 
 
 class Trap:
@@ -312,7 +313,8 @@ def test_an_absurd_model_is_refused_before_memory_is_taken(folder, trained):
 )
 def test_a_cell_with_foreign_measures(tmp_path, data, words):
     (tmp_path / "grid.yaml").write_text("preset: smoke\n")
-    cells = sweeps.read_grid(tmp_path / "grid.yaml")
+    file = tmp_path / "grid.yaml"
+    cells = sweeps.cells_of(read_grid(file), file)
     (tmp_path / cells[0].folder).mkdir()
     for name, text in (
         ("model.safetensors", b""),

@@ -30,7 +30,7 @@ def store(tmp_path_factory):
         train(cell.config, read_splits(cell.config), out / cell.folder)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "_command_line", here)
+        patch.setattr(cells, "_in_notebooks", here)
         for model, seed in (("retrospective", 0), ("retrospective", 1), ("PFA", 0), ("BKT", 0)):
             cells.run_cell(tiny(model, seed), folder / "runs", 1, folder / "store")
     cells.run_cell(tiny("PFA", fold=1), folder / "runs", 1, folder / "store")

@@ -36,7 +36,7 @@ def called(*words):
 
 
 @contextlib.contextmanager
-def at_once(jobs, scheduler):
+def at_once(jobs, threads, scheduler):
     """An executor without processes; test_sweeps.py has cells in processes of their own."""
 
     def submit(call, *arguments):
@@ -62,7 +62,7 @@ def patched():
         return ""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "_command_line", here)
+        patch.setattr(cells, "_in_notebooks", here)
         patch.setattr(cells, "_executor", at_once)
         yield trained
 
@@ -142,7 +142,7 @@ def test_a_second_call_trains_nothing_and_leaves_the_same_bytes(compared, patche
         (["--resume", "runs/x"], "continues by itself where it was stopped"),
         (["--end"], "without --resume and --end"),
         (["--split", "valid"], "leave out --split valid"),
-        (["--dataset", "simulated", "--data", "x.csv"], "give only one of them"),
+        (["--dataset", "simulated", "--data", __file__], "give only one of them"),
         (["--loss", "path"], "mode projection: loss.forecast is not a term of mode 'projection'"),
         (["--set", "model.position=absolute"], "must be possible in each of projection, cumul"),
         (["--set", "train.epoch=3"], "did you mean 'train.epochs'"),

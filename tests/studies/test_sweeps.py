@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -21,8 +22,10 @@ from kt_core import plots
 from kt_core.base.errors import KTError
 from kt_core.base.locks import locked
 from kt_core.cli.commands import main
-from kt_core.studies import sweeps
-from kt_core.studies.cells import Cell, finished, run_cells
+from kt_core.notebook.kernel import Kernel
+from kt_core.studies import cells, sweeps
+from kt_core.studies.cells import Cell, finished, run_cell, run_cells
+from kt_core.studies.grids import read_grid
 
 TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}
 
@@ -33,6 +36,10 @@ def grid(tmp_path, text):
     return file
 
 
+def cells_in(file):
+    return sweeps.cells_of(read_grid(file), file)
+
+
 def grid_cells(modes=("retrospective",), seeds=(0,), **overrides):
     extra = tuple((TINY | overrides).items())
     return [Cell("simulated", mode, seed, 0, "smoke", extra) for mode in modes for seed in seeds]
@@ -41,10 +48,10 @@ def grid_cells(modes=("retrospective",), seeds=(0,), **overrides):
 def test_a_grid_is_a_product(tmp_path):
     text = "preset: smoke\nmode: [retrospective, cumulative]\nseed: [0, 1, 2]\n"
     text += "set:\n  model.d_model: [16, 32]\n  train.monitor: false\n"
-    found = sweeps.read_grid(grid(tmp_path, text))
+    found = cells_in(grid(tmp_path, text))
     assert len(found) == 12
     assert len({cell.folder for cell in found}) == 12
-    assert found == sweeps.read_grid(tmp_path / "grid.yaml")
+    assert found == cells_in(tmp_path / "grid.yaml")
     assert {cell.config.model.d_model for cell in found} == {16, 32}
     assert not any(cell.config.train.monitor for cell in found)
 
@@ -99,7 +106,7 @@ def test_a_bad_grid_is_refused_before_anything_runs(tmp_path, text, words, capsy
 def test_numbers_and_names_that_look_like_themselves(tmp_path):
     text = "preset: 'smoke'\nseed: [0, 10]\nset:\n  train.learning_rate: [1.0e-3, 1e-4, .01, 0.5]\n"
     text += "  train.monitor: [true, False]\n  train.epochs: +2\n"
-    found = sweeps.read_grid(grid(tmp_path, text))
+    found = cells_in(grid(tmp_path, text))
     rates = {cell.config.train.learning_rate for cell in found}
     assert len(found) == 16 and rates == {0.001, 0.0001, 0.01, 0.5}
 
@@ -140,6 +147,28 @@ def test_a_sweep_from_grid_to_report_and_again(tmp_path, capsys):
     assert "2 cells, 1 of them finished before" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in weights] == before
     assert (weights[0].parent / "metrics.json").is_file()
+
+
+def test_a_cell_in_a_warm_kernel_gives_the_same_as_in_a_cold_one(tmp_path, monkeypatch):
+    other, same = grid_cells(seeds=(0, 1))
+    with Kernel(cells.MODULES, {"OMP_NUM_THREADS": "1"}) as kernel:
+        monkeypatch.setattr(cells, "KERNEL", kernel)  # as in a worker
+        assert run_cell(other, tmp_path / "warm") == run_cell(same, tmp_path / "warm") == ""
+    monkeypatch.setattr(cells, "KERNEL", None)
+    assert run_cell(same, tmp_path / "cold") == ""
+    warm, cold = (tmp_path / name / same.folder for name in ("warm", "cold"))
+    names = sorted(str(path.relative_to(cold)) for path in cold.rglob("*.*"))
+    assert names == sorted(str(path.relative_to(warm)) for path in warm.rglob("*.*"))
+    timed = "history.csv", "provenance.json", "report.html", "notebooks"
+    for name in (name for name in names if not name.startswith(timed)):
+        assert (warm / name).read_bytes() == (cold / name).read_bytes(), name
+    told = [json.loads((path / "provenance.json").read_text()) for path in (warm, cold)]
+    for provenance in told:
+        assert provenance.pop("command").startswith("python -m kt_core train --preset smoke")
+        del provenance["created"], provenance["training_seconds"]
+    assert told[0] == told[1]
+    tables = [pd.read_csv(path / "history.csv").drop(columns="seconds") for path in (warm, cold)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
