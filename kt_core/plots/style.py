@@ -45,12 +45,12 @@ MODELS = MODES | {
     "Rasch": "#5E3C99",
     "BKT-correct": "#C51B7D",
 }
-MARKERS = {  # round for our modes; distinguishable in black and white
+MARKERS = {  # distinguishable in black and white
     "retrospective": "o",
-    "retentive": "o",
-    "cumulative": "o",
-    "projection": "o",
-    "taught": "o",
+    "retentive": ">",
+    "cumulative": "d",
+    "projection": "8",
+    "taught": "H",
     "DKT": "s",
     "SAKT": "^",
     "simpleKT": "v",
