@@ -28,7 +28,7 @@ from kt_core.config import Mode
 from kt_core.learners.cohort import RULES
 from kt_core.presets import PRESETS, USUAL, configure
 from kt_core.report.tables import metrics_dict
-from kt_core.studies.sweeps import read_grid
+from kt_core.studies.grids import read_grid
 
 PAGES = ("README.md", "docs/guide.md", "docs/tutorial.md", "docs/extend.md")
 LONG = "(minutes)"

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import nbformat
@@ -89,14 +90,15 @@ def test_a_kernel_that_died_between_two_notebooks_is_replaced(run):
         assert int(run(kernel, PROCESS)) != first
 
 
-def test_a_kernel_that_is_not_used_ends_with_its_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(headless.tempfile, "tempdir", str(tmp_path))
-    before = psutil.Process().children()
-    with Kernel() as kernel:
-        kernel.start()
-        (started,) = set(psutil.Process().children()) - set(before)
-        assert [*tmp_path.iterdir()]
-    assert not started.is_running() and not [*tmp_path.iterdir()]
+def test_a_kernel_that_is_not_used_ends_with_its_block(monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # short, as names of sockets must be
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        before = psutil.Process().children()
+        with Kernel() as kernel:
+            kernel.start()
+            (started,) = set(psutil.Process().children()) - set(before)
+            assert os.listdir(folder)
+        assert not started.is_running() and not os.listdir(folder)
 
 
 def test_a_notebook_that_is_stopped_may_clean_up(tmp_path):

@@ -337,8 +337,8 @@ def test_the_command_writes_tables_and_a_figure(tmp_path, capsys):
     ("words", "message"),
     [
         (["chicago"], "only memphis is built in"),
-        (["memphis", "--data", "x.csv"], "leave out what is for files of your own"),
-        (["--data", "x.csv"], "name a built-in one, or give the practice"),
+        (["memphis", "--data", __file__], "leave out what is for files of your own"),
+        (["--data", __file__], "name a built-in one, or give the practice"),
     ],
 )
 def test_calls_that_name_no_experiment(words, message, tmp_path, capsys):

@@ -81,7 +81,7 @@ def test_a_half_run_is_refused_with_the_way_on(half, capsys):
     for command in (
         ["validate", str(folder)],
         ["visualise", str(folder)],
-        ["predict", str(folder), "--data", "x.csv", "--out", out],
+        ["predict", str(folder), "--data", __file__, "--out", out],
         ["classroom", str(folder), "--out", out],
         ["train", "--name", folder.name, "--out", str(folder.parent)],
     ):
