@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kt_core.sums import weighted
-
 Table = Float[Tensor, "C"]
 
 
@@ -27,7 +25,8 @@ class Parts(nn.Module):
     share : [C, C], share of a gain on skill i that reaches skill j: the share of j's parts that i
         has.
     likeness : [C, C], correlation of the starts of two skills, where those of the single skills are
-        independent: the number of common parts, by the root of the product of their numbers.
+        independent: the number of common parts, by the root of the product of their numbers. An
+        answer on a like skill is one on the start itself, times the likeness.
     mix : [C, C], from free numbers of each skill to those in use: of a combination, the mean of its
         parts' and a number of its own.
     single : [C], whether a skill is its own only part.
@@ -66,9 +65,3 @@ class Parts(nn.Module):
     def mixed(self, table: Table) -> Table:
         """Numbers in use, from the free ones."""
         return self.mix.to(table.dtype) @ table
-
-    def about_starts(self, answers: Float[Tensor, "B C 4"]) -> Float[Tensor, "B C 4"]:
-        """What answers say about the start of each skill, from sums by the skill asked (see
-        `kt_core.skeleton.Skeleton.terms`): an answer on a like skill is one on the start itself,
-        times the likeness."""
-        return weighted(self.likeness.to(answers.dtype), answers)

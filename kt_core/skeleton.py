@@ -40,6 +40,7 @@ from kt_core.sums import (
     pairs,
     plain,
     same_skill,
+    weighted,
 )
 
 ROUNDS = 4  # over a sequence, until the estimates have settled
@@ -276,7 +277,9 @@ class Skeleton(nn.Module):
 
     def about_starts(self, answers: Float[Tensor, "B C 4"]) -> Float[Tensor, "B C 4"]:
         """`terms` by the skill asked, as they count for the start of each skill."""
-        return answers if self.parts is None else self.parts.about_starts(answers)
+        if self.likeness is None:
+            return answers
+        return weighted(self.likeness.to(answers.dtype), answers)
 
     @property
     def likeness(self) -> Float[Tensor, "C C"] | None:
@@ -285,13 +288,13 @@ class Skeleton(nn.Module):
 
     def like(self, skills: Ids) -> Skills:
         """[B, T, C], likeness of the skill of each step and every skill."""
-        if self.parts is None:
+        if self.likeness is None:
             return F.one_hot(skills, self.n_skills)
-        return F.embedding(skills, self.parts.likeness)
+        return F.embedding(skills, self.likeness)
 
     def alike(self, skills: Ids) -> Pairs:
         """Likeness of the skills of two steps."""
-        return same_skill(skills) if self.parts is None else pairs(self.parts.likeness, skills)
+        return same_skill(skills) if self.likeness is None else pairs(self.likeness, skills)
 
     def each_on(self, likeness: Tensor, terms: Float[Tensor, "B T 4"]) -> Float[Tensor, "B T K 4"]:
         """`terms` of each step, as they count for the starts of K skills."""
@@ -378,7 +381,7 @@ class Skeleton(nn.Module):
         """Whether any gain reaches another skill."""
         if self.raw_transfer is None and self.parts is None:
             return False
-        return bool(((shares := self.shares()) > 0).sum() > shares.diagonal().count_nonzero())
+        return bool(self.shares().count_nonzero() > self.n_skills)  # all reach their own skill
 
     @property
     def offsets(self) -> Table:

@@ -7,6 +7,8 @@ block, C skills, N numbers per step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -51,8 +53,7 @@ class Earlier:
             sums = earlier_on_skill(wide, skills)
         else:
             near = self.likeness.double()
-            parts = (wide[..., :1], near.square()), (wide[..., 1:], near)
-            sums = torch.cat([earlier_like(x, skills, table) for x, table in parts], -1)
+            sums = earlier_like(wide, skills, near, sums=weighted)
             behind = None if behind is None else weighted(near, behind)
         if behind is not None:
             sums = sums + at_skills(behind, skills)
@@ -109,9 +110,12 @@ def same_skill(skills: Ids) -> Bool[Tensor, "B T T"]:
     return skills.unsqueeze(2) == skills.unsqueeze(1)
 
 
-def pairs(table: Float[Tensor, "C C"], skills: Ids) -> Float[Tensor, "B T T"]:
-    """Entry [s, u]: that of the skills of steps s and u."""
-    rows = F.embedding(skills, table)
+def pairs(
+    table: Float[Tensor, "C C"], skills: Ids, about: Ids | None = None
+) -> Float[Tensor, "B T T"]:
+    """Entry [s, u]: table[i, skill of u], where i is the skill of step s or the one that it is
+    `about`."""
+    rows = F.embedding(skills if about is None else about, table)
     return rows.gather(2, skills.unsqueeze(1).expand(-1, skills.shape[1], -1))
 
 
@@ -127,16 +131,21 @@ def earlier_like(
     skills: Ids,
     table: Float[Tensor, "C C"],
     about: Ids | None = None,
+    sums: Callable[[Tensor, Tensor], Tensor] = torch.matmul,
 ) -> Float[Tensor, "B T N"]:
-    """Sums over the steps u before each step s, weighted by table[i, skill of u], where i is the
-    skill of s or the one that it is `about`; in memory of the steps."""
+    """Sums over the steps u before each step s, weighted as `pairs` says, in memory of the steps.
+
+    Parameters
+    ----------
+    sums : of weights and what is weighted.
+    """
     about = skills if about is None else about
     behind, found = each.new_zeros(len(each), len(table), each.shape[-1]), []
     table = table.to(each.dtype)
     for a in range(0, skills.shape[1], PLAIN):
         now = slice(a, a + PLAIN)
         q, i, x = skills[:, now], about[:, now], each[:, now]
-        near = F.embedding(i, table).gather(2, q.unsqueeze(1).expand(-1, i.shape[1], -1))
-        found.append(near.tril(-1) @ x + at_skills(table @ behind, i))
+        near = pairs(table, q, i).tril(-1)
+        found.append(sums(near, x) + at_skills(sums(table, behind), i))
         behind = behind + by_skill(x, q, len(table))
     return torch.cat(found, 1)

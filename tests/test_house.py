@@ -16,7 +16,7 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "layers": "",
     "posterior": "layers",
     "sums": "layers",
-    "parts": "sums",
+    "parts": "",
     "retention": "base layers sums",
     "uncertainty": "posterior",
     "config": "base",

@@ -9,8 +9,8 @@ from typing import Any
 
 from kt_core import __version__
 from kt_core.base.errors import KTError
-from kt_core.config import LOSS_WEIGHTINGS, Mode
-from kt_core.presets import PRESETS, USUAL
+from kt_core.config import LOSS_WEIGHTINGS, Mode, RunConfig
+from kt_core.presets import PRESETS, USUAL, configure
 
 READING = (  # arguments that say how a source is read, as they are named in `DataConfig`
     *("format", "encoding", "kc_model", "skill_separator", "skill_level", "missing_as_text"),
@@ -219,6 +219,18 @@ def settings_given(args: argparse.Namespace) -> list[str]:
     """The arguments of a new training that were given, as they are typed."""
     given = [name for name in NEW if getattr(args, name) not in ("", None, [], False)]
     return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def configured(args: argparse.Namespace) -> RunConfig:
+    """The settings of a new training.
+
+    Raises
+    ------
+    KTError
+        For an impossible one.
+    """
+    axes = args.preset or USUAL, args.dataset, args.data, args.mode, args.seed, args.fold
+    return configure(*axes, overrides_of(args))
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
 from kt_core.cli import early
-from kt_core.cli.arguments import overrides_of, parser, reading_of, reading_words
+from kt_core.cli.arguments import configured, parser, reading_of, reading_words
 from kt_core.cli.studies import STUDIES
 from kt_core.config import RunConfig, options, with_overrides
-from kt_core.presets import PRESETS, USUAL, configure, preset
+from kt_core.presets import PRESETS, preset
 
 if TYPE_CHECKING:
     from kt_core.data.reading import ReadOptions
@@ -230,9 +230,10 @@ def datasets(args: argparse.Namespace) -> None:
     """List the data sets and where each would be read from."""
     from kt_core.data.registry import datasets, found
 
-    where = {name: found(name) for name in datasets()}
+    known = datasets()
+    where = {name: found(name) for name in known}
     wide = max(map(len, where.values()))
-    for name, spec in datasets().items():
+    for name, spec in known.items():
         print(f"{name:24s}{where[name]:{wide}s}  {spec.about}")
 
 
@@ -298,8 +299,7 @@ def _options(args: argparse.Namespace) -> ReadOptions:
 def _check_settings(args: argparse.Namespace) -> None:
     """Refuse impossible settings of a new training before anything slow is loaded."""
     if not args.resume:
-        axes = (args.preset or USUAL, args.dataset, args.data, args.mode, args.seed, args.fold)
-        configure(*axes, overrides_of(args))
+        configured(args)
 
 
 @contextlib.contextmanager

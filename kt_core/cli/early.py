@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from kt_core.base.errors import KTError
+from kt_core.base.places import check_run
 
 FILES = ("data", "answers", "mastery", "responses", "scores", "grid", "outcome")
 RUNS = ("run", "runs")
@@ -25,5 +26,4 @@ def check(args: argparse.Namespace) -> None:
             raise KTError(f"{given[name]}: no such file")
     for name in (name for name in RUNS if name in given):
         for run in given[name] if isinstance(given[name], list) else [given[name]]:
-            if not (Path(run) / "config.json").is_file():
-                raise KTError(f"{run} is not a finished run: it has no config.json")
+            check_run(Path(run))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from kt_core.base import processes
 from kt_core.base.errors import KTError
-from kt_core.cli.arguments import overrides_of, settings_given
+from kt_core.cli.arguments import configured, overrides_of, settings_given
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.notebook.kernel import Kernel
 from kt_core.notebook.trainings import train_in_notebook
-from kt_core.presets import USUAL, configure
+from kt_core.presets import USUAL
 from kt_core.runs.find import run_folder
 from kt_core.runs.read import read_configuration
 from kt_core.runs.resume import half_run
@@ -29,11 +29,7 @@ def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:
     Raises
     ------
     KTError
-        For impossible settings, a folder that exists, or a half-run that cannot be resumed.
-    NotebookFailed
-        When the notebook stops with another error.
-    KeyboardInterrupt
-        With how to resume, if something of the training was kept.
+        For options that exclude each other, and as of `train_in_notebook`, as are the others.
     """
     if args.resume:
         return _resume(args, kernel)
@@ -41,15 +37,14 @@ def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:
         raise KTError("--end goes with --resume: name the training that should end")
     if args.dataset and args.data:
         raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
-    overrides, preset = overrides_of(args), args.preset or USUAL
-    config = configure(preset, args.dataset, args.data, args.mode, args.seed, args.fold, overrides)
+    config = configured(args)
     folder = run_folder(config, args.name, args.out).absolute()
     if not processes.rank():  # the other processes may come after the first has made it
         free_folder(folder)
     if processes.world() > 1:
         return _train_together(config, folder)
     parameters = {
-        "preset": preset,
+        "preset": args.preset or USUAL,
         "dataset": args.dataset,
         "data_path": str(Path(args.data).absolute()) if args.data else "",
         "mode": args.mode,
@@ -57,7 +52,7 @@ def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:
         "fold": config.data.fold,
         "name": folder.name,
         "out": str(folder.parent),
-        "overrides": overrides,
+        "overrides": overrides_of(args),
     }
     return train_in_notebook(folder, parameters, kernel)
 

@@ -24,9 +24,8 @@ def known_answers(dataset: Dataset, vocabulary: Vocabulary, combine: bool = Fals
         When there are none.
     """
     table = dataset.table
-    several, skills = dataset.note.several, set(vocabulary.skills)
-    new = {name for name, parts in several.items() if name not in skills and skills >= {*parts}}
-    known = table["skill"].isin(skills | new if combine else skills)
+    skills, new = set(vocabulary.skills), new_combinations(dataset, vocabulary)
+    known = table["skill"].isin(skills.union(new) if combine else skills)
     strange = table.loc[~known, "skill"]
     again = strange.isin(new)
     kept = table[known].reset_index(drop=True)
@@ -53,6 +52,15 @@ def known_answers(dataset: Dataset, vocabulary: Vocabulary, combine: bool = Fals
         what = "answers on items that the model does not know, read without a difficulty"
         counts[what] = int(new_item.sum())
     return dataclasses.replace(dataset, table=kept, note=dataset.note.with_counts(counts))
+
+
+def new_combinations(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:
+    """The skills of a data set that a model does not know, but are several in one answer that it
+    knows."""
+    skills = set(vocabulary.skills)
+    asked = set(dataset.table["skill"].unique()) - skills
+    several = dataset.note.several
+    return sorted(name for name in asked if name in several and skills >= {*several[name]})
 
 
 def _some(names: Iterable[str], most: int = 4) -> str:

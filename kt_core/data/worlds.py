@@ -9,6 +9,7 @@ Each world breaks an assumption of some model, and each has a known optimum
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kt_core.base import own
@@ -65,14 +66,20 @@ def worlds() -> dict[str, Simulation]:
     KTError
         When what was registered does not make a `Simulation`.
     """
-    found = dict(WORLDS)
-    for name, world in own.of(WORLD).items():
-        found[name] = world.what()
-        if not isinstance(found[name], Simulation):
-            raise KTError(
-                f"world {name!r}: expected a function that returns a kt_core.data.Simulation, not "
-                f"{brief(found[name])}"
-            )
+    return WORLDS | {name: made(name, world.what) for name, world in own.of(WORLD).items()}
+
+
+def made(name: str, world: Callable[[], Any]) -> Simulation:
+    """The world that a function of a user's makes.
+
+    Raises
+    ------
+    KTError
+        When it is not a `Simulation`.
+    """
+    found = world()
+    if not isinstance(found, Simulation):
+        raise KTError(f"world {name!r}: it returns {brief(found)}, not a kt_core.data.Simulation")
     return found
 
 

@@ -29,7 +29,7 @@ class Latest:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self, thing: Any) -> None:
-        """Do this thing soon, or at once where there is no event loop."""
+        """Have a thing done: by the task, or at once without an event loop."""
         self._asked[thing] = None
         if self._task is not None:
             return

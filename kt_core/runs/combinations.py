@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kt_core.data import Dataset, Vocabulary
+from kt_core.data.known import new_combinations
 from kt_core.data.sequences import parts_by_id
 from kt_core.model import GainAKT2
 from kt_core.runs.run import Run
@@ -23,8 +24,7 @@ def knowing(run: Run, dataset: Dataset) -> Run:
     A run that was trained with `model.parts` off, or in a mode without parts, stays as it is.
     """
     v, several = run.vocabulary, dataset.note.several
-    asked, known = dataset.table["skill"].unique(), set(v.skills)
-    new = sorted(n for n in asked if n not in known and n in several and known >= {*several[n]})
+    new = new_combinations(dataset, v)
     if not new or not run.config.parts:
         return run
     names = (*v.skills, *new)

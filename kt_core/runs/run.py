@@ -28,6 +28,7 @@ from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError, reason
 from kt_core.base.files import is_there, whole, write_json, write_text
 from kt_core.base.locks import in_use
+from kt_core.base.places import check_run
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
 from kt_core.data.reading.note import ReadingNote
@@ -146,8 +147,7 @@ class Run:
             When the folder is not a finished run, or its configuration or weights are damaged.
         """
         path = Path(path)
-        if not (path / "config.json").is_file():
-            raise KTError(f"{path} is not a finished run: it has no config.json")
+        check_run(path)
         if reason := unfinished(path):
             raise KTError(f"{path} is not a finished run: {reason}")
         refuse_links(path)

@@ -54,7 +54,7 @@ OURS: dict[str, dict[str, Any]] = {  # GainAKT2 by name, and the settings that m
     "taught": {"model.mode": "retrospective", "train.teachers": TEACHERS},
 }
 PATH_ONLY = {  # settings of `ON_PATH` alone
-    "model": ("transfer",),
+    "model": ("transfer", "parts"),
     "train": ("hide", "hide_in", "skeleton_steps"),
 }
 GONE = {"retrospective": 0.0, "transfer": 0.0}  # former terms of the loss, as the store has them

@@ -17,8 +17,7 @@ from kt_core.base.values import path_of
 from kt_core.config import LossConfig
 from kt_core.data.registry import DATASETS, read_splits
 from kt_core.data.sequences import Splits
-from kt_core.data.simulate import Simulation
-from kt_core.data.worlds import WORLD
+from kt_core.data.worlds import WORLD, made
 from kt_core.evaluation.evaluate import Beliefs
 from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.own import MEASURE, SEES, needs
@@ -79,8 +78,8 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
         for method in ("fit", "trace"):
             if not callable(getattr(what, method, None)):
                 raise KTError(f"model {name!r}: it has no method {method}()")
-    if kind == WORLD and not isinstance(what(), Simulation):
-        raise KTError(f"world {name!r}: it returns {brief(what())}, not a kt_core.data.Simulation")
+    if kind == WORLD:
+        made(name, what)
     if kind == MEASURE:
         if sees not in SEES:
             raise KTError(f"sees {brief(sees)}: choose one of {', '.join(SEES)}")
