@@ -31,7 +31,7 @@ from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import preset
 from kt_core.studies.benchmark import markdown
-from kt_core.studies.cells import OURS, models
+from kt_core.studies.models import OURS, models
 from kt_core.training.train import train
 
 TABLE = Path(__file__).resolve().with_suffix(".csv")

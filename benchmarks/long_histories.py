@@ -25,7 +25,7 @@ from kt_core.data import Sequences
 from kt_core.evaluation.evaluate import evaluate, read_ends
 from kt_core.model import GainAKT2
 from kt_core.stepwise import PathSteps, SideSteps
-from kt_core.studies.benchmark.tables import markdown
+from kt_core.studies.benchmark import markdown
 
 MODES = ("projection", "cumulative", "retrospective", "retentive")
 SKILLS, CHUNK, LIVE = 100, 200, 200  # LIVE: answers that are timed at the end of a history

@@ -70,6 +70,7 @@ def _check(section: Section, name: str, ok: bool, expected: str) -> None:
 
 
 Mode = Literal["retrospective", "retentive", "cumulative", "projection"]
+MODES: tuple[Mode, ...] = typing.get_args(Mode)
 ON_PATH = ("retrospective", "retentive")  # predictions are made from mastery
 
 

@@ -21,7 +21,6 @@ from kt_core.mastery import PathTerms, States, at_skill
 from kt_core.model import GainAKT2
 from kt_core.side_heads import GAIN_STEP
 
-LOSS = "loss"  # the kind of terms that a user registers
 GAIN_MARGIN = 0.1  # by which gains after right answers should exceed those after wrong ones
 
 
@@ -142,7 +141,7 @@ def check_own(weights: LossConfig) -> None:
     KTError
         When one is not.
     """
-    known = own.of(LOSS)
+    known = own.of(own.LOSS)
     for name in weights.own:
         if name not in known:
             raise KTError(
@@ -164,7 +163,7 @@ def own_terms(weights: LossConfig, beliefs: PathTerms | States, batch: Batch) ->
     KTError
         When a term is not a single number.
     """
-    known, found = own.of(LOSS), {}
+    known, found = own.of(own.LOSS), {}
     for name in (name for name, weight in weights.own.items() if weight > 0):
         term = known[name].what(beliefs, batch)
         if not isinstance(term, Tensor) or term.ndim:

@@ -43,9 +43,9 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "report": "base baselines config data evaluation metrics runs",
     "learners": "base data evaluation mastery metrics model runs stepwise uncertainty",
     "notebook": "base config data evaluation learners monitor plots runs training",
-    "studies": "base baselines config data evaluation losses metrics model notebook plots presets "
+    "studies": "base baselines config data evaluation metrics notebook plots presets "
     "report runs training",
-    "tracing": "base baselines config data evaluation learners losses metrics notebook plots "
+    "tracing": "base baselines config data evaluation learners metrics notebook plots "
     "presets report runs studies training",
     "cli": "base config data learners losses model notebook presets report runs studies tracing "
     "training",

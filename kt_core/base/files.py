@@ -24,6 +24,8 @@ from safetensors import SafetensorError
 from kt_core.base.errors import KTError, reason
 from kt_core.base.values import path_of
 
+MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
+
 
 @contextlib.contextmanager
 def renamed(path: Path) -> Iterator[Path]:
@@ -75,6 +77,28 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    KTError
+        When the file is missing, larger than 256 MiB, or anything else.
+    """
+    is_there(path)
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise KTError(f"{path}: larger than any file of its name; is it from another program?")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except KTError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # JSON's and Unicode's are ValueErrors
+        raise KTError(f"{path}: cannot be read as JSON ({reason(error)})") from None
+    if not isinstance(content, dict):
+        raise KTError(f"{path}: expected a JSON object, not {type(content).__name__}")
+    return content
 
 
 def write_json(path: str | Path, content: Any) -> None:

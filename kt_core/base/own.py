@@ -18,6 +18,7 @@ from typing import Any
 from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError, brief, reason
 
+KINDS = MODEL, LOSS, MEASURE, WORLD = ("model", "loss", "measure", "world")
 VARIABLE = "KT_OWN"  # for child processes; it is not meant to be set by hand
 _KNOWN: dict[tuple[str, str], Own] = {}
 

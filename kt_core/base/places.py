@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kt_core.base.errors import KTError
-
 PACKAGE = Path(__file__).resolve().parents[1]
 CARRIED = PACKAGE / "notebooks"  # a copy, which only a built package has (setup.py)
 CHECKOUT = None if CARRIED.is_dir() else PACKAGE.parent
@@ -21,9 +19,3 @@ def default_out(here: Path | None = None) -> Path:
     if CHECKOUT is not None and here.resolve().is_relative_to(CHECKOUT):
         here = CHECKOUT
     return here / "runs"
-
-
-def check_run(folder: Path) -> None:
-    """Raise a KTError where a folder is plainly not a run."""
-    if not (folder / "config.json").is_file():
-        raise KTError(f"{folder} is not a finished run: it has no config.json")

@@ -148,10 +148,13 @@ class Marginal:
         right, wrong = chances(level, nodes)
         # A right answer has the log-odds more than a wrong one: only wrong ones are summed here.
         given = log_prior + self.right_of[:, None] * nodes + self.met @ np.log(wrong, out=wrong)
-        total = logsumexp(given, axis=1, keepdims=True)
-        expected = np.einsum("xq,xq->x", self.met_by @ np.exp(given - total), right)
+        highest = given.max(axis=1, keepdims=True)
+        weight = np.exp(given - highest, out=given)
+        total = weight.sum(axis=1, keepdims=True)
+        weight /= total
+        expected = np.einsum("xq,xq->x", self.met_by @ weight, right)
         penalty, slope = self._penalty(theta, prior)
-        value = penalty - self.right @ level - total.sum()
+        value = penalty - self.right @ level - (np.log(total) + highest).sum()
         return value, slope + self.design.T @ (expected - self.right)
 
     def _penalty(self, theta: np.ndarray, prior: Prior) -> tuple[float, np.ndarray]:

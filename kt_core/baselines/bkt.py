@@ -91,6 +91,13 @@ class Strands:
         bounds = np.append(0, np.cumsum([len(a) for a in answers]))
         return Strands(self.skill[kept], weight, bounds, np.concatenate(answers), None)
 
+    def on(self, skills: np.ndarray) -> Strands:
+        """Only those on some skills, [C] of bool."""
+        kept = skills[self.skill]
+        answers = [self.answer[here][kept[:n]] for here, n in self if kept[:n].any()]
+        bounds = np.append(0, np.cumsum([len(a) for a in answers]))
+        return Strands(self.skill[kept], self.weight[kept], bounds, np.concatenate(answers), None)
+
 
 def filtered(strands: Strands, parameters: np.ndarray) -> tuple[np.ndarray, ...]:
     """Run the filter along all strands.
@@ -160,7 +167,8 @@ class BKT:
     ----------
     read : "known" or "correct".
     starts : number of random starts; each skill keeps the one with the best training likelihood.
-    tolerance : EM stops when an iteration adds less than this to every skill's log-likelihood.
+    tolerance : EM leaves a skill alone when an iteration adds less than this to its log-likelihood
+        from every start.
     """
 
     name = "BKT"
@@ -185,13 +193,17 @@ class BKT:
         strands = Strands.of(splits.train, skills).collapsed()
         low, high = np.array([[0.05, 0.02, 0.05, 0.05], [0.95, 0.5, 0.45, 0.45]])[..., None, None]
         parameters = rng.uniform(low, high, (4, self.starts, skills))
-        history = []
+        history = [np.full(parameters.shape[1:], -np.inf)]
+        moving = np.ones(skills, bool)
         for _ in range(self.max_iterations):
             parameters, likelihood = em_step(strands, parameters)
-            history.append(likelihood)
-            if len(history) > 1 and (likelihood - history[-2] < self.tolerance).all():
+            history.append(np.where(moving, likelihood, history[-1]))
+            more = (history[-1] - history[-2] >= self.tolerance).any(axis=0)
+            if not more.any():
                 break
-        self.history = np.array(history)
+            if (more != moving).any():
+                moving, strands = more, strands.on(more)
+        self.history = np.array(history[1:])
         best = history[-1].argmax(axis=0)
         self.parameters = parameters[:, best, np.arange(skills)]
         answers = np.bincount(splits.train.skill, minlength=skills)

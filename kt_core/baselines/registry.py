@@ -34,7 +34,6 @@ BASELINES: dict[str, Callable[[], Tracer]] = {
     "Rasch": Rasch,
     "skill base rate": SkillBaseRate,
 }
-MODEL = "model"  # the kind of what is registered
 PROBED = 50  # learners whose last answer is turned
 SAME = 1e-4  # to which a prediction must not depend on its own answer
 STATES = ("middle", "final", "final_deviation")
@@ -43,14 +42,16 @@ SHARES = ("predicted", "mastery_pre", "mastery_post", "mastery_last", "middle", 
 
 def baselines() -> dict[str, Callable[[], Any]]:
     """Every model but GainAKT2, by name: what makes one."""
-    return BASELINES | {name: partial(OwnTracer, name, o.what) for name, o in own.of(MODEL).items()}
+    return BASELINES | {
+        name: partial(OwnTracer, name, o.what) for name, o in own.of(own.MODEL).items()
+    }
 
 
 def searched(model: str) -> Any:
     """What decides the result of a model beside data and seed, as plain values: the grid of a
     neural baseline's search, or the file that defines a model of one's own."""
     if model not in BASELINES:
-        return {"own": own.of(MODEL)[model].source}
+        return {"own": own.of(own.MODEL)[model].source}
     grid = getattr(BASELINES[model], "grid", ())
     return {"grid": [dataclasses.asdict(candidate) for candidate in grid]} if grid else {}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kt_core.base.errors import KTError
+from kt_core.base.files import read_json
 from kt_core.base.log import log
 from kt_core.cli.arguments import reading_of
 from kt_core.config import ON_PATH
@@ -19,7 +20,6 @@ from kt_core.report.examine import examine
 from kt_core.report.tables import metrics_dict
 from kt_core.runs.answers import answers_for
 from kt_core.runs.find import open_run, run_folder
-from kt_core.runs.read import read_json
 from kt_core.runs.run import Run, free_folder
 
 

@@ -70,9 +70,9 @@ def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
         _check_text(argv)
         log_to_output()
         os.environ["KT_COMMAND"] = f"{name} {shlex.join(argv)}"
-        early.check(args)
         for file in args.own:
             own.load(file)
+        early.check(args)
         code = args.action(args) or 0
         sys.stdout.flush()
         return code

@@ -16,7 +16,8 @@ from kt_core.notebook.page import export_html
 from kt_core.presets import USUAL
 from kt_core.runs.find import run_folder
 from kt_core.studies import constraints
-from kt_core.studies.cells import Cell, run_cells
+from kt_core.studies.cell import Cell
+from kt_core.studies.cells import run_cells
 
 CONSTRAINTS = "08_constraints"
 

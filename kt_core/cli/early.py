@@ -1,29 +1,39 @@
-"""What is refused before anything that takes seconds is loaded: what is plainly not there."""
+"""What is refused before anything that takes seconds is loaded: what plainly does not exist."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from kt_core.base.errors import KTError
-from kt_core.base.places import check_run
+from kt_core.studies.models import check_model
 
 FILES = ("data", "answers", "mastery", "responses", "scores", "grid", "outcome")
 RUNS = ("run", "runs")
+MODELS = ("models", "shown")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse files and runs that do not exist.
+    """Refuse files, runs and models that do not exist; models of one's own must be registered.
 
     Raises
     ------
     KTError
         For the first of them.
     """
-    given = {name: value for name, value in vars(args).items() if value}
-    for name in (name for name in FILES if name in given):
-        if not Path(given[name]).exists():
-            raise KTError(f"{given[name]}: no such file")
-    for name in (name for name in RUNS if name in given):
-        for run in given[name] if isinstance(given[name], list) else [given[name]]:
-            check_run(Path(run))
+    for file in _given(args, FILES):
+        if not Path(file).exists():
+            raise KTError(f"{file}: no such file")
+    for run in _given(args, RUNS):
+        from kt_core.base.state import check_run  # it loads pandas
+
+        check_run(Path(run))
+    for model in _given(args, MODELS):
+        check_model(model)
+
+
+def _given(args: argparse.Namespace, names: tuple[str, ...]) -> Iterator[str]:
+    """What was given for these arguments."""
+    for value in (vars(args).get(name) for name in names):
+        yield from value if isinstance(value, list) else [value] if value else []

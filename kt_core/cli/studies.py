@@ -49,14 +49,15 @@ def experiment(args: argparse.Namespace) -> None:
 def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
     from kt_core.base.files import make_folder
-    from kt_core.studies import benchmark as bench  # it loads every model
-    from kt_core.studies.cells import run_cells
+    from kt_core.studies import plan
 
-    store, out = _folders(args, bench.STORE, "benchmark")
-    plan = bench.plan()
-    chosen = [cell for cell in plan if args.only in cell.name]
+    store, out = _folders(args, plan.STORE, "benchmark")
+    cells = plan.cells()
+    chosen = [cell for cell in cells if args.only in cell.name]
     if not chosen:
-        raise KTError(f"--only {args.only}: no cell's name contains it, such as {plan[0].name}")
+        raise KTError(f"--only {args.only}: no cell's name contains it, such as {cells[0].name}")
+    from kt_core.studies.cells import run_cells  # it loads every model
+
     failed = {}
     if not args.print:
         failed = run_cells(chosen, out, args.jobs, store=make_folder(store))

@@ -16,8 +16,6 @@ from kt_core.base import own
 from kt_core.base.errors import KTError, brief
 from kt_core.data.simulate import Hidden, Simulation
 
-WORLD = "world"
-
 
 def _foreign(about: str, **changed: Any) -> Simulation:
     """What the worlds other than the house have in common: skills differ in how much they depend
@@ -66,7 +64,7 @@ def worlds() -> dict[str, Simulation]:
     KTError
         When what was registered does not make a `Simulation`.
     """
-    return WORLDS | {name: made(name, world.what) for name, world in own.of(WORLD).items()}
+    return WORLDS | {name: made(name, world.what) for name, world in own.of(own.WORLD).items()}
 
 
 def made(name: str, world: Callable[[], Any]) -> Simulation:

@@ -13,7 +13,6 @@ from kt_core.base import own
 from kt_core.base.errors import KTError, brief
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 
-MEASURE = "measure"  # the kind of what is registered
 SEES = ("pre", "post", "retrospective", "truth")
 
 
@@ -44,7 +43,7 @@ def own_measures(frame: pd.DataFrame, bootstrap: Bootstrap) -> Iterator[tuple[st
     KTError
         When a measure does not give one number for each answer.
     """
-    for name, registered in own.of(MEASURE).items():
+    for name, registered in own.of(own.MEASURE).items():
         columns = needs(registered.what)
         if not set(columns) <= set(frame):
             continue

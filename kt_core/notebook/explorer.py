@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kt_core.base.errors import KTError
+from kt_core.base.state import weights_of
 from kt_core.data import Splits
 from kt_core.data.sequences import SPLITS
 from kt_core.evaluation.evaluate import Beliefs, evaluate
@@ -32,7 +33,7 @@ from kt_core.notebook.latest import Latest
 from kt_core.plots.explanation import plot_revision, plot_waterfall
 from kt_core.plots.style import PAGE, as_text
 from kt_core.runs.find import open_run
-from kt_core.runs.run import Run, weights_of
+from kt_core.runs.run import Run
 
 LISTED = 200  # learners in the list, at most
 

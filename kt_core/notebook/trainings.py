@@ -7,10 +7,10 @@ from typing import Any
 
 from kt_core.base.errors import NotebookFailed
 from kt_core.base.locks import in_use
+from kt_core.base.state import unfinished, way_on
 from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.kernel import Kernel
 from kt_core.runs.resume import discard_unstarted
-from kt_core.runs.run import unfinished, way_on
 
 TRAIN = "01_train"
 

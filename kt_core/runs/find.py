@@ -12,6 +12,7 @@ from pathlib import Path
 from kt_core.base.errors import KTError, brief
 from kt_core.base.log import log
 from kt_core.base.places import default_out
+from kt_core.base.state import unfinished
 from kt_core.base.values import names_of, path_of
 from kt_core.config import RunConfig
 from kt_core.data import Splits
@@ -19,7 +20,7 @@ from kt_core.data.pseudonyms import same_key
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import MOST_LEARNERS
 from kt_core.runs.provenance import data_checksums
-from kt_core.runs.run import Run, unfinished
+from kt_core.runs.run import Run
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")  # room for what is put around it
 

@@ -20,9 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError, brief, reason
-from kt_core.base.files import is_there
+from kt_core.base.files import is_there, read_json
+from kt_core.base.state import check_weights
 from kt_core.base.values import is_text
 from kt_core.config import FORMER, ModelConfig, RunConfig, from_dict
 from kt_core.data.kept import IN_RUN, KEPT
@@ -31,7 +31,6 @@ from kt_core.model import GainAKT2
 from kt_core.runs.shapes import shapes
 from kt_core.uncertainty import Uncertainty
 
-MOST_JSON = 256 << 20  # bytes; a million skills need a tenth of it
 WRITTEN = ("figures", "notebooks", "checkpoints")  # folders of a run
 RETIRED = {  # settings that are gone, and the value that did nothing
     "loss.revision": 0.0,
@@ -45,28 +44,6 @@ RETIRED = {  # settings that are gone, and the value that did nothing
 }
 YOUNGER = {"model.parts": False}  # what a run did that does not name the setting
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises
-    ------
-    KTError
-        When the file is missing, larger than 256 MiB, or anything else.
-    """
-    is_there(path)
-    try:
-        if path.stat().st_size > MOST_JSON:
-            raise KTError(f"{path}: larger than any file of its name; is it from another program?")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except KTError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:  # JSON's and Unicode's are ValueErrors
-        raise KTError(f"{path}: cannot be read as JSON ({reason(error)})") from None
-    if not isinstance(content, dict):
-        raise KTError(f"{path}: expected a JSON object, not {type(content).__name__}")
-    return content
 
 
 def read_configuration(folder: Path) -> tuple[RunConfig, Vocabulary]:
@@ -156,11 +133,8 @@ def read_model(
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise KTError(f"{path}: {name} holds values that are not finite; train again")
-    if digest and digest != sha256(path):
-        raise KTError(
-            f"{path}: not the weights that training wrote (their SHA-256 differs from the one in "
-            "state.json); restore the file, or train again"
-        )
+    if digest:
+        check_weights(path, digest)
     model = GainAKT2(*shape)
     model.load_state_dict(weights)
     return model.eval()

@@ -15,7 +15,6 @@ checkpoints/        from which a training is resumed; removed when it has finish
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +24,15 @@ import pandas as pd
 from safetensors.torch import save_file
 
 from kt_core.base.digests import sha256
-from kt_core.base.errors import KTError, reason
-from kt_core.base.files import is_there, whole, write_json, write_text
-from kt_core.base.locks import in_use
-from kt_core.base.places import check_run
+from kt_core.base.errors import KTError
+from kt_core.base.files import is_there, read_json, whole, write_json, write_text
+from kt_core.base.state import STATE, WEIGHTS, check_finished, unfinished, weights_of
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
 from kt_core.data.reading.note import ReadingNote
 from kt_core.model import GainAKT2
 from kt_core.runs.read import (
     read_configuration,
-    read_json,
     read_model,
     read_numbers,
     read_uncertainty,
@@ -47,7 +44,6 @@ COLUMNS = {  # at least
     "history.csv": ("epoch", "valid/auc", "valid/loss"),
     "monitor.csv": ("step",),
 }
-STATE = "state.json"
 
 
 @dataclass
@@ -127,7 +123,7 @@ class Run:
         weights = {name: w.contiguous() for name, w in model.state_dict().items()}
         self.provenance["parameters"] = sum(w.numel() for w in weights.values())
         self.write_json("provenance.json", self.provenance)
-        with whole(self.path / "model.safetensors") as temporary:
+        with whole(self.path / WEIGHTS) as temporary:
             save_file(weights, temporary)
             digest = sha256(temporary)
         self.write_state("finished", weights_sha256=digest)
@@ -147,45 +143,12 @@ class Run:
             When the folder is not a finished run, or its configuration or weights are damaged.
         """
         path = Path(path)
-        check_run(path)
-        if reason := unfinished(path):
-            raise KTError(f"{path} is not a finished run: {reason}")
+        check_finished(path)
         refuse_links(path)
         config, vocabulary = read_configuration(path)
-        model = read_model(path / "model.safetensors", config.model, vocabulary, weights_of(path))
+        model = read_model(path / WEIGHTS, config.model, vocabulary, weights_of(path))
         provenance = read_json(path / "provenance.json")
         return cls(path, config, vocabulary, provenance, model, read_uncertainty(path))
-
-
-def weights_of(folder: Path) -> str:
-    """The digest of the weights of a finished run; empty where it is not there or not finished."""
-    if not (folder / STATE).is_file():
-        return ""
-    return read_json(folder / STATE).get("weights_sha256", "")
-
-
-def unfinished(folder: Path) -> str:
-    """Why a run folder is not a finished run, and what to do; empty if it is one."""
-    if not (folder / STATE).is_file():
-        return f"it has no {STATE}"
-    state = read_json(folder / STATE)
-    if state.get("state") == "finished":
-        weights = (folder / "model.safetensors").is_file()
-        return "" if weights else "it has no model.safetensors"
-    if state.get("state") == "stopped":
-        why = reason(state.get("why", "no reason given"), 400)
-        return f"its training was stopped ({why}). {way_on(folder)}"
-    if in_use(folder):
-        return "it is being trained by another process"
-    return f"its training was killed. {way_on(folder)}"
-
-
-def way_on(folder: Path) -> str:
-    """How to resume a training that stopped."""
-    return (
-        f"Resume it with: python -m kt_core train --resume {shlex.quote(str(folder))} "
-        "(--end ends it there, with the best weights so far)"
-    )
 
 
 def free_folder(folder: Path) -> None:

@@ -34,7 +34,7 @@ from kt_core.plots import draw_experiment, save, use_style
 from kt_core.report.text import estimate
 from kt_core.runs.provenance import provenance
 from kt_core.runs.run import Run
-from kt_core.studies.cells import OURS, check_model
+from kt_core.studies.models import OURS, check_model
 from kt_core.studies.outcome import Experiment
 from kt_core.training.train import train
 

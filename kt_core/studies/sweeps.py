@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from kt_core.base.errors import KTError, reason
-from kt_core.base.files import write_table
+from kt_core.base.files import read_json, write_table
 from kt_core.base.values import path_of
 from kt_core.report.verdicts import PROSPECTIVE
-from kt_core.runs.read import read_json
-from kt_core.studies.cells import Cell, finished
+from kt_core.studies.cell import Cell
+from kt_core.studies.cells import finished
 from kt_core.studies.grids import Point
 from kt_core.studies.results import OWN, TABLES, long_table
 

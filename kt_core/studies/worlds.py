@@ -22,7 +22,7 @@ from kt_core.evaluation.recovery import BINS, HELD, PRACTICES
 from kt_core.evaluation.turned import RAISED
 from kt_core.metrics.bootstrap import Estimate
 from kt_core.report.text import estimate, number, percent
-from kt_core.studies.benchmark.tables import (
+from kt_core.studies.benchmark import (
     load,
     markdown,
     of_draws,
@@ -30,7 +30,7 @@ from kt_core.studies.benchmark.tables import (
     rows_of_measure,
     summary,
 )
-from kt_core.studies.cells import Cell
+from kt_core.studies.cell import Cell
 from kt_core.studies.results import read_cell
 
 STORE = STORES / "worlds"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 
+from kt_core.base.files import read_json
 from kt_core.report.text import with_interval
-from kt_core.runs.read import read_json
 from kt_core.runs.run import Run
 
 NEVER_FALLS = (

@@ -17,24 +17,21 @@ from kt_core.base.values import path_of
 from kt_core.config import LossConfig
 from kt_core.data.registry import DATASETS, read_splits
 from kt_core.data.sequences import Splits
-from kt_core.data.worlds import WORLD, made
+from kt_core.data.worlds import made
 from kt_core.evaluation.evaluate import Beliefs
 from kt_core.evaluation.measures import Measures
-from kt_core.evaluation.own import MEASURE, SEES, needs
-from kt_core.losses import LOSS
+from kt_core.evaluation.own import SEES, needs
 from kt_core.metrics.bootstrap import Estimate
 from kt_core.notebook.reports import write_audit_report
 from kt_core.presets import PRESETS
 from kt_core.report.text import estimate
 from kt_core.runs.run import free_folder
+from kt_core.studies.models import BASELINES, OURS, check_model
 from kt_core.tracing.tracer import Answers, KnowledgeTracer
 from kt_core.tracing.words import in_python
 
-MODEL = "model"
-KINDS = (MODEL, LOSS, MEASURE, WORLD)
 
-
-def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str = "") -> None:
+def register(name: str, what: Callable[..., Any], kind: str = own.MODEL, sees: str = "") -> None:
     """Make a model, a loss term, a measure or a world of your own known by a name.
 
     It is then named like those of the package: a model in `kt.judge`, in the benchmark, in worlds
@@ -67,20 +64,20 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
     ...     return -np.log2(np.where(correct == 1, predicted, 1 - predicted))
     >>> kt.register("surprise, in bits", surprise, kind="measure", sees="pre")
     """
-    if kind not in KINDS:
-        raise KTError(f"kind {brief(kind)}: choose one of {', '.join(KINDS)}")
+    if kind not in own.KINDS:
+        raise KTError(f"kind {brief(kind)}: choose one of {', '.join(own.KINDS)}")
     if not callable(what):
         raise KTError(f"{kind} {brief(name)}: expected a class or a function, not {brief(what)}")
-    if (kind == MEASURE) != bool(sees):
+    if (kind == own.MEASURE) != bool(sees):
         raise KTError("sees: a measure says which answers it may see, and nothing else has it")
     own.checked_name(name, _taken(kind))
-    if kind == MODEL and inspect.isclass(what):
+    if kind == own.MODEL and inspect.isclass(what):
         for method in ("fit", "trace"):
             if not callable(getattr(what, method, None)):
                 raise KTError(f"model {name!r}: it has no method {method}()")
-    if kind == WORLD:
+    if kind == own.WORLD:
         made(name, what)
-    if kind == MEASURE:
+    if kind == own.MEASURE:
         if sees not in SEES:
             raise KTError(f"sees {brief(sees)}: choose one of {', '.join(SEES)}")
         needs(what)
@@ -89,14 +86,11 @@ def register(name: str, what: Callable[..., Any], kind: str = MODEL, sees: str =
 
 def _taken(kind: str) -> tuple[str, ...]:
     """The names that the package itself uses."""
-    if kind == MODEL:
-        from kt_core.baselines.registry import BASELINES  # it loads every model
-        from kt_core.studies.cells import OURS
-
+    if kind == own.MODEL:
         return (*OURS, *BASELINES)
-    if kind == WORLD:
+    if kind == own.WORLD:
         return tuple(DATASETS)
-    return ("bce", "responses", "teacher", "total", *vars(LossConfig())) if kind == LOSS else ()
+    return ("bce", "responses", "teacher", "total", *vars(LossConfig())) if kind == own.LOSS else ()
 
 
 @dataclass(repr=False)
@@ -192,7 +186,6 @@ def judge(model: str, data: Answers, **settings: Any) -> Judged:
     Judged(PFA: AUC ... on 12 test learners)
     """
     from kt_core.baselines.registry import baselines  # it loads every model
-    from kt_core.studies.cells import OURS, check_model
     from kt_core.studies.results import examined_baseline
 
     check_model(model)

@@ -29,6 +29,7 @@ from kt_core.notebook.page import export_html
 from kt_core.runs.run import Run
 from kt_core.studies import cells
 from kt_core.studies.audit import Audited, write_audit
+from kt_core.studies.cell import Cell
 
 LARGE = "ä" * 20_000
 TABLE = pd.DataFrame({"learner": np.random.default_rng(0).random(5000).astype(str)})
@@ -98,7 +99,7 @@ def test_the_other_writers_go_the_same_way(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "of_baseline", lambda *_: pd.DataFrame({"value": [1.0]}))
     monkeypatch.setattr(files.os, "fsync", no_room)
     calls = {
-        "cell": lambda d: cells.run_cell(cells.Cell("simulated", "BKT"), d, 1, d),
+        "cell": lambda d: cells.run_cell(Cell("simulated", "BKT"), d, 1, d),
         "conversion": lambda d: convert._write_json(d / "plan.json", {}),
         "report": lambda d: export_html(ROOT / "notebooks" / "01_train.ipynb", d / "r.html", "t"),
         "audit": lambda d: write_audit(audited, d),

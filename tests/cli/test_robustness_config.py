@@ -15,8 +15,8 @@ from kt_core.config import from_dict, with_overrides
 from kt_core.notebook import headless
 from kt_core.presets import preset
 from kt_core.runs.find import NAME, run_folder
-from kt_core.studies import benchmark, grids, sweeps
-from kt_core.studies.cells import stored
+from kt_core.studies import grids, plan, sweeps
+from kt_core.studies.cell import stored
 
 HUGE = 10**5000  # Python itself does not write such numbers
 TAG = "!!python/object/apply:os.mkdir ['{}']"
@@ -242,7 +242,7 @@ def test_a_run_compared_with_itself_and_a_file_as_a_run(trained, tmp_path, capsy
     ],
 )
 def test_a_store_with_something_else_in_it(tmp_path, capsys, content, words):
-    file = stored(benchmark.plan()[0], tmp_path)
+    file = stored(plan.cells()[0], tmp_path)
     if content is None:
         pd.DataFrame({"fingerprint": ["x"]}).to_parquet(file)
     else:

@@ -22,7 +22,7 @@ from kt_core.cli.commands import main
 from kt_core.config import from_dict, with_overrides
 from kt_core.notebook import headless
 from kt_core.presets import preset
-from kt_core.studies.benchmark.tables import markdown
+from kt_core.studies.benchmark import markdown
 
 NOTEBOOK = load_notebook_node(str(ROOT / "notebooks" / "03_mastery_trajectories.ipynb"))
 HOSTILE = "\"'''\\\n\r\t\0{{x}}{x}%s$(id)`id`#\u2028\u202e\ufeff\U0001f600</script>\\"

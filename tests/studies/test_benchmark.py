@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from kt_core.base.errors import KTError
+from kt_core.baselines.registry import BASELINES
 from kt_core.baselines.search import Candidate
 from kt_core.cli.commands import main
 from kt_core.data.registry import read_splits
 from kt_core.recurrent import Shape
-from kt_core.studies import benchmark, cells
-from kt_core.studies.cells import Cell
+from kt_core.studies import benchmark, cells, models
+from kt_core.studies import plan as planned
+from kt_core.studies.cell import LATER, Cell, stored
 from kt_core.training.train import train
 
 
@@ -68,7 +70,7 @@ def test_what_a_search_tried_is_kept_and_another_grid_makes_its_cells_out_of_dat
     monkeypatch.setattr("kt_core.baselines.neural.SHORT_STEPS", 1)
     assert cell.fingerprint != before and tiny("PFA").fingerprint == other
     cells.run_cell(cell, tmp_path / "runs", 1, tmp_path)
-    table = cells.read_cell(cells.stored(cell, tmp_path))
+    table = cells.read_cell(stored(cell, tmp_path))
     tried = pd.read_json(io.StringIO(table["search"].iloc[0]))
     assert tried["dropout"].tolist() == [0.1, 0.2] * 2 and tried["chosen"].sum() == 1
     valid = table.loc[table["measure"] == "AUC, validation", "value"].item()
@@ -78,9 +80,9 @@ def test_what_a_search_tried_is_kept_and_another_grid_makes_its_cells_out_of_dat
 def test_settings_that_came_later_leave_finished_cells_valid(monkeypatch):
     cell = Cell("simulated", "DKT")
     before = cell.fingerprint
-    monkeypatch.setitem(cells.LATER, ("data", "pseudonymise"), True)
+    monkeypatch.setitem(LATER, ("data", "pseudonymise"), True)
     assert cell.fingerprint == before  # it is not what it stood for
-    monkeypatch.setitem(cells.LATER, ("data", "pseudonymise"), False)
+    monkeypatch.setitem(LATER, ("data", "pseudonymise"), False)
     assert cell.fingerprint != before
 
 
@@ -129,14 +131,18 @@ def test_every_model_with_mastery_has_the_audit(store):
     assert recovered["mastery, filtered (rank r)"].str.contains("%").all()
 
 
+def test_all_baselines_are_known_by_name_before_they_are_loaded():
+    assert tuple(BASELINES) == models.BASELINES
+
+
 def test_the_plan_holds_what_the_results_report():
-    plan = benchmark.plan()
+    plan = planned.cells()
     assert len(plan) == len(set(plan))
     main_set = [c for c in plan if c.dataset == "assist2015" and c.fold == 0]
-    for model in (*cells.OURS, "DKT"):
+    for model in (*models.OURS, "DKT"):
         assert sorted(c.seed for c in main_set if c.model == model) == [0, 1, 2]
     for dataset in ("simulated", "assist2009", "statics2011"):
-        assert {c.model for c in plan if c.dataset == dataset} == set(cells.models())
+        assert {c.model for c in plan if c.dataset == dataset} == set(models.models())
     for model in ("retrospective", "DKT"):
         folds = {c.fold for c in plan if c.dataset == "assist2015" and c.model == model}
         assert folds == set(range(5))
@@ -160,8 +166,8 @@ def test_a_cell_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monke
     good = Cell("simulated-slow", "skill base rate", preset="smoke")
     failed = cells.run_cells([bad, good], tmp_path / "out", store=tmp_path / "store")
     assert set(failed) == {bad.name} and "gone.csv" in failed[bad.name]
-    assert list((tmp_path / "store").iterdir()) == [cells.stored(good, tmp_path / "store")]
-    monkeypatch.setattr(benchmark, "plan", lambda: [bad, good])
+    assert list((tmp_path / "store").iterdir()) == [stored(good, tmp_path / "store")]
+    monkeypatch.setattr("kt_core.studies.plan.cells", lambda: [bad, good])
     call = ["benchmark", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
     assert main(call) == 1
     said = capsys.readouterr()

@@ -24,7 +24,8 @@ from kt_core.base.locks import locked
 from kt_core.cli.commands import main
 from kt_core.notebook.kernel import Kernel
 from kt_core.studies import cells, sweeps
-from kt_core.studies.cells import Cell, finished, run_cell, run_cells
+from kt_core.studies.cell import Cell
+from kt_core.studies.cells import finished, run_cell, run_cells
 from kt_core.studies.grids import read_grid
 
 TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}

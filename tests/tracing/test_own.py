@@ -22,7 +22,8 @@ from kt_core.data.registry import datasets
 from kt_core.evaluation.tracer import Trace
 from kt_core.presets import configure, preset
 from kt_core.studies import benchmark, cells, worlds
-from kt_core.studies.cells import Cell, finished, run_cell, run_cells
+from kt_core.studies.cell import Cell
+from kt_core.studies.cells import finished, run_cell, run_cells
 from kt_core.studies.experiment import cross_fitted
 from kt_core.studies.outcome import Experiment
 

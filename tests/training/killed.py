@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
+from kt_core.base.files import read_json
 from kt_core.config import with_overrides
 from kt_core.data import load_dataset, make_splits
 from kt_core.presets import preset
-from kt_core.runs.run import Run, read_json
+from kt_core.runs.run import Run
 from kt_core.training import checkpoints
 from kt_core.training.checkpoints import Checkpoints, WholeFiles
 from kt_core.training.module import KTModule

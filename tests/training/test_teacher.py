@@ -12,7 +12,7 @@ from kt_core.config import with_overrides
 from kt_core.data import loader
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.presets import preset
-from kt_core.studies.cells import Cell
+from kt_core.studies.cell import Cell
 from kt_core.training.teacher import Teacher, predictions
 from kt_core.training.train import History, train
 from tests.conftest import module_of, random_batch

@@ -20,8 +20,8 @@ from kt_core.evaluation.exam import ON_ASKED
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.report.text import estimate
 from kt_core.report.verdicts import PROSPECTIVE
-from kt_core.studies.benchmark.plan import STORE
-from kt_core.studies.cells import OURS, models
+from kt_core.studies.models import OURS, models
+from kt_core.studies.plan import STORE
 from kt_core.studies.results import OWN, read_cell
 
 MASTERY = {  # column -> measure, variant
