@@ -1,9 +1,11 @@
-"""Where a model computes: on a GPU if there is one, otherwise on the CPU."""
+"""Where a model computes: on a GPU if there is one, otherwise on the CPU, and on which cores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kt_core.base.errors import KTError
 
+Name = TypeVar("Name")
+Result = TypeVar("Result")
 ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
@@ -62,3 +66,27 @@ def attention_of_any_length(device: torch.device) -> AbstractContextManager[None
     if device.type == "cpu":
         return nullcontext()
     return sdpa_kernel(ANY_LENGTH)
+
+
+def side_by_side(jobs: dict[Name, Callable[[], Result]]) -> dict[Name, Result]:
+    """The result of each function, several of them at a time with a share of the cores each: what
+    reads batch by batch hardly gains from a second core. On a GPU, one after the other.
+
+    Raises
+    ------
+    Exception
+        The first error of a function, in the order of the jobs.
+    """
+    cores = torch.get_num_threads()
+    workers = min(cores, len(jobs))
+    if workers < 2 or torch.cuda.is_available():
+        return {name: job() for name, job in jobs.items()}
+    pool = ThreadPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(cores // workers,)
+    )
+    try:
+        begun = {name: pool.submit(job) for name, job in jobs.items()}
+        return {name: future.result() for name, future in begun.items()}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error or an interruption
+        torch.set_num_threads(cores)  # of threads to come

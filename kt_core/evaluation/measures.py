@@ -8,10 +8,12 @@ to each.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from kt_core.base.devices import side_by_side
 from kt_core.evaluation.associations import association_table, gain_performance, joined
 from kt_core.evaluation.diagnostics import (
     collapse_table,
@@ -138,38 +140,65 @@ def measure(
     rungs : by name, what simple models predict of each answer, [N].
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
-    quality, simple, curve, miscalibration = *(pd.DataFrame() for _ in range(3)), np.nan
-    if len(rows := beliefs.predicted):
-        prediction = prediction_of(beliefs, bootstrap)
-        quality = prediction_table(prediction, rows, base)
-        simple = simple_table(prediction, rows, rungs or {})
-        curve, miscalibration = calibration_curve(prediction)
-    tables = {} if exam is None else {"exam": exam}
-    if hidden is not None:
-        tables["necessity"] = gain_necessity(hidden, bootstrap)
-        everyone = bootstrap
-        if hidden_elsewhere is not None:
-            others = hidden_elsewhere.assign(learner=hidden_elsewhere["learner"] + bootstrap.n)
-            hidden = pd.concat([hidden, others], ignore_index=True)
-            everyone = Bootstrap(int(hidden["learner"].max()) + 1, resamples, seed)
-        tables["forgetting"] = forgetting(hidden, skill_names)
-        tables["growth"] = growth_calibration(hidden, everyone)
-    return Measures(
-        prediction=quality,
-        violations=violation_table(beliefs, bootstrap),
-        associations=joined(
-            association_table(beliefs, base, bootstrap, ladder),
-            gain_performance(improved, bootstrap),
-        ),
-        calibration=curve,
-        miscalibration=miscalibration,
-        skills=skill_table(beliefs, base, skill_names),
-        conduct=conduct_table(beliefs, bootstrap),
-        collapse=collapse_table(beliefs),
-        recovery=recovery_table(beliefs, bootstrap, uncertainty),
-        simple=simple,
-        **tables,
+    found: dict[str, Any] = side_by_side(
+        {
+            "predicted": lambda: _of_predictions(beliefs, base, bootstrap, rungs or {}),
+            "believed": lambda: _of_hidden(hidden, hidden_elsewhere, skill_names, bootstrap, seed),
+            "associations": lambda: joined(
+                association_table(beliefs, base, bootstrap, ladder),
+                gain_performance(improved, bootstrap),
+            ),
+            "skills": lambda: skill_table(beliefs, base, skill_names),
+            "violations": lambda: violation_table(beliefs, bootstrap),
+            "conduct": lambda: conduct_table(beliefs, bootstrap),
+            "collapse": lambda: collapse_table(beliefs),
+            "recovery": lambda: recovery_table(beliefs, bootstrap, uncertainty),
+        }
     )
+    found |= (
+        found.pop("predicted") | found.pop("believed") | ({} if exam is None else {"exam": exam})
+    )
+    return Measures(**found)
+
+
+def _of_predictions(
+    beliefs: Beliefs, base: np.ndarray, bootstrap: Bootstrap, rungs: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """The tables about predictions of the next answer; empty where there are none."""
+    rows = beliefs.predicted
+    if rows.empty:
+        nothing = pd.DataFrame()
+        return {"prediction": nothing, "calibration": nothing, "miscalibration": np.nan}
+    prediction = prediction_of(beliefs, bootstrap)
+    curve, miscalibration = calibration_curve(prediction)
+    return {
+        "prediction": prediction_table(prediction, rows, base),
+        "simple": simple_table(prediction, rows, rungs),
+        "calibration": curve,
+        "miscalibration": miscalibration,
+    }
+
+
+def _of_hidden(
+    hidden: pd.DataFrame | None,
+    elsewhere: pd.DataFrame | None,
+    skill_names: tuple[str, ...],
+    bootstrap: Bootstrap,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """The tests on hidden answers; none without such answers."""
+    if hidden is None:
+        return {}
+    necessity, everyone = gain_necessity(hidden, bootstrap), bootstrap
+    if elsewhere is not None:
+        others = elsewhere.assign(learner=elsewhere["learner"] + bootstrap.n)
+        hidden = pd.concat([hidden, others], ignore_index=True)
+        everyone = Bootstrap(int(hidden["learner"].max()) + 1, bootstrap.resamples, seed)
+    return {
+        "necessity": necessity,
+        "forgetting": forgetting(hidden, skill_names),
+        "growth": growth_calibration(hidden, everyone),
+    }
 
 
 def prediction_of(

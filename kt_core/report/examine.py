@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kt_core.base.devices import side_by_side
 from kt_core.base.errors import KTError
 from kt_core.baselines.ladder import Ladder, middles
 from kt_core.config import DataConfig
@@ -113,29 +115,47 @@ def examine(
         raise KTError(
             f"{path}: history.csv is missing or has no epochs; restore it, or train again"
         )
-    beliefs = evaluate(run.model, getattr(splits, split))
-    beliefs = add_ceiling(beliefs, splits, split, run.config.data.chunk)
-    report, model, rates = run.config.report, run.model, training_rates(splits)
-    hidden = elsewhere = improved = None
-    if model.on_path:
-        improved = improvements(model, getattr(splits, split))
-        usual = usual_improvement(splits.train, len(splits.vocabulary.skills))
-        improved = improved.assign(usual=usual[improved["skill"]])
-        hidden = hidden_answers(model, getattr(splits, split))
-        if split == "test":  # no one in either split was trained on; together they have more power
-            elsewhere = hidden_answers(model, splits.valid)
+    report, rates = run.config.report, training_rates(splits)
+    found = side_by_side(_readings(run, splits, split))
+    beliefs = add_ceiling(found.pop("beliefs"), splits, split, run.config.data.chunk)
+    valid = found.pop("valid", beliefs)
     names, resampling = splits.vocabulary.skills, (report.bootstrap, report.seed)
-    tests: dict[str, Any] = {"hidden": hidden, "hidden_elsewhere": elsewhere, "improved": improved}
-    tests |= {"uncertainty": run.uncertainty, "exam": exam_of(run, splits, split)}
-    traces = ladder_of(run.config.data, splits).traces(getattr(splits, split))
-    tests["ladder"] = middles(traces)
-    tests["rungs"] = {name: trace.predicted for name, trace in traces.items()}
+    tests = found.pop("simple") | found | {"uncertainty": run.uncertainty}
     measures = measure(beliefs, rates, names, *resampling, **tests)
-    valid = beliefs if split == "valid" else evaluate(model, splits.valid, flips=False)
     bootstrap = Bootstrap(len(valid.learners), *resampling)
     counter = step_nulls(valid.predicted, rates, post=False)["success counter"]
     aucs = [auc_of(prediction_of(valid, bootstrap, p)) for p in (None, counter)]
     return Examined(run, splits, split, beliefs, measures, *aucs)
+
+
+def _readings(run: Run, splits: Splits, split: str) -> dict[str, Callable[[], Any]]:
+    """What has to be read for a report, the longest first: `beliefs`, `valid` (unless that is the
+    split), and arguments of `measure`."""
+    model, sequences = run.model, getattr(splits, split)
+
+    def improved() -> pd.DataFrame:
+        usual = usual_improvement(splits.train, len(splits.vocabulary.skills))
+        found = improvements(model, sequences)
+        return found.assign(usual=usual[found["skill"]])
+
+    jobs: dict[str, Callable[[], Any]] = {"simple": lambda: _simple(run, splits, split)}
+    if model.on_path:
+        jobs["hidden"] = lambda: hidden_answers(model, sequences)
+        if split == "test":  # no one in either split was trained on; together they have more power
+            jobs["hidden_elsewhere"] = lambda: hidden_answers(model, splits.valid)
+        jobs["improved"] = improved
+    jobs["beliefs"] = lambda: evaluate(model, sequences)
+    if split != "valid":
+        jobs["valid"] = lambda: evaluate(model, splits.valid, flips=False)
+    return jobs
+
+
+def _simple(run: Run, splits: Splits, split: str) -> dict[str, Any]:
+    """What the psychometric ladder says."""
+    exam = exam_of(run, splits, split)
+    traces = ladder_of(run.config.data, splits).traces(getattr(splits, split))
+    rungs = {name: trace.predicted for name, trace in traces.items()}
+    return {"exam": exam, "ladder": middles(traces), "rungs": rungs}
 
 
 def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:
