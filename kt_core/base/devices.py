@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -81,12 +82,12 @@ def side_by_side(jobs: dict[Name, Callable[[], Result]]) -> dict[Name, Result]:
     workers = min(cores, len(jobs))
     if workers < 2 or torch.cuda.is_available():
         return {name: job() for name, job in jobs.items()}
-    pool = ThreadPoolExecutor(
-        workers, initializer=torch.set_num_threads, initargs=(cores // workers,)
-    )
+    share = cores // workers
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
     try:
-        begun = {name: pool.submit(job) for name, job in jobs.items()}
-        return {name: future.result() for name, future in begun.items()}
+        with threadpool_limits(share):  # of NumPy's products
+            begun = {name: pool.submit(job) for name, job in jobs.items()}
+            return {name: future.result() for name, future in begun.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after an error or an interruption
         torch.set_num_threads(cores)  # of threads to come
