@@ -69,6 +69,7 @@ def _check(section: Section, name: str, ok: bool, expected: str) -> None:
         raise KTError(f"{prefix}.{name} = {brief(getattr(section, name))}: must be {expected}")
 
 
+MEANINGS = {"learner": "user", "response": "correct", "time": "timestamp"}  # of columns
 Mode = Literal["retrospective", "retentive", "cumulative", "projection"]
 MODES: tuple[Mode, ...] = typing.get_args(Mode)
 ON_PATH = ("retrospective", "retentive")  # predictions are made from mastery
@@ -102,8 +103,35 @@ class DataConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "columns", meanings(self.columns))
         _check(self, "fold", self.fold < self.folds, f"between 0 and {self.folds - 1}")
         _check(self, "chunk", self.chunk >= self.min_length, "at least data.min_length")
+
+
+def meanings(columns: dict[str, str] | None) -> dict[str, str]:
+    """Names of columns by their meaning, as the readers call it: learner, response and time have
+    two names.
+
+    Raises
+    ------
+    KTError
+        For a meaning that is given twice.
+    """
+    if columns is None:
+        return {}
+    if not isinstance(columns, dict):
+        raise KTError(
+            "columns: expected a mapping of meanings to names, such as {'learner': 'Student', "
+            "'skill': 'Topic', 'correct': 'Right'}"
+        )
+    found: dict[str, str] = {}
+    for word, name in columns.items():
+        role = MEANINGS.get(word, word)
+        if role in found:
+            other = next(w for w in columns if MEANINGS.get(w, w) == role)
+            raise KTError(f"columns: {other!r} and {word!r} mean the same")
+        found[role] = name
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kt_core import __version__
 from kt_core.base.errors import KTError
-from kt_core.config import LOSS_WEIGHTINGS, Mode, RunConfig
+from kt_core.config import LOSS_WEIGHTINGS, ON_PATH, Mode, RunConfig
 from kt_core.presets import PRESETS, USUAL, configure
 
 READING = (  # arguments that say how a source is read, as they are named in `DataConfig`
@@ -231,6 +232,25 @@ def configured(args: argparse.Namespace) -> RunConfig:
     """
     axes = args.preset or USUAL, args.dataset, args.data, args.mode, args.seed, args.fold
     return configure(*axes, overrides_of(args))
+
+
+def configured_class(args: argparse.Namespace) -> RunConfig:
+    """The settings of a model that is trained for the pages of a class.
+
+    Raises
+    ------
+    KTError
+        For an impossible one, or a mode that does not say how sure it is.
+    """
+    path = str(Path(args.answers).absolute())
+    overrides = {"train.progress": False} | reading_of(args)
+    config = configure(args.preset or USUAL, "", path, args.mode, args.seed, None, overrides)
+    if config.model.mode not in ON_PATH:
+        raise KTError(
+            f"mode {config.model.mode} does not say how sure it is, and these pages need that; "
+            f"choose --mode {' or '.join(ON_PATH)}"
+        )
+    return config
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, Any]:

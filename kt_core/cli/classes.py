@@ -9,13 +9,11 @@ from typing import Any
 from kt_core.base.errors import KTError
 from kt_core.base.files import read_json
 from kt_core.base.log import log
-from kt_core.cli.arguments import reading_of
-from kt_core.config import ON_PATH
+from kt_core.cli.arguments import configured_class, reading_of
 from kt_core.data import Dataset
 from kt_core.data.registry import read_splits
 from kt_core.learners.classroom import classroom as write_pages
 from kt_core.learners.classroom import words
-from kt_core.presets import USUAL, configure
 from kt_core.report.examine import examine
 from kt_core.report.tables import metrics_dict
 from kt_core.runs.answers import answers_for
@@ -42,7 +40,7 @@ def from_run(args: argparse.Namespace, path: str, answers: str) -> None:
     say, out = _prepared(args)
     run = Run.load(path)
     if answers:
-        dataset = answers_for(run, Path(answers), _reading(args), combine=True)
+        dataset = answers_for(run, Path(answers), reading_of(args), combine=True)
         log.info("%s", dataset.note)
     else:
         dataset = open_run(path)[1].dataset
@@ -69,30 +67,13 @@ def _train(args: argparse.Namespace) -> tuple[Run, Dataset]:
     """A new run on a file of answers, in a folder that the command line prints."""
     from kt_core.tracing.tracer import trained  # its room loads every model
 
-    path = str(Path(args.answers).absolute())
-    overrides = {"train.progress": False} | _reading(args)
-    config = configure(args.preset or USUAL, "", path, args.mode, args.seed, None, overrides)
-    if config.model.mode not in ON_PATH:
-        raise KTError(
-            f"mode {config.model.mode} does not say how sure it is, and these pages need that; "
-            f"choose --mode {' or '.join(ON_PATH)}"
-        )
+    config = configured_class(args)
     folder = run_folder(config, args.name).absolute()
     free_folder(folder)
     splits = read_splits(config)
     run = trained(config, splits, folder, progress=True)
     print(f"run:      {run.path}")
     return run, splits.dataset
-
-
-def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    """How a file is read; a learner, response or time may be called so, too."""
-    from kt_core.tracing.words import meanings  # its room loads every model
-
-    found = reading_of(args)
-    if "data.columns" in found:
-        found["data.columns"] = meanings(found["data.columns"])
-    return found
 
 
 def checked(run: Run) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
 from kt_core.cli import early
-from kt_core.cli.arguments import configured, parser, reading_of, reading_words
+from kt_core.cli.arguments import configured, configured_class, parser, reading_of, reading_words
 from kt_core.cli.studies import STUDIES
 from kt_core.config import RunConfig, options, with_overrides
 from kt_core.presets import PRESETS, preset
@@ -188,7 +188,9 @@ def predict(args: argparse.Namespace) -> None:
 
 def class_(args: argparse.Namespace) -> None:
     """From a file of answers to pages for a teacher: train a model, check it, write the pages."""
-    from kt_core.cli.classes import from_answers
+    if args.answers and not args.run:
+        early.check_answers(configured_class(args).data)
+    from kt_core.cli.classes import from_answers  # it loads every model
 
     from_answers(args)
 
@@ -299,7 +301,7 @@ def _options(args: argparse.Namespace) -> ReadOptions:
 def _check_settings(args: argparse.Namespace) -> None:
     """Refuse impossible settings of a new training before anything slow is loaded."""
     if not args.resume:
-        configured(args)
+        early.check_answers(configured(args).data)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kt_core.base.errors import KTError
+from kt_core.config import DataConfig
 from kt_core.studies.models import check_model
 
 FILES = ("data", "answers", "mastery", "responses", "scores", "grid", "outcome")
 RUNS = ("run", "runs")
 MODELS = ("models", "shown")
+SMALL = 4 << 20  # bytes of answers that are read in a second
 
 
 def check(args: argparse.Namespace) -> None:
@@ -37,3 +39,21 @@ def _given(args: argparse.Namespace, names: tuple[str, ...]) -> Iterator[str]:
     """What was given for these arguments."""
     for value in (vars(args).get(name) for name in names):
         yield from value if isinstance(value, list) else [value] if value else []
+
+
+def check_answers(config: DataConfig) -> None:
+    """Refuse a small file of answers that cannot be read. A large one is read once, later on, and
+    so is one whose names must not be shown.
+
+    Raises
+    ------
+    KTError
+        As of `kt_core.data.registry.read_dataset`.
+    """
+    path = Path(config.path)
+    if config.pseudonymise or not path.is_file() or path.stat().st_size > SMALL:
+        return
+    from kt_core.data.reading import ReadOptions  # it loads pandas, as does the next
+    from kt_core.data.registry import read_dataset
+
+    read_dataset(path, ReadOptions.of(config))

@@ -24,7 +24,7 @@ from kt_core.base.files import new_folder
 from kt_core.base.log import log
 from kt_core.base.state import STATE, way_on
 from kt_core.base.values import path_of
-from kt_core.config import RunConfig, options, with_overrides
+from kt_core.config import RunConfig, meanings, options, with_overrides
 from kt_core.data import Dataset, Splits
 from kt_core.data.kept import IN_RUN
 from kt_core.data.pseudonyms import pseudonyms
@@ -44,7 +44,7 @@ from kt_core.runs.combinations import knowing
 from kt_core.runs.find import open_run, run_folder
 from kt_core.runs.run import Run, free_folder
 from kt_core.tracing.card import card, line
-from kt_core.tracing.words import in_python, meanings, reading
+from kt_core.tracing.words import in_python, reading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 
 from kt_core.base.errors import KTError
-from kt_core.data.reading.note import ROLES
+from kt_core.config import meanings
 
-MEANINGS = {word: role for role, word in ROLES.items()}  # learner -> user, ...
 DATA = ("encoding", "kc_model", "skill_separator", "skill_level", "missing_as_text", "pseudonymise")
 IN_PYTHON = {
     "--column": "columns={'skill': 'NAME'}",
@@ -32,30 +31,6 @@ def in_python() -> Iterator[None]:
         if not words:
             raise
         raise KTError(f"{error}\n(in Python: {'; '.join(words)})") from None
-
-
-def meanings(columns: dict[str, str] | None) -> dict[str, str]:
-    """The columns as the readers name their meanings: learner, response and time have two names.
-
-    Raises
-    ------
-    KTError
-        For a meaning that is given twice.
-    """
-    if columns is None:
-        return {}
-    if not isinstance(columns, dict):
-        raise KTError(
-            "columns: expected a mapping of meanings to names, such as {'learner': 'Student', "
-            "'skill': 'Topic', 'correct': 'Right'}"
-        )
-    found: dict[str, str] = {}
-    for word, name in columns.items():
-        role = MEANINGS.get(word, word)
-        if role in found:
-            raise KTError(f"columns: {word!r} and {ROLES.get(role, role)!r} mean the same")
-        found[role] = name
-    return found
 
 
 def reading(columns: dict[str, str] | None) -> dict[str, dict[str, str]]:

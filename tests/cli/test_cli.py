@@ -301,6 +301,16 @@ def test_a_quick_command_loads_nothing_that_is_slow(tmp_path, command, heavy):
         (["sweep", "--grid", "lost.yaml", "--out", "o"], "lost.yaml: no such file"),
         (["sweep", "--grid", "grid.yaml", "--out", "o"], "preset 'smok' does not exist"),
         (["worlds", "--world", "ours"], "world 'ours' does not exist"),
+        (["worlds", "--models", "Rasch", "GPT"], "model 'GPT' does not exist; choose from: retro"),
+        (["worlds", "--shown", "GPT"], "model 'GPT' does not exist"),
+        (["experiment", "memphis", "--models", "GPT"], "model 'GPT' does not exist"),
+        (["benchmark", "--only", "GPT"], "--only GPT: no cell's name contains it"),
+        (["run", "--data", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
+        (["train", "--data", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
+        (["class", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
+        (["class", "odd.csv", "--mode", "cumulative"], "does not say how sure it is"),
+        (["validate", "damaged"], "damaged, or not the weights that training wrote"),
+        (["predict", "unfinished", "--data", "odd.csv", "--out", "o"], "it has no state.json"),
     ],
 )
 def test_what_is_plainly_wrong_is_refused_before_anything_slow(
@@ -309,7 +319,12 @@ def test_what_is_plainly_wrong_is_refused_before_anything_slow(
     monkeypatch.chdir(tmp_path)
     Path("here.csv").write_text("user,skill,correct\n")
     Path("grid.yaml").write_text("preset: smok\n")
-    Path("config.json").write_text("{}")
+    Path("odd.csv").write_text("a,b\n1,2\n")
+    for folder in map(Path, ("damaged", "unfinished")):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    Path("damaged/state.json").write_text('{"state": "finished", "weights_sha256": "0"}')
+    Path("damaged/model.safetensors").write_text("weights")
     monkeypatch.setattr("subprocess.Popen", None)  # no kernel starts
     slow = ("papermill", "kt_core.model", "kt_core.runs")
     for name in {"papermill", *(name for name in sys.modules if name.startswith(slow))}:
@@ -501,7 +516,7 @@ def test_environment_file_is_a_shim():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["dependencies"] == ["python=3.11", "pip"]
-    assert project["requires-python"] == ">=3.11,<3.14"
+    assert project["requires-python"] == ">=3.11,<3.15"
     pins = (ROOT / "constraints.txt").read_text().replace("\\\n", "").splitlines()
     pins = [line for line in pins if "==" in line]
     assert all("--hash=sha256:" in line for line in pins)

@@ -97,6 +97,16 @@ def test_impossible_values_are_named(overrides, words):
         with_overrides(preset("quick"), overrides)
 
 
+def test_columns_are_kept_under_one_name_for_each_meaning():
+    columns = {"learner": "Student", "skill": "Topic", "response": "Right", "time": "When"}
+    config = with_overrides(preset("quick"), {"data.columns": columns})
+    expected = {"user": "Student", "skill": "Topic", "correct": "Right", "timestamp": "When"}
+    assert config.data.columns == expected
+    twice = {"data.columns": {"learner": "Student", "user": "Id"}}
+    with pytest.raises(KTError, match="columns: 'learner' and 'user' mean the same"):
+        with_overrides(preset("quick"), twice)
+
+
 def test_unknown_preset():
     with pytest.raises(KTError, match="preset 'fast' does not exist; choose one of: smoke, quick"):
         preset("fast")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kt_core.base.errors import one_line
+from kt_core.config import MEANINGS
 
 WIDTH = 10  # characters of a role
-ROLES = {"user": "learner", "correct": "response", "timestamp": "time"}  # how a person reads them
+ROLES = {role: word for word, role in MEANINGS.items()}  # how a person reads them
 
 
 @dataclass(frozen=True)
