@@ -1,4 +1,4 @@
-"""What the command line costs before it does anything, next to Python itself.
+"""What the command line costs before it does or refuses anything, next to Python itself.
 
 python benchmarks/start.py                 # a table; the best of five calls each
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,12 +22,20 @@ import pandas as pd
 
 from kt_core.data import Simulation, simulate
 from kt_core.studies.benchmark import markdown
+from kt_core.tracing.demo import STORED
 
 PYTHON = "python -c pass"
+REFUSED = 2  # the exit code
 
 
-def calls(answers: Path) -> dict[str, list[str]]:
-    """The commands that are measured, by how they are shown."""
+def calls(answers: Path, odd: Path, damaged: Path) -> dict[str, list[str]]:
+    """The commands that are measured, by how they are shown; the last five refuse.
+
+    Parameters
+    ----------
+    odd : a table without a column that is known.
+    damaged : a run with a wrong bit in its weights.
+    """
     kt = [sys.executable, "-m", "kt_core"]
     return {
         PYTHON: [sys.executable, "-c", "pass"],
@@ -35,13 +45,20 @@ def calls(answers: Path) -> dict[str, list[str]]:
         "look (2,400 answers)": [*kt, "look", str(answers)],
         "import pandas": [sys.executable, "-c", "import pandas"],
         "import torch": [sys.executable, "-c", "import torch"],
+        "train --data ODD": [*kt, "train", "--data", str(odd)],
+        "class ODD": [*kt, "class", str(odd)],
+        "worlds --models GPT": [*kt, "worlds", "--models", "GPT"],
+        "benchmark --only GPT": [*kt, "benchmark", "--only", "GPT"],
+        "validate DAMAGED": [*kt, "validate", str(damaged)],
     }
 
 
 def seconds(command: list[str]) -> tuple[float, float]:
     """Wall clock and processor time of one call."""
     begin, before = time.perf_counter(), _of_children()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode not in (0, REFUSED):
+        raise SystemExit(f"{shlex.join(command)}: exit code {done.returncode}")
     return time.perf_counter() - begin, _of_children() - before
 
 
@@ -57,8 +74,14 @@ def measured(repeats: int) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as scratch:
         answers = Path(scratch, "answers.csv")
         table[["user", "skill", "correct"]].to_csv(answers, index=False)
+        odd, damaged = Path(scratch, "odd.csv"), Path(scratch, "damaged")
+        odd.write_text("a,b\n1,2\n")
+        shutil.copytree(STORED, damaged)
+        with (damaged / "model.safetensors").open("r+b") as weights:
+            weights.seek(-1, 2)
+            weights.write(b"?")
         for _ in range(repeats):
-            for name, command in calls(answers).items():
+            for name, command in calls(answers, odd, damaged).items():
                 found.setdefault(name, []).append(seconds(command))
     best = pd.DataFrame({name: np.min(pairs, axis=0) for name, pairs in found.items()}).T
     best.columns = ["wall, s", "processor, s"]
