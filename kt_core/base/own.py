@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError, brief, reason
@@ -21,6 +22,8 @@ from kt_core.base.errors import KTError, brief, reason
 KINDS = MODEL, LOSS, MEASURE, WORLD = ("model", "loss", "measure", "world")
 VARIABLE = "KT_OWN"  # for child processes; it is not meant to be set by hand
 _KNOWN: dict[tuple[str, str], Own] = {}
+_READ: dict[str, str] = {}  # files of `among`, and their SHA-256
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,31 @@ def of(kind: str) -> dict[str, Own]:
                 raise KTError(f"{k} {name!r}: {module} has no {qualname} any more")
             _KNOWN.setdefault((k, name), Own(k, name, what, note))
     return {name: own for (k, name), own in _KNOWN.items() if k == kind}
+
+
+def carried() -> tuple[str, dict[str, str]]:
+    """What `among` needs to know all of it elsewhere: `VARIABLE`, and the SHA-256 of the files."""
+    homes = (own.home for own in _KNOWN.values())
+    files = {str(sys.modules[home[1]].__file__) for home in homes if home is not None}
+    return os.environ.get(VARIABLE, "[]"), {file: sha256(file) for file in files}
+
+
+def among(
+    things: tuple[str, dict[str, str]], call: Callable[..., Result], *arguments: Any
+) -> Result:
+    """Call a function where the things are known that another process has `carried` here, such as
+    a worker of a cluster.
+
+    Raises
+    ------
+    KTError
+        When one of their files has changed since this process read it.
+    """
+    os.environ[VARIABLE], files = things
+    for file, digest in files.items():
+        if _READ.setdefault(file, sha256(file)) != digest:
+            raise KTError(f"{file}: it has changed since a worker read it; restart the workers")
+    return call(*arguments)
 
 
 def load(file: str | Path) -> None:

@@ -146,10 +146,7 @@ def parser(
         "--grid", required=True, metavar="GRID.yaml", help="what to run; see docs/guide.md"
     )
     sub.add_argument("--out", required=True, help="folder of the runs and of the results")
-    sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
-    sub.add_argument(
-        "--scheduler", default="", metavar="ADDRESS", help="run on a Dask cluster instead"
-    )
+    _cell_arguments(sub)
     command("datasets")
     sub = command("presets")
     sub.add_argument("name", nargs="?", default="")
@@ -171,7 +168,7 @@ def _page_arguments(sub: argparse.ArgumentParser, out: str = "") -> None:
 
 def _study_arguments(sub: argparse.ArgumentParser, name: str, store: str) -> None:
     """Of a study whose finished cells are kept in a store."""
-    sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
+    _cell_arguments(sub)
     sub.add_argument(
         "--print", action="store_true", help="only print what is finished; train nothing"
     )
@@ -180,6 +177,14 @@ def _study_arguments(sub: argparse.ArgumentParser, name: str, store: str) -> Non
     )
     sub.add_argument(
         "--out", default="", help=f"folder of report and figures; default: runs/{name}"
+    )
+
+
+def _cell_arguments(sub: argparse.ArgumentParser) -> None:
+    """Where the cells of a study run."""
+    sub.add_argument("--jobs", type=int, default=1, help="cells at a time on this machine")
+    sub.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="run on a Dask cluster instead"
     )
 
 

@@ -60,7 +60,7 @@ def benchmark(args: argparse.Namespace) -> int:
 
     failed = {}
     if not args.print:
-        failed = run_cells(chosen, out, args.jobs, store=make_folder(store))
+        failed = run_cells(chosen, out, args.jobs, args.scheduler, make_folder(store))
     return _shown(BENCHMARK, store, out, failed)
 
 
@@ -88,7 +88,7 @@ def worlds(args: argparse.Namespace) -> int:
     plan = judged.plan(names, models, args.draws, args.preset or USUAL)
     failed = {}
     if not args.print:
-        failed = run_cells(plan, out, args.jobs, store=make_folder(store))
+        failed = run_cells(plan, out, args.jobs, args.scheduler, make_folder(store))
         judged.thin(store)
     return _shown(WORLDS, store, out, failed, **shown)
 

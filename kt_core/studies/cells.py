@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from kt_core.base import signals
+from kt_core.base import own, signals
 from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.files import copy, make_folder, whole
 from kt_core.base.locks import locked, wait_for
@@ -217,7 +217,12 @@ def _executor(jobs: int, threads: int, scheduler: str) -> Iterator[tuple[Any, An
     except (OSError, ValueError) as error:
         raise KTError(f"--scheduler {scheduler}: no answer ({error})") from None
     with client:
-        yield (lambda *call: client.submit(*call, pure=False, retries=2)), completed
+        known = own.carried()
+
+        def submit(*call: Any) -> Any:
+            return client.submit(own.among, known, *call, pure=False, retries=2)
+
+        yield submit, completed
 
 
 def _reason(future: Future) -> str:

@@ -19,6 +19,7 @@ from conftest import ROOT, sweep_table
 from matplotlib.figure import Figure
 
 from kt_core import plots
+from kt_core.base import own
 from kt_core.base.errors import KTError
 from kt_core.base.locks import locked
 from kt_core.cli.commands import main
@@ -28,6 +29,15 @@ from kt_core.studies.cell import Cell
 from kt_core.studies.cells import finished, run_cell, run_cells
 from kt_core.studies.grids import read_grid
 
+MINE = """
+import kt_core as kt
+from kt_core.baselines.counts import SkillBaseRate
+
+class Mine(SkillBaseRate):
+    pass
+
+kt.register("mine", Mine)
+"""
 TINY = {"data.learners": 30, "train.epochs": 1, "report.bootstrap": 20}
 
 
@@ -259,6 +269,22 @@ def cluster():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()  # waits, and closes the pipe
+
+
+def test_a_cluster_fills_a_store_also_with_a_model_of_ones_own(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "_KNOWN", {})
+    monkeypatch.setenv(own.VARIABLE, "[]")
+    (tmp_path / "my_rates.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    own.load(tmp_path / "my_rates.py")
+    extra = tuple(TINY.items())
+    pair = [Cell("simulated", model, 0, 0, "smoke", extra) for model in ("mine", "Rasch")]
+    store, (address, _) = tmp_path / "store", cluster
+    assert run_cells(pair, tmp_path / "out", scheduler=address, store=store) == {}
+    assert all(finished(cell, tmp_path / "out", store) for cell in pair)
+    (tmp_path / "my_rates.py").write_text(MINE + "# changed\n")
+    failed = run_cells(pair, tmp_path / "out", scheduler=address, store=store)
+    assert list(failed) == [pair[0].name] and "restart the workers" in failed[pair[0].name]
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
