@@ -89,5 +89,5 @@ def side_by_side(jobs: dict[Name, Callable[[], Result]]) -> dict[Name, Result]:
             begun = {name: pool.submit(job) for name, job in jobs.items()}
             return {name: future.result() for name, future in begun.items()}
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after an error or an interruption
+        pool.shutdown(wait=False, cancel_futures=True)  # what has begun goes on until it ends
         torch.set_num_threads(cores)  # of threads to come

@@ -93,7 +93,13 @@ def of(kind: str) -> dict[str, Own]:
     """
     for k, name, note, folder, module, qualname in json.loads(os.environ.get(VARIABLE, "[]")):
         if k == kind and (k, name) not in _KNOWN:
-            what = _found(_imported(Path(folder), module), qualname)
+            found = _imported(Path(folder), module)
+            if not Path(found.__file__ or "").absolute().is_relative_to(folder):
+                raise KTError(
+                    f"{k} {name!r}: {module} in {folder} is also the name of {found.__file__}; "
+                    "rename the file"
+                )
+            what = _found(found, qualname)
             if what is None:
                 raise KTError(f"{k} {name!r}: {module} has no {qualname} any more")
             _KNOWN.setdefault((k, name), Own(k, name, what, note))
@@ -111,17 +117,24 @@ def among(
     things: tuple[str, dict[str, str]], call: Callable[..., Result], *arguments: Any
 ) -> Result:
     """Call a function where the things are known that another process has `carried` here, such as
-    a worker of a cluster.
+    a worker of a cluster, and nothing else.
 
     Raises
     ------
     KTError
-        When one of their files has changed since this process read it.
+        When one of their files has changed since either process read it.
     """
     os.environ[VARIABLE], files = things
     for file, digest in files.items():
-        if _READ.setdefault(file, sha256(file)) != digest:
+        now = sha256(file)
+        if now != digest:
+            raise KTError(f"{file}: it has changed since the command read it; call it again")
+        if _READ.setdefault(file, now) != digest:
             raise KTError(f"{file}: it has changed since a worker read it; restart the workers")
+    told = {(kind, name): tuple(home) for kind, name, _, *home in json.loads(things[0])}
+    for key, own in list(_KNOWN.items()):  # of another command before
+        if own.home is None or told.get(key) != tuple(map(str, own.home)):
+            del _KNOWN[key]
     return call(*arguments)
 
 

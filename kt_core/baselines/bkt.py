@@ -198,7 +198,7 @@ class BKT:
         for _ in range(self.max_iterations):
             parameters, likelihood = em_step(strands, parameters)
             history.append(np.where(moving, likelihood, history[-1]))
-            more = (history[-1] - history[-2] >= self.tolerance).any(axis=0)
+            more = moving & (history[-1] - history[-2] >= self.tolerance).any(axis=0)
             if not more.any():
                 break
             if (more != moving).any():

@@ -40,6 +40,7 @@ ABOUT = """Train models for knowledge tracing, report on them, and use them.
 Exit codes: 0 done, 1 a notebook or a check failed, 2 wrong input, 130 interrupted (Ctrl-C), 143
 terminated (SIGTERM)."""
 CONTINUED = ("convert", "benchmark", "sweep", "worlds")  # called again, they resume
+INTERRUPTED = 130
 SHOW = "03_mastery_trajectories"
 TRAINING, REPORTING = "kt_core.training.train", "kt_core.report.examine"  # of notebooks
 
@@ -47,7 +48,12 @@ TRAINING, REPORTING = "kt_core.training.train", "kt_core.report.examine"  # of n
 def entry(name: str = "kt-core") -> int:
     """The console script: `main` in this terminal, under the `name` by which it was called."""
     sys.stdout.reconfigure(errors="backslashreplace")  # names that this terminal cannot show
-    return main(name=name)
+    code = main(name=name)
+    if code in (INTERRUPTED, TERMINATED):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # Python would wait for what is read side by side
+    return code
 
 
 def main(argv: list[str] | None = None, name: str = MODULE) -> int:
@@ -59,7 +65,9 @@ def main(argv: list[str] | None = None, name: str = MODULE) -> int:
             return _called(args, argv, name)
         except KeyboardInterrupt as stop:
             left = "call it again to continue" if args.command in CONTINUED else str(stop)
-            word, code = ("terminated", TERMINATED) if sigterm.came else ("interrupted", 130)
+            word, code = (
+                ("terminated", TERMINATED) if sigterm.came else ("interrupted", INTERRUPTED)
+            )
             print(f"{word}: {left or 'nothing is left of it'}", file=sys.stderr)
             return code
 

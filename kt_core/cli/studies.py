@@ -48,7 +48,6 @@ def experiment(args: argparse.Namespace) -> None:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Train the benchmark's missing cells, and make its tables and figures."""
-    from kt_core.base.files import make_folder
     from kt_core.studies import plan
 
     store, out = _folders(args, plan.STORE, "benchmark")
@@ -56,6 +55,7 @@ def benchmark(args: argparse.Namespace) -> int:
     chosen = [cell for cell in cells if args.only in cell.name]
     if not chosen:
         raise KTError(f"--only {args.only}: no cell's name contains it, such as {cells[0].name}")
+    from kt_core.base.files import make_folder
     from kt_core.studies.cells import run_cells  # it loads every model
 
     failed = {}

@@ -217,6 +217,12 @@ def _executor(jobs: int, threads: int, scheduler: str) -> Iterator[tuple[Any, An
     except (OSError, ValueError) as error:
         raise KTError(f"--scheduler {scheduler}: no answer ({error})") from None
     with client:
+        most = max(client.nthreads().values(), default=0)
+        if most > 1:
+            raise KTError(
+                f"--scheduler {scheduler}: a worker has {most} threads, and cells would share its "
+                "random numbers; start the workers with --nthreads 1"
+            )
         known = own.carried()
 
         def submit(*call: Any) -> Any:

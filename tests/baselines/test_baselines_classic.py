@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from kt_core.base.errors import KTError
-from kt_core.baselines.bkt import BKT, CEILING, FLOOR, Strands, filtered, smoothed
+from kt_core.baselines.bkt import BKT, CEILING, FLOOR, Strands, em_step, filtered, smoothed
 from kt_core.baselines.counts import SkillBaseRate, item_of, step_of
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.data.sequences import Sequences, Splits, Vocabulary
@@ -269,6 +269,34 @@ def test_em_never_falls_and_collapsing_changes_nothing(splits):
     assert len(small.skill) < len(strands.skill) == small.weight.sum()
     total = np.log(filtered(strands, bkt.parameters[:, None])[3]).sum()
     assert total == pytest.approx(bkt.history[-1].max(axis=0).sum(), abs=1e-3)
+
+
+def test_an_em_step_on_some_skills_is_that_of_all_on_these_skills(splits):
+    strands = Strands.of(splits.train, 5).collapsed()
+    parameters = np.random.default_rng(0).uniform(0.1, 0.4, (4, 3, 5))
+    new, likelihood = em_step(strands, parameters)
+    some = np.array([True, False, True, False, False])
+    found, own = em_step(strands.on(some), parameters)
+    assert np.allclose(found[..., some], new[..., some], atol=1e-12)
+    assert np.allclose(own[..., some], likelihood[..., some], atol=1e-9)
+    assert (found[..., ~some] == parameters[..., ~some]).all() and (own[..., ~some] == 0).all()
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.01])
+def test_skills_that_have_settled_are_left_as_they_are(splits, tolerance):
+    bkt = BKT(starts=3, tolerance=tolerance, max_iterations=200)
+    bkt.fit(splits)
+    strands = Strands.of(splits.train, 5).collapsed()
+    known = np.unique(strands.skill)
+    assert (bkt.history[-1][:, known] < 0).all()  # also of those that settled first
+    total = np.log(filtered(strands, bkt.parameters[:, None])[3]) @ weights_of(strands)
+    best = bkt.history[-1].max(axis=0).sum()
+    assert total.sum() == pytest.approx(best, abs=5 * (tolerance or 1e-3))
+
+
+def weights_of(strands):
+    """How often each answer occurs in the data."""
+    return np.concatenate([strands.weight[:n] for _, n in strands])
 
 
 def test_parameters_of_simulated_learners_are_found_again():

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -19,11 +20,13 @@ import yaml
 from conftest import ROOT, SECRET, decoded, needs_data
 
 from kt_core import plots
+from kt_core.base.errors import KTError
 from kt_core.cli import commands as cli
+from kt_core.cli import early
 from kt_core.data import Simulation, simulate
 from kt_core.data.pseudonyms import KEY, Pseudonyms
 from kt_core.notebook import trainings
-from kt_core.presets import PRESETS
+from kt_core.presets import PRESETS, configure
 from kt_core.runs import resume as halfruns
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -331,6 +334,24 @@ def test_what_is_plainly_wrong_is_refused_before_anything_slow(
         monkeypatch.setitem(sys.modules, name, None)  # and none of these can be imported
     assert cli.main(command) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "settings"),
+    [
+        ("odd.csv", 200_000, {}),
+        ("odd.csv.gz", 40_000, {}),
+        ("odd.csv", 1, {"data.pseudonymise": True}),
+    ],
+)
+def test_large_files_and_hidden_names_are_not_read_early(tmp_path, name, rows, settings):
+    table = pd.DataFrame({"a": np.random.default_rng(0).random(rows), "b": 1})
+    table.to_csv(tmp_path / name, index=False)
+    chosen = configure("quick", "", str(tmp_path / name), overrides=settings)
+    early.check_answers(chosen.data)  # without an error
+    table.head(1).to_csv(tmp_path / "small.csv", index=False)
+    with pytest.raises(KTError, match="unknown format"):
+        early.check_answers(configure("quick", "", str(tmp_path / "small.csv")).data)
 
 
 @pytest.mark.parametrize(

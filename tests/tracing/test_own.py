@@ -14,6 +14,7 @@ from conftest import ROOT
 
 import kt_core as kt
 from kt_core.base import own
+from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.config import with_overrides
@@ -93,6 +94,35 @@ def forgotten(monkeypatch):
 def answers():
     table = simulate(Simulation(learners=60)).table[["user", "skill", "correct", "item"]]
     return table.rename(columns={"user": "learner"})
+
+
+def test_a_worker_knows_what_a_command_carries_and_nothing_else(tmp_path):
+    homes = [tmp_path / name for name in ("one", "two")]
+    for home in homes:
+        home.mkdir()
+        (home / f"models_{home.name}.py").write_text(MODULE, encoding="utf-8")
+    own.load(homes[0] / "models_one.py")
+    first = own.carried()
+    own.load(homes[1] / "models_two.py")
+    second = own.carried()
+    own._KNOWN.clear()
+
+    def module():
+        return {o.what.__module__ for o in own.of(own.MODEL).values()}
+
+    assert own.among(first, module) == {"models_one"}
+    assert own.among(second, module) == {"models_two"}
+    assert own.among(("[]", {}), module) == set()
+    (homes[0] / "models_one.py").write_text(MODULE + "#", encoding="utf-8")
+    with pytest.raises(KTError, match="changed since the command read it"):
+        own.among(first, module)
+    again = first[0], {file: sha256(file) for file in first[1]}
+    with pytest.raises(KTError, match="changed since a worker read it; restart the workers"):
+        own.among(again, module)
+    (homes[1] / "models_one.py").write_text(MODULE, encoding="utf-8")
+    elsewhere = first[0].replace(str(homes[0]), str(homes[1]))
+    with pytest.raises(KTError, match="is also the name of .*one/models_one.py; rename the file"):
+        own.among((elsewhere, {}), module)
 
 
 def test_the_page_runs_as_it_is_written(answers, tmp_path, monkeypatch):
