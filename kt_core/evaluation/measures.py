@@ -155,10 +155,8 @@ def measure(
             "recovery": lambda: recovery_table(beliefs, bootstrap, uncertainty),
         }
     )
-    found |= (
-        found.pop("predicted") | found.pop("believed") | ({} if exam is None else {"exam": exam})
-    )
-    return Measures(**found)
+    found |= found.pop("predicted") | found.pop("believed")
+    return Measures(**found, **({} if exam is None else {"exam": exam}))
 
 
 def _of_predictions(
