@@ -308,8 +308,11 @@ def _options(args: argparse.Namespace) -> ReadOptions:
 
 def _check_settings(args: argparse.Namespace) -> None:
     """Refuse impossible settings of a new training before anything slow is loaded."""
-    if not args.resume:
-        early.check_answers(configured(args).data)
+    if args.resume:
+        return
+    if args.dataset and args.data:
+        raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
+    early.check_answers(configured(args).data)
 
 
 @contextlib.contextmanager

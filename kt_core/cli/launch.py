@@ -35,8 +35,6 @@ def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:
         return _resume(args, kernel)
     if args.end:
         raise KTError("--end goes with --resume: name the training that should end")
-    if args.dataset and args.data:
-        raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
     config = configured(args)
     folder = run_folder(config, args.name, args.out).absolute()
     if not processes.rank():  # the other processes may come after the first has made it

@@ -433,6 +433,7 @@ def test_the_commands_find_or_make_a_run(trained, tmp_path, capsys):
     assert main(["class", *other]) == 2
     assert main(["class", "--run", str(trained.path), "--preset", "quick", *other]) == 2
     assert main(["class", str(answers), "--mode", "cumulative", *other]) == 2
+    answers.write_text("user,skill,correct\n" + "ada,skill 03,1\n" * 9, encoding="utf-8")
     assert main(["class", str(answers), "--language", "fr", *other]) == 2
     errors = capsys.readouterr().err
     for words_ in (

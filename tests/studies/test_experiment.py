@@ -97,6 +97,7 @@ def effect(table, condition, level, on="all"):
 
 def test_known_effects(tiny, config, monkeypatch):
     monkeypatch.setitem(BASELINES, "counter", Counter)
+    monkeypatch.setattr("kt_core.studies.models.BASELINES", tuple(BASELINES))
     predicted = study.cross_fitted(tiny, ["counter"], config, told=lambda text: None)
     dose = tiny.outcome["dose"].astype(int).to_numpy()
     assert np.allclose(predicted["counter"], 0.2 + 0.15 * dose)
