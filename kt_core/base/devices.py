@@ -89,5 +89,5 @@ def side_by_side(jobs: dict[Name, Callable[[], Result]]) -> dict[Name, Result]:
             begun = {name: pool.submit(job) for name, job in jobs.items()}
             return {name: future.result() for name, future in begun.items()}
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # what has begun goes on until it ends
+        pool.shutdown(wait=False, cancel_futures=True)  # jobs that have begun run on
         torch.set_num_threads(cores)  # of threads to come

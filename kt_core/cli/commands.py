@@ -65,11 +65,9 @@ def main(argv: list[str] | None = None, name: str = MODULE) -> int:
             return _called(args, argv, name)
         except KeyboardInterrupt as stop:
             left = "call it again to continue" if args.command in CONTINUED else str(stop)
-            word, code = (
-                ("terminated", TERMINATED) if sigterm.came else ("interrupted", INTERRUPTED)
-            )
+            word = "terminated" if sigterm.came else "interrupted"
             print(f"{word}: {left or 'nothing is left of it'}", file=sys.stderr)
-            return code
+            return TERMINATED if sigterm.came else INTERRUPTED
 
 
 def _called(args: argparse.Namespace, argv: list[str], name: str) -> int:
@@ -308,11 +306,8 @@ def _options(args: argparse.Namespace) -> ReadOptions:
 
 def _check_settings(args: argparse.Namespace) -> None:
     """Refuse impossible settings of a new training before anything slow is loaded."""
-    if args.resume:
-        return
-    if args.dataset and args.data:
-        raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
-    early.check_answers(configured(args).data)
+    if not args.resume:
+        early.check_answers(configured(args).data)
 
 
 @contextlib.contextmanager

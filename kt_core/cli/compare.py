@@ -63,8 +63,6 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.split != "test":
         raise KTError(f"{call} is about test learners: leave out --split {args.split}")
-    if args.dataset and args.data:
-        raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
 
 
 def _cells(args: argparse.Namespace) -> list[Cell]:

@@ -18,8 +18,8 @@ SMALL = 1 << 20  # bytes of plain text that are read in a second
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse files and models that do not exist, and runs that are not finished or damaged; models
-    of one's own must be registered.
+    """Refuse files and models that do not exist, runs that are not finished or damaged, and data
+    that is named twice; models of one's own must be registered.
 
     Raises
     ------
@@ -29,6 +29,9 @@ def check(args: argparse.Namespace) -> None:
     for file in _given(args, FILES):
         if not Path(file).exists():
             raise KTError(f"{file}: no such file")
+    given = vars(args)
+    if given.get("dataset") and given.get("data"):
+        raise KTError(f"--dataset {args.dataset} and --data {args.data}: give only one of them")
     for run in _given(args, RUNS):
         from kt_core.base.state import check_run  # it loads pandas
 
