@@ -44,7 +44,7 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "learners": "base data evaluation mastery metrics model runs stepwise uncertainty",
     "notebook": "base config data evaluation learners monitor plots runs training",
     "studies": "base baselines config data evaluation metrics notebook plots presets "
-    "report runs training",
+    "report runs stepwise training",
     "tracing": "base baselines config data evaluation learners metrics notebook plots "
     "presets report runs studies training",
     "cli": "base config data learners losses model notebook presets report runs studies tracing "

@@ -109,19 +109,9 @@ def mastery_after(model: GainAKT2, sequences: Sequences, chunk: int) -> np.ndarr
 
     `retrospective` and `cumulative` read all of them, `projection` the last `chunk`.
     """
-    return states_after(model, sequences, chunk)[0]
-
-
-def states_after(
-    model: GainAKT2, sequences: Sequences, chunk: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """`mastery_after`, and the standard deviation of the level behind it where it is known."""
     carried = model.whole_histories or model.config.mode == "cumulative"
     sequences = sequences if carried else window(sequences, chunk)
-    beliefs = evaluate(model, sequences, flips=False)
-    deviation = beliefs.final_deviation
-    known = None if deviation is None else last_state(deviation, sequences)
-    return last_state(beliefs.final, sequences), known
+    return last_state(evaluate(model, sequences, flips=False).final, sequences)
 
 
 def ability_scores(

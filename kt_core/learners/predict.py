@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.special import expit
 
 from kt_core.base.errors import KTError, brief
@@ -17,7 +18,7 @@ from kt_core.evaluation.evaluate import Beliefs, evaluate, read_ends
 from kt_core.learners.standing import mastery_table
 from kt_core.runs.combinations import knowing
 from kt_core.runs.run import Run
-from kt_core.stepwise import PathSteps, SideSteps
+from kt_core.stepwise import live_steps
 
 DAY = pd.Timedelta(days=1)
 
@@ -101,8 +102,7 @@ class LiveLearner:
     def __init__(self, run: Run):
         self.run = run
         self.history: list[tuple[str, int, str, pd.Timestamp | None]] = []
-        path = run.model.on_path
-        self._steps = PathSteps(run.model) if path else SideSteps(run.model, run.config.data.chunk)
+        self._steps = live_steps(run.model, run.config.data.chunk)
 
     def answer(self, skill: str, correct: bool, item: str = "", when: Any = None) -> None:
         """Add an answer.
@@ -125,7 +125,8 @@ class LiveLearner:
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
         time = self._time(when)
-        self._steps.add(number, int(correct), self._items.get((number, item), 0), self._day(time))
+        one = _alone(number), _alone(int(correct)), _alone(self._items.get((number, item), 0))
+        self._steps.add(*one, self._day(time))
         self.history.append((skill, int(correct), item, time))
 
     def mastery(self, skill: str | None = None) -> float | pd.Series:
@@ -137,7 +138,7 @@ class LiveLearner:
             Before the first answer.
         """
         self._begun()
-        filtered = self._steps.mastery().double().numpy()
+        filtered = self._steps.mastery()[0].double().numpy()
         if skill is None:
             every = pd.Series(filtered, index=self.run.vocabulary.skills, name="mastery")
             of = made_of(self.run.model)
@@ -150,8 +151,8 @@ class LiveLearner:
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
         number, time = self._skill(skill), self._time(when)
         self._begun()
-        logit = self._steps.logit(number, self._items.get((number, item), 0), self._day(time))
-        return float(expit(logit))
+        asked = _alone(number), _alone(self._items.get((number, item), 0))
+        return float(expit(self._steps.logit(*asked, self._day(time)).item()))
 
     def _begun(self) -> None:
         if not self.history:
@@ -174,9 +175,9 @@ class LiveLearner:
         pairs = zip(self.run.vocabulary.item_skill, self.run.vocabulary.items, strict=True)
         return {pair: number for number, pair in enumerate(pairs, start=1)}
 
-    def _day(self, time: pd.Timestamp | None) -> float | None:
+    def _day(self, time: pd.Timestamp | None) -> torch.Tensor | None:
         first = self.history[0][-1] if self.history else time
-        return None if time is None else (time - first) / DAY
+        return None if time is None else _alone((time - first) / DAY)
 
     def _time(self, when: Any) -> pd.Timestamp | None:
         if not self.run.model.timed:
@@ -194,3 +195,8 @@ class LiveLearner:
         if time < last:
             raise KTError(f"when = {brief(when)}: the last answer was given at {last}")
         return time
+
+
+def _alone(value: float) -> torch.Tensor:
+    """Of one learner."""
+    return torch.tensor([value])

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 
 from kt_core.data.sequences import Vocabulary
 from kt_core.data.simulate import ITEMS_PER_SKILL, names_of
 from kt_core.evaluation.ceiling_live import Oracle
-from kt_core.evaluation.exam import last_state, states_after
+from kt_core.evaluation.exam import last_state
 from kt_core.evaluation.tracer import Tracer
 from kt_core.runs.run import Run
+from kt_core.stepwise import live_steps
 from kt_core.studies.practising import Log, SimulatedClass
 
 ORACLE = "oracle"
@@ -26,7 +28,7 @@ CERTAIN = 0.975  # P(mastered) from which the lower end of a 95 % interval is ab
 
 
 class _Reader:
-    """What models have in common: they read the histories of the class again after each task."""
+    """What models have in common: the numbers by which they know the skills and items."""
 
     def __init__(self, name: str, room: SimulatedClass, vocabulary: Vocabulary, line: np.ndarray):
         self.name, self.line, self.skills = name, line, room.rules.skills
@@ -38,7 +40,8 @@ class _Reader:
 
 
 class TracerPolicy(_Reader):
-    """A baseline, fitted to training learners of the world.
+    """A baseline, fitted to training learners of the world; it reads the histories of the class
+    again after each task.
 
     Parameters
     ----------
@@ -65,23 +68,34 @@ class TracerPolicy(_Reader):
 
 
 class RunPolicy(_Reader):
-    """A trained GainAKT2: its filtered state, or the lower end of the 95 % interval around it."""
+    """A trained GainAKT2: its filtered state, or the lower end of the 95 % interval around it.
+
+    Learners who have passed everything are read on with their last answer: those who are still
+    there have all given as many.
+    """
 
     def __init__(self, name: str, room: SimulatedClass, run: Run, lower: bool = False):
         super().__init__(name, room, run.vocabulary, room.line)
         self.run, self.lower = run, lower
+        self.steps = live_steps(run.model, run.config.data.chunk, room.rules.learners)
 
     def believe(self, log: Log, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Policy`; the weakest skill is the one with the lowest mastery in both variants."""
-        chunk = self.run.config.data.chunk
-        histories = log.sequences(who, self.skill_id, self.item_id, chunk)
+        at = np.arange(len(log.done)), log.done - 1
+        skill, item = log.skill[at], log.item[at]
+        answer = self.skill_id[skill], log.right[at], self.item_id[skill, item]
+        day = torch.from_numpy(log.day[at]).float() if self.run.model.timed else None
+        self.steps.add(*map(torch.from_numpy, answer), day)
         asked = self.skill_id[: self.skills]
-        mastery, deviation = states_after(self.run.model, histories, chunk)
-        mastery = mastery[:, asked].astype(float)
+        mastery = self._of(self.steps.mastery(), who, asked)
         if not self.lower:
             return mastery, mastery >= self.line
-        low, _ = self.run.uncertainty.interval(mastery, deviation[:, asked].astype(float))
-        return mastery, low >= self.line
+        deviation = self._of(self.steps.deviation(), who, asked)
+        return mastery, self.run.uncertainty.interval(mastery, deviation)[0] >= self.line
+
+    @staticmethod
+    def _of(values: torch.Tensor, who: np.ndarray, skills: np.ndarray) -> np.ndarray:
+        return values.double().numpy()[np.ix_(who, skills)]
 
 
 class RulePolicy:

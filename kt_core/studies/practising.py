@@ -89,31 +89,26 @@ class Log:
         self.skill[at], self.item[at], self.right[at], self.day[at] = skill, item, right, day
         self.done[who] += 1
 
-    def sequences(
-        self, who: np.ndarray, skill: np.ndarray, item: np.ndarray, chunk: int = 0
-    ) -> Sequences:
+    def sequences(self, who: np.ndarray, skill: np.ndarray, item: np.ndarray) -> Sequences:
         """The histories of learners `who`, each with at least one answer, for a model to read.
 
         Parameters
         ----------
         skill, item : ids in the model's vocabulary: [C] and [C, items of a skill].
-        chunk : steps at which histories are cut; 0 leaves them whole.
         """
         lengths = self.done[who]
         there = np.arange(self.skill.shape[1]) < lengths[:, None]
         asked, one, right, day = (
             x[who][there] for x in (self.skill, self.item, self.right, self.day)
         )
-        learner, step = np.nonzero(there)
-        starts = np.flatnonzero(step % chunk == 0 if chunk else step == 0)
         return Sequences(
             skill=skill[asked],
             item=item[asked, one],
             response=right,
-            starts=starts,
-            lengths=np.diff(np.append(starts, len(step))),
-            learner=learner[starts],
-            chunk=step[starts] // chunk if chunk else np.zeros(len(starts), int),
+            starts=np.cumsum(lengths) - lengths,
+            lengths=lengths,
+            learner=np.arange(len(who)),
+            chunk=np.zeros(len(who), int),
             learners=who,
             truth={},
             time=day,

@@ -98,32 +98,32 @@ def test_windows_together_are_the_whole(mode, by, timed, short_windows):
 @pytest.mark.parametrize(("mode", "by", "timed"), KINDS)
 @pytest.mark.parametrize("runs_of_one_answer", [False, True])
 def test_a_step_at_a_time_is_the_whole(mode, by, timed, runs_of_one_answer):
-    model, (q, r, i, days) = make(mode, by, timed), answers(B=1, steps=40)
+    model, (q, r, i, days) = make(mode, by, timed), answers(B=3, steps=40)
     r = r.clamp(max=1)
-    if runs_of_one_answer:  # so that the estimates do not settle
-        q, i, r = q * 0, i * 0 + 1, r * 0
+    if runs_of_one_answer:  # so that the estimates of the first learner do not settle
+        q[0], i[0], r[0] = 0, 1, 0
         with torch.no_grad():
             model.heads.skeleton.raw_decay.fill_(-1.0)
             model.heads.skeleton.log_gain.fill_(0.5)
-    live, turned = PathSteps(model), False
+    live, turned = PathSteps(model, 3), torch.zeros(3, dtype=torch.bool)
     for t in range(40):
         so_far = (x[:, : t + 1] for x in (q, r, i))
         with torch.no_grad():
             want = model.forward_with_states(*so_far, days=days[:, : t + 1])
-        step = q[0, t].item(), i[0, t].item(), days[0, t].item()
-        if t and live.skeleton.moving == turned:
-            logit = live.logit(*step)
-        live.add(step[0], r[0, t].item(), *step[1:])
-        if t and live.skeleton.moving == turned:  # else the past is read otherwise from here on
-            assert logit == pytest.approx(want.logits[0, -1].item(), abs=1e-6)
-        turned = live.skeleton.moving
-        torch.testing.assert_close(live.mastery(), want.filtered[0, -1], rtol=1e-7, atol=1e-7)
-    assert turned == runs_of_one_answer
+        logits = live.logit(q[:, t], i[:, t], days[:, t]) if t else None
+        live.add(q[:, t], r[:, t], i[:, t], days[:, t])
+        if t:  # where the way of reading turns, the past is read otherwise from here on
+            same = live.skeleton.moving == turned
+            torch.testing.assert_close(logits[same], want.logits[same, -1], rtol=0, atol=1e-6)
+        turned = live.skeleton.moving.clone()
+        torch.testing.assert_close(live.mastery(), want.filtered[:, -1], rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(live.deviation(), want.deviation[:, -1], rtol=1e-7, atol=1e-7)
+    assert turned[0] == runs_of_one_answer
 
 
 @pytest.mark.parametrize("mode", ["cumulative", "projection"])
 def test_a_step_at_a_time_in_chunks(mode):
-    model, (q, r, _, _) = make(mode), answers(B=1, steps=25)
+    model, (q, r, i, _) = make(mode), answers(B=3, steps=25)
     r, live, start, states = r.clamp(max=1), SideSteps(model, 10), None, None
     for t in range(25):
         begin = t // 10 * 10
@@ -133,10 +133,10 @@ def test_a_step_at_a_time_in_chunks(mode):
                 q[:, begin : t + 1], r[:, begin : t + 1], start=start
             )
         if t > begin:
-            logit = live.logit(q[0, t].item(), 0, None)
-            assert logit == pytest.approx(states.logits[0, -1].item(), abs=1e-9)
-        live.add(q[0, t].item(), r[0, t].item(), 0, None)
-        torch.testing.assert_close(live.mastery(), states.filtered[0, -1], rtol=1e-9, atol=1e-9)
+            logits = live.logit(q[:, t], i[:, t], None)
+            torch.testing.assert_close(logits, states.logits[:, -1], rtol=0, atol=1e-9)
+        live.add(q[:, t], r[:, t], i[:, t], None)
+        torch.testing.assert_close(live.mastery(), states.filtered[:, -1], rtol=1e-9, atol=1e-9)
 
 
 def sequences(lengths, chunk=10, seed=0):

@@ -152,23 +152,27 @@ def test_a_trained_model_sees_only_what_was_answered(trained, smoke):
 
 def test_a_trained_model_is_read_as_by_predict(trained, smoke):
     room = SimulatedClass(smoke[1].dataset.simulation, Rules(learners=3, skills=4))
-    rng, log, rows, who = np.random.default_rng(1), Log(3, 60), [], np.arange(3)
-    for _ in range(12):
-        skill, item, right = (rng.integers(n, size=3) for n in (4, 10, 2))
-        log.add(who, skill, item, right, np.zeros(3))
-        rows.append(pd.DataFrame({"user": who.astype(str), **names_of(skill, item)}))
-        rows[-1]["correct"] = right
+    rng, who = np.random.default_rng(1), np.arange(3)
+    rounds = [tuple(rng.integers(n, size=3) for n in (4, 10, 2)) for _ in range(12)]
+    rows = [
+        pd.DataFrame({"user": who.astype(str), **names_of(skill, item), "correct": right})
+        for skill, item, right in rounds
+    ]
     table = pd.concat(rows).sort_values("user", kind="stable", ignore_index=True)
     told = predict(trained, table, every_skill=True)
     told = told[told["skill"].isin([f"skill {k:02d}" for k in range(4)])]
     mastery, low = (told[name].to_numpy().reshape(3, 4) for name in ("mastery", "low"))
     for lower, line in ((False, mastery), (True, low)):
-        policy = RunPolicy("m", room, trained, lower)
+        policy, log = RunPolicy("m", room, trained, lower), Log(3, 60)
         policy.line = np.median(line, axis=0)
-        strength, passed = policy.believe(log, who)
+        for answer in rounds:
+            log.add(who, *answer, np.zeros(3))
+            strength, passed = policy.believe(log, who)
         np.testing.assert_allclose(strength, mastery, atol=1e-6)
         sure = np.abs(line - policy.line) > 1e-6
         np.testing.assert_array_equal(passed[sure], (line > policy.line)[sure])
+        log.add(who[:1], *(x[:1] for x in rounds[0]), np.zeros(1))  # the others are done
+        assert policy.believe(log, who[:1])[0].shape == (1, 4)
 
 
 def test_all_policies_meet_the_same_luck():
@@ -196,7 +200,7 @@ def test_sessions_have_breaks_and_mastery_fades_in_them():
     assert steady.log.right.sum() >= p.log.right.sum() and steady.over.sum() > p.over.sum()
 
 
-def test_histories_are_cut_as_tables_are():
+def test_histories_are_those_of_tables():
     rng, log, rows = np.random.default_rng(0), Log(3, 9), []
     for who in ([0, 1, 2], [0, 2], [0, 2], [2], [2]):
         who = np.array(who)
@@ -209,11 +213,10 @@ def test_histories_are_cut_as_tables_are():
     named = pd.DataFrame(names_of(skill, item))
     vocabulary = Vocabulary.of(named)
     ids = vocabulary.ids(named["skill"])[::10], vocabulary.item_ids(named).reshape(3, 10)
-    for chunk in (2, 0):
-        found = log.sequences(np.arange(3), *ids, chunk)
-        expected = Sequences.of(table, vocabulary, chunk or 100, min_length=1)
-        for name in ("skill", "item", "response", "starts", "lengths", "learner", "chunk"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    found = log.sequences(np.arange(3), *ids)
+    expected = Sequences.of(table, vocabulary, 100, min_length=1)
+    for name in ("skill", "item", "response", "starts", "lengths", "learner", "chunk"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
     some = log.sequences(np.array([1, 2]), *ids)
     assert some.lengths.tolist() == [1, 5] and some.learner.tolist() == [0, 1]
 
