@@ -13,12 +13,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 from kt_core.base.errors import KTError, reason
@@ -207,10 +209,10 @@ def plain(value: Any) -> Any:
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how names begin that a spreadsheet computes
 
 
-def formulas(table: pd.DataFrame) -> int:
-    """Number of learners and skills whose names a spreadsheet would compute as formulas."""
+def formulas(table: pd.DataFrame) -> set[str]:
+    """The names of learners and skills that a spreadsheet would compute as formulas."""
     names = {*table["learner"].astype(str), *table["skill"].astype(str)}
-    return sum(name.startswith(FORMULA) for name in names)
+    return {name for name in names if name.startswith(FORMULA)}
 
 
 def check_target(path: str | Path) -> Path:
@@ -231,10 +233,27 @@ def write_table(table: pd.DataFrame, path: str | Path) -> Path:
     KTError
         For another kind of file, or a path that cannot be written.
     """
+    return write_tables([table], path)
+
+
+def write_tables(tables: Iterable[pd.DataFrame], path: str | Path) -> Path:
+    """Write tables with the same columns, at least one, as one: piece by piece.
+
+    Raises
+    ------
+    KTError
+        As of `write_table`.
+    """
     path = check_target(path)
-    with whole(path) as temporary:
-        if path.suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            table.to_parquet(temporary, index=False)
+    with whole(path) as temporary, contextlib.ExitStack() as stack:
+        writer = None
+        for number, table in enumerate(tables):
+            if path.suffix == ".csv":
+                mode = "a" if number else "w"
+                table.to_csv(temporary, index=False, header=not number, mode=mode)
+                continue
+            columns = pa.Table.from_pandas(table, preserve_index=False)
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(temporary, columns.schema))
+            writer.write_table(columns)
     return path

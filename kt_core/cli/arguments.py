@@ -80,9 +80,12 @@ def parser(
     _split_argument(sub)
     sub = command("predict")
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--data", required=True, metavar="PATH", help="answers, in any known format")
+    sub.add_argument(
+        "--data", required=True, metavar="PATH", help="answers, in any known format, or stored"
+    )
     sub.add_argument("--out", required=True, metavar="PATH", help="a .parquet or .csv file")
     sub.add_argument("--every-skill", action="store_true", help="also skills not yet practised")
+    sub.add_argument("--jobs", type=int, default=1, help="processes that share the learners")
     _reading_arguments(sub)
     sub = command("class")
     sub.add_argument("answers", nargs="?", default="", metavar="PATH", help="in any known format")

@@ -173,8 +173,12 @@ def visualise(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Write the mastery of each learner and skill after the answers in a table."""
-    from kt_core.base.files import check_target, formulas, write_table
-    from kt_core.learners.predict import predict as predictions
+    if args.jobs < 1:
+        raise KTError(f"--jobs {args.jobs}: at least 1")
+    from kt_core.base.files import check_target
+    from kt_core.data.store.read import is_stored
+    from kt_core.learners.pieces import pieces_of, write_each
+    from kt_core.runs.answers import stored_for
     from kt_core.runs.run import Run
 
     run = Run.load(args.run)
@@ -182,13 +186,16 @@ def predict(args: argparse.Namespace) -> None:
         raise KTError(
             f"--out {args.out}: that is the file of histories itself; choose another name"
         )
-    result = predictions(run, _histories(args, run), args.every_skill)
-    target = write_table(result, args.out)
-    print(f"{result['learner'].nunique():,} learners, {len(result):,} masteries: {target}")
-    if target.suffix == ".csv" and (count := formulas(result)):
+    stored = stored_for(run, Path(args.data), reading_of(args)) if is_stored(args.data) else None
+    pieces = pieces_of(_histories(args, run)) if stored is None else stored
+    told = write_each(run, pieces, args.out, args.every_skill, args.jobs)
+    if stored is not None:
+        log.info("%s", stored.note)
+    print(f"{told.learners:,} learners, {told.masteries:,} masteries: {told.path}")
+    if told.path.suffix == ".csv" and told.formulas:
         print(
-            f"note: {count:,} names begin with = + - or @, as formulas do; open the file in a "
-            "spreadsheet as text only (docs/robustness.md)"
+            f"note: {len(told.formulas):,} names begin with = + - or @, as formulas do; open the "
+            "file in a spreadsheet as text only (docs/robustness.md)"
         )
 
 

@@ -9,6 +9,8 @@ from kt_core.base.errors import KTError, brief
 from kt_core.data.sequences import Vocabulary
 from kt_core.data.table import Dataset
 
+NEW_ITEMS = "answers on items that the model does not know, read without a difficulty"
+
 
 def known_answers(dataset: Dataset, vocabulary: Vocabulary, combine: bool = False) -> Dataset:
     """The answers on skills that a model knows; what is left out, and items without a difficulty,
@@ -24,43 +26,68 @@ def known_answers(dataset: Dataset, vocabulary: Vocabulary, combine: bool = Fals
         When there are none.
     """
     table = dataset.table
-    skills, new = set(vocabulary.skills), new_combinations(dataset, vocabulary)
-    known = table["skill"].isin(skills.union(new) if combine else skills)
-    strange = table.loc[~known, "skill"]
-    again = strange.isin(new)
-    kept = table[known].reset_index(drop=True)
-    if kept.empty:
+    new = new_combinations(dataset, vocabulary)
+    usable = {*vocabulary.skills, *(new if combine else ())}
+    kept = table[table["skill"].isin(usable)].reset_index(drop=True)
+    answers = table["skill"].value_counts().to_dict()
+    check_known(dataset.name, answers, usable, vocabulary)
+    gone = table["user"].nunique() - kept["user"].nunique()
+    counts = left_out(answers, int(gone), new, combine, vocabulary)
+    if "item" in kept and vocabulary.items:
+        named = kept[kept["item"] != ""]
+        old = named[named["skill"].isin(vocabulary.skills)]
+        counts[NEW_ITEMS] = len(named) - int((vocabulary.item_ids(old) > 0).sum())
+    return dataclasses.replace(dataset, table=kept, note=dataset.note.with_counts(counts))
+
+
+def check_known(name: str, skills: Iterable[str], usable: set[str], vocabulary: Vocabulary) -> None:
+    """Raise a KTError unless one of the skills of the data `name` is usable."""
+    skills = [*skills]
+    if not usable.intersection(skills):
         raise KTError(
-            f"{dataset.name}: none of its skills ({_some(strange)}) is one of the "
+            f"{name}: none of its skills ({_some(skills)}) is one of the "
             f"{len(vocabulary.skills)} skills of the model ({_some(vocabulary.skills)}); map the "
             "column with --column skill=NAME, or train on data that has them"
         )
-    gone = table["user"].nunique() - kept["user"].nunique()
-    counts = {
-        f"answers on {strange[~again].nunique():,} skills that the model does not know, left out: "
-        f"{_some(strange[~again])}": int((~again).sum()),
-        f"answers on {strange[again].nunique():,} new combinations of skills that it knows, left "
-        f"out: {_some(strange[again])}": int(again.sum()),
-        "learners without an answer on a skill that the model knows, left out": int(gone),
+
+
+def left_out(
+    answers: dict[str, int], learners: int, new: list[str], combine: bool, vocabulary: Vocabulary
+) -> dict[str, int]:
+    """What a note says of answers on skills that a model does not know.
+
+    Parameters
+    ----------
+    answers : on each skill.
+    learners : of whom nothing is left.
+    new, combine : combinations of skills that it knows (`new_combinations`); whether it reads them.
+    """
+    strange = {name: n for name, n in answers.items() if name not in set(vocabulary.skills)}
+    again = {name: n for name, n in strange.items() if name in set(new)}
+    other = {name: n for name, n in strange.items() if name not in again}
+    read = ":" if combine else " that it knows, left out:"
+    return {
+        f"answers on {len(other):,} skills that the model does not know, left out: "
+        f"{_some(other)}": sum(other.values()),
+        f"answers on {len(again):,} new combinations of skills{read} {_some(again)}": sum(
+            again.values()
+        ),
+        "learners without an answer on a skill that the model knows, left out": learners,
     }
-    if combine and (here := kept["skill"].isin(new)).any():
-        names = kept.loc[here, "skill"]
-        what = f"answers on {names.nunique():,} new combinations of skills: {_some(names)}"
-        counts[what] = int(here.sum())
-    if "item" in kept and vocabulary.items:
-        new_item = (vocabulary.item_ids(kept) == 0) & (kept["item"] != "").to_numpy()
-        what = "answers on items that the model does not know, read without a difficulty"
-        counts[what] = int(new_item.sum())
-    return dataclasses.replace(dataset, table=kept, note=dataset.note.with_counts(counts))
 
 
 def new_combinations(dataset: Dataset, vocabulary: Vocabulary) -> list[str]:
     """The skills of a data set that a model does not know, but are several in one answer that it
     knows."""
+    return combinations_of(dataset.table["skill"].unique(), dataset.note.several, vocabulary)
+
+
+def combinations_of(
+    names: Iterable[str], several: dict[str, tuple[str, ...]], vocabulary: Vocabulary
+) -> list[str]:
+    """The same of the names of skills, and which of them are `several`."""
     skills = set(vocabulary.skills)
-    asked = set(dataset.table["skill"].unique()) - skills
-    several = dataset.note.several
-    return sorted(name for name in asked if name in several and skills >= {*several[name]})
+    return sorted(n for n in {*names} - skills if n in several and skills >= {*several[n]})
 
 
 def _some(names: Iterable[str], most: int = 4) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from kt_core.config import with_overrides
+from kt_core.base.errors import KTError
+from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Dataset, ReadOptions, known_answers, read_dataset
 from kt_core.data.pseudonyms import pseudonyms, same_key
+from kt_core.data.store.pieces import StoredAnswers
 from kt_core.runs.run import Run
 
 
@@ -43,3 +45,25 @@ def answers_for(
     )
     combine = combine and run.config.parts
     return known_answers(read_dataset(source, options), run.vocabulary, combine)
+
+
+def stored_for(run: Run, folder: Path, reading: dict[str, Any]) -> StoredAnswers:
+    """As `answers_for`, of a stored data set, some learners at a time.
+
+    Raises
+    ------
+    KTError
+        Also when the run needs the times of answers, which are not stored.
+    """
+    if run.model.timed:
+        raise KTError(
+            f"{folder}: stored answers have no times, and this run was trained with them; name the "
+            "file that was converted"
+        )
+    key = run.provenance.get("pseudonyms", "")
+    own = {"data.path": str(folder)} | ({"data.pseudonymise": True} if key else {})
+    config = with_overrides(RunConfig(), reading | own).data
+    stored = StoredAnswers(config, run.vocabulary, run.config.parts)
+    if key:
+        same_key(key, stored.pseudonyms, str(folder))
+    return stored

@@ -20,6 +20,8 @@ import hashlib
 import json
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +112,11 @@ def stored_splits(config: DataConfig, parts: bool = False) -> Splits:
         When the folder has another version, is damaged, or cannot be written.
     """
     folder = Path(config.path)
-    try:
-        facts = _facts(folder)
-        _check_options(folder, facts, config)
-        own = {INTERACTIONS, "learners.parquet", "names.parquet"}
-        own |= {"items.parquet"} if facts["items"] else set()
-        _same_files(folder, facts["digests"], own, "convert the data again")
-        learners = pd.read_parquet(folder / "learners.parquet")
-        _whole(folder / "learners.parquet", _one_after_the_other(learners, facts["rows"]))
-        names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
+    with damage(folder):
+        facts, learners, names = opened(config)
         there = folder / "splits" / _key(config, facts)
         if not there.is_dir():
-            limits = {"skill": len(names.skills) - 1, "item": facts["items"], "response": 1}
-            _check_interactions(folder / INTERACTIONS, facts["rows"], limits)
+            check_interactions(folder, facts, names)
             _divide(folder, there, learners, config, facts["name"])
         own = {f"{name}.{kind}" for name in SPLITS for kind in ("arrow", "parquet")}
         way = f"remove {there}, or convert the data again"
@@ -130,21 +124,13 @@ def stored_splits(config: DataConfig, parts: bool = False) -> Splits:
         made = json.loads((there / DIGESTS).read_text(encoding="utf-8"))
         _same_files(there, made, own | {"items.npy"}, way)
         if facts["items"]:
-            known = np.load(there / "items.npy")
-            kept = pd.read_parquet(folder / "items.parquet").iloc[known - 1]
-            names = dataclasses.replace(
-                names, items=tuple(kept["item"]), item_skill=tuple(kept["skill"].tolist())
-            )
+            known = np.load(there / "items.npy") - 1
+            items = tuple(np.array(names.items, object)[known])
+            of_items = tuple(np.array(names.item_skill)[known].tolist())
+            names = dataclasses.replace(names, items=items, item_skill=of_items)
         if parts:
             names = names.with_parts(facts["note"].several)
         sequences = [_read(there, name, learners) for name in SPLITS]
-    except KTError:
-        raise
-    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-        raise KTError(
-            f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
-            "again, to a folder that can be written"
-        ) from None
     own = {"conversion": _digest(facts["options"]), INTERACTIONS: facts["digests"][INTERACTIONS]}
     facts["sources"] = facts["sources"] | own
     dataset = Dataset(
@@ -156,6 +142,50 @@ def stored_splits(config: DataConfig, parts: bool = False) -> Splits:
         pseudonyms=facts["options"].get("pseudonyms", ""),
     )
     return Splits(dataset, names, *sequences)
+
+
+@contextmanager
+def damage(folder: Path) -> Iterator[None]:
+    """What goes wrong in reading the folder of a stored data set, as a KTError."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        raise KTError(
+            f"{folder}: damaged, or its splits cannot be written there ({error}); convert the data "
+            "again, to a folder that can be written"
+        ) from None
+
+
+def opened(config: DataConfig) -> tuple[dict[str, Any], pd.DataFrame, Vocabulary]:
+    """The facts of the stored data set `config.path`, its learners and all names, from files that
+    are as they were written."""
+    folder = Path(config.path)
+    facts = _facts(folder)
+    _check_options(folder, facts, config)
+    own = {INTERACTIONS, "learners.parquet", "names.parquet"}
+    own |= {"items.parquet"} if facts["items"] else set()
+    _same_files(folder, facts["digests"], own, "convert the data again")
+    learners = pd.read_parquet(folder / "learners.parquet")
+    _whole(folder / "learners.parquet", _one_after_the_other(learners, facts["rows"]))
+    names = Vocabulary(tuple(pd.read_parquet(folder / "names.parquet")["skill"]))
+    if facts["items"]:
+        items = pd.read_parquet(folder / "items.parquet")
+        _whole(folder / "items.parquet", len(items) == facts["items"])
+        of_items = tuple(items["skill"].tolist())
+        names = dataclasses.replace(names, items=tuple(items["item"]), item_skill=of_items)
+    return facts, learners, names
+
+
+def check_interactions(folder: Path, facts: dict[str, Any], names: Vocabulary) -> None:
+    """Check that every number is in its range, piece by piece."""
+    path, columns = folder / INTERACTIONS, mapped(folder / INTERACTIONS)
+    limits = {"skill": len(names.skills) - 1, "item": len(names.items), "response": 1}
+    _whole(path, {n: str(c.dtype) for n, c in columns.items()} == TYPES)
+    for name, most in limits.items():
+        _whole(path, len(columns[name]) == facts["rows"])
+        for begin in range(0, facts["rows"], PIECE):
+            part = columns[name][begin : begin + PIECE]
+            _whole(path, part.min() >= 0 and part.max() <= most, f": {name}")
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -180,17 +210,6 @@ def _one_after_the_other(learners: pd.DataFrame, rows: int) -> bool:
     begins = ends - learners["steps"]
     there = (learners["first"] == begins).all() and (learners["steps"] > 0).all()
     return bool(there and ends.iloc[-1] == rows and learners["user"].is_unique)
-
-
-def _check_interactions(path: Path, rows: int, limits: dict[str, int]) -> None:
-    """Check that every number is in its range, piece by piece."""
-    columns = mapped(path)
-    _whole(path, {n: str(c.dtype) for n, c in columns.items()} == TYPES)
-    for name, most in limits.items():
-        _whole(path, len(columns[name]) == rows)
-        for begin in range(0, rows, PIECE):
-            part = columns[name][begin : begin + PIECE]
-            _whole(path, part.min() >= 0 and part.max() <= most, f": {name}")
 
 
 def _digests(folder: Path) -> dict[str, str]:
