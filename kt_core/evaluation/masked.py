@@ -21,6 +21,7 @@ from kt_core.base.devices import for_reading
 from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
+from kt_core.evaluation.schedule import schedule_evidence
 from kt_core.layers import HIDDEN
 from kt_core.mastery import level_logits
 from kt_core.metrics.bootstrap import Bootstrap, tidy
@@ -96,16 +97,21 @@ def hidden_answers(
 def gain_necessity(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Log loss of hidden answers with the gains as they are, and what changed gains add to it.
 
+    Each loss is that of the trajectory and of what the order of practice says of a hidden answer
+    (`kt_core.evaluation.schedule`): where practice stops because answers were right, later answers
+    are better without any growth.
+
     Returns
     -------
     `quantity`, `value`, `low`, `high`: the log loss, and the differences without gains, flat, and
     shuffled. A difference above 0 means that the gains carry information.
     """
-    base = log_loss(frame["believed"], frame["correct"])
+    order = schedule_evidence(frame)
+    base = log_loss(frame["believed"] + order, frame["correct"])
     learner = frame["learner"].to_numpy()
     own = bootstrap.row_mean(base, learner, (0, np.inf))
     estimates = {"log loss, gains as they are": own}
-    start = frame["believed"] - frame["gains_before"]
+    start = frame["believed"] - frame["gains_before"] + order
     for name, gains_before in (
         ("no gains, minus as they are", 0.0),
         ("flat at the same level, minus as they are", frame["flat"]),

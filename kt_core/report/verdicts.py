@@ -55,6 +55,7 @@ UNJUDGED = {
 }
 UNDEFINED = "not defined on this data"
 NOT_JUDGED = "not guaranteed, and not judged"
+UNCERTAIN = "uncertain: the interval includes values {} the target"
 DOUBT = ("uncertain", "tells as much", "but not the minimum")  # a verdict that is not settled
 
 
@@ -225,8 +226,11 @@ def _has_breaks(m: Measures) -> bool:
 def _violation(m: Measures, name: str, limit: float, guaranteed: bool) -> dict[str, Any]:
     v = m.violations.set_index("constraint").loc[name]
     limit = 0.0 if guaranteed else limit
-    ok = v["broken"] == 0 if limit == 0 else v["share"] < limit
-    word = "reached" if ok else f"misses the target by {v['share'] - limit:.2%}"
+    below = v["broken"] == 0 if limit == 0 else v["share"] < limit
+    ok = below and (limit == 0 or v["high"] < limit)
+    word = f"misses the target by {v['share'] - limit:.2%}"
+    if below:
+        word = "reached" if ok else UNCERTAIN.format("above")
     target = "0, guaranteed" if guaranteed else ("0" if limit == 0 else f"< {limit:.0%}")
     row = _counted(v, names(m)[name], target, word if v["places"] else UNDEFINED, guaranteed)
     return row | {"warns": v["places"] > 0 and not ok}
@@ -348,13 +352,13 @@ def _possible(m: Measures) -> float:
 
 
 def _word(value: float, low: float, target: float, minimum: float | None = None) -> str:
-    """*Reached* if the whole interval clears the target; without an interval, if the value does."""
+    """*Reached* if the whole interval clears the target."""
     if not np.isfinite(value):
         return UNDEFINED
     if value >= target:
-        if np.isfinite(low) and low < target:
-            return "uncertain: the interval includes values below the target"
-        return "reached"
+        if not np.isfinite(low):
+            return "uncertain: there is no interval"
+        return "reached" if low >= target else UNCERTAIN.format("below")
     short = f"misses the target by {target - value:.3f}"
     return f"{short}, but not the minimum" if minimum is not None and value >= minimum else short
 

@@ -1,5 +1,6 @@
 """Evidence, measures and verdicts, on data whose answer is known."""
 
+import copy
 import dataclasses
 import json
 
@@ -33,7 +34,7 @@ from kt_core.report.tables import (
     over_learners,
     simple_text,
 )
-from kt_core.report.verdicts import _word, verdicts
+from kt_core.report.verdicts import _violation, _word, verdicts
 from kt_core.runs.find import open_run
 
 
@@ -250,10 +251,16 @@ def test_verdict_words(examined):
     assert table.loc["Mastery falls between steps", "target"] == "0, guaranteed"
     assert _word(0.43, 0.41, 0.4) == "reached"
     assert _word(0.41, 0.39, 0.4).startswith("uncertain")
-    assert _word(0.41, float("nan"), 0.4) == "reached"  # without an interval, by the value
+    assert _word(0.41, float("nan"), 0.4) == "uncertain: there is no interval"
     assert _word(0.35, 0.3, 0.4, 0.3) == "misses the target by 0.050, but not the minimum"
     assert _word(0.25, 0.2, 0.4, 0.3) == "misses the target by 0.150"
     assert _word(float("nan"), 0.4, 0.4) == "not defined on this data"
+    for high, word in ((0.195, "reached"), (0.215, "uncertain")):
+        counted = {"share": 0.19, "low": 0.17, "high": high, "broken": 19, "places": 100}
+        m = copy.copy(examined.measures)
+        m.violations = m.violations.assign(**counted)
+        row = _violation(m, "monotonicity", 0.2, guaranteed=False)
+        assert row["verdict"].startswith(word) and row["warns"] == (word != "reached")
     sees = table["sees"].to_dict()
     assert table.loc["mastery-prediction r, mean over skills", "target"] == "none"
     assert sees["gain-correctness r, pooled"] == "post"

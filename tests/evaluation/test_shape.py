@@ -6,6 +6,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from kt_core.evaluation.masked import gain_necessity
 from kt_core.evaluation.schedule import schedule_evidence
 from kt_core.evaluation.shape import (
     BELIEVED_GROWTH,
@@ -69,6 +70,20 @@ def test_without_the_order_of_practice_a_stopping_rule_passes_for_growth(rng, mo
     frame = practice(rng, True)  # nobody learns
     monkeypatch.setattr("kt_core.evaluation.shape.schedule_evidence", lambda frame: 0.0)
     assert growth_calibration(frame, Bootstrap(600, 100))["low"][0] > 0.1
+
+
+def test_gains_are_needed_where_there_is_growth_and_not_where_practice_stops(rng, monkeypatch):
+    def lowest(growth):
+        frame = practice(rng, True, growth=growth, told=growth or 0.1)
+        pair = [frame["learner"], frame["skill"]]
+        flat = frame.groupby(pair)["gains_before"].transform("mean")
+        frame = frame.assign(flat=flat, shuffled=flat)
+        found = gain_necessity(frame, Bootstrap(600, 200)).set_index("quantity")
+        return found.loc["flat at the same level, minus as they are", "low"]
+
+    assert lowest(0.5) > 0 > lowest(0.0)
+    monkeypatch.setattr("kt_core.evaluation.masked.schedule_evidence", lambda frame: 0.0)
+    assert lowest(0.0) > 0
 
 
 def test_the_coefficient_is_that_of_a_logistic_regression(rng, monkeypatch):
