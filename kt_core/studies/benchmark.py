@@ -22,7 +22,7 @@ from kt_core.report.text import estimate
 from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.models import OURS, models
 from kt_core.studies.plan import STORE
-from kt_core.studies.results import OWN, read_cell
+from kt_core.studies.results import OWN, read_cell, warned
 
 MASTERY = {  # column -> measure, variant
     "prospective validity": (PROSPECTIVE, "pooled"),
@@ -211,6 +211,13 @@ def recovery_summary(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table).fillna("")
 
 
+def warning_table(results: pd.DataFrame, model: str = "retrospective") -> pd.DataFrame:
+    """What the reports of a model warn of, by data set (fold 0)."""
+    said = results[(results["table"] == "verdicts") & (results["model"] == model)]
+    found = said[said["fold"] == 0].groupby("dataset", sort=False)
+    return pd.DataFrame([{"data": name, "the report warns": warned(p)} for name, p in found])
+
+
 def fold_table(results: pd.DataFrame) -> pd.DataFrame:
     """AUC over the folds, for models with more than one finished fold (seed 0)."""
     own = results["predictor"].isin(OWN) & (results["seed"] == 0)
@@ -246,6 +253,8 @@ def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retr
         parts += [f"### {dataset}", markdown(auc_table(results, dataset, reference))]
         parts += [markdown(mastery_table(results, dataset, reference))]
     recovered, folds = recovery_summary(results), fold_table(results)
+    if not (told := warning_table(results, reference)).empty:
+        parts += [f"### What the reports of {reference} warn of", markdown(told)]
     if not recovered.empty:
         parts += ["### Recovery on simulated learners", markdown(recovered)]
     if not folds.empty:

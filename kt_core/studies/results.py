@@ -45,6 +45,15 @@ PAIRED = (  # associations that are compared between models, with their nulls
     (GAIN_PERFORMANCE, "pooled"),
     (ON_ASKED, "pooled"),
 )
+WARNINGS = {  # verdicts about mastery and growth, and what tables call them
+    "prospective validity": "later answers",
+    "Exam": "exam",
+    "Loss of hidden answers": "gains",
+    "Growth": "growth",
+    "AUC next to simple models": "prediction",
+    "No forgetting, all skills, by time": "no forgetting, by time",
+    "No forgetting, all skills, by steps": "no forgetting, by steps",
+}
 OWN = ("", "model")  # predictors of a row that is about the model itself
 COLUMNS = {
     *("dataset", "model", "seed", "fold", "table", "measure", "variant", "predictor", "sees"),
@@ -89,6 +98,21 @@ def of_run(examined: Examined) -> pd.DataFrame:
         table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
     facts = {"fit_seconds": "training_seconds", "parameters": "parameters"}
     return table.assign(**{name: run.provenance[key] for name, key in facts.items()})
+
+
+def warned(said: pd.DataFrame) -> str:
+    """What reports warned of, each with the number of the reports that did.
+
+    Parameters
+    ----------
+    said : rows of the table "verdicts" of one data set, of one or more seeds.
+    """
+    tells, seeds, words = said[said["value"] == 1], said["seed"].nunique(), []
+    for start, name in WARNINGS.items():
+        part = tells[tells["measure"].str.startswith(start)]
+        if len(part):
+            words.append(f"{name}: {part['text'].iloc[0]} ({len(part)} of {seeds})")
+    return "; ".join(words) or "no"
 
 
 def _judgements(examined: Examined) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from kt_core.studies.benchmark import (
     summary,
 )
 from kt_core.studies.cell import Cell
-from kt_core.studies.results import read_cell
+from kt_core.studies.results import read_cell, warned
 
 STORE = STORES / "worlds"
 FOREIGN = tuple(name for name in WORLDS if name.startswith("world-"))
@@ -42,15 +42,6 @@ MODELS_SHOWN = ("retrospective", "retentive", SKELETON, *LADDER)
 DRAWS = 3
 RANK, GROWTH = "mastery, rank correlation", "growth, rank correlation"
 RMSE, SIZE = "mastery, RMSE", "growth, mean by the truth's"
-WARNINGS = {  # verdicts about mastery and growth, and what they are called here
-    "prospective validity": "later answers",
-    "Exam": "exam",
-    "Loss of hidden answers": "gains",
-    "Growth": "growth",
-    "AUC next to simple models": "prediction",
-    "No forgetting, all skills, by time": "no forgetting, by time",
-    "No forgetting, all skills, by steps": "no forgetting, by steps",
-}
 COVERED = f"mastery, {HELD}"
 COVERED_GROWTH, OFTEN = f"growth, {HELD}", ", 8 or more practices"
 BIAS = "mastery, mean error"
@@ -196,15 +187,10 @@ def warning_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
     said = found[(found["table"] == "verdicts") & (found["model"] == model)]
     lines = []
     for world, rows in said.groupby("dataset", sort=False):
-        warned, draws, words = rows[rows["value"] == 1], rows["seed"].nunique(), []
-        for start, name in WARNINGS.items():
-            part = warned[warned["measure"].str.startswith(start)]
-            if len(part):
-                words.append(f"{name}: {part['text'].iloc[0]} ({len(part)} of {draws})")
         here = found[found["dataset"] == world]
         failed = [name for name, passed in gates(here, model).items() if passed is False]
         line = {"world": world, "gates missed": "; ".join(failed) or "none"}
-        lines.append(line | {"the report warns": "; ".join(words) or "no"})
+        lines.append(line | {"the report warns": warned(rows)})
     return pd.DataFrame(lines)
 
 
