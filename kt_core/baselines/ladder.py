@@ -51,6 +51,14 @@ class _Judge:
         rungs, difficulties = self.rungs(exam.chunks), self.difficulties(exam)
         return exam_table(exam, mastery, difficulties, rungs, bootstrap)
 
+    def compared(self, sequences: Sequences) -> dict[str, dict[str, np.ndarray]]:
+        """What simple models say of the same answers, as `measure` takes it, by their names:
+        `ladder`, mastery of every skill after half of each sequence, [S, C], by Rasch and by AFM;
+        `rungs`, predictions in [0, 1], [N], by BKT too."""
+        traces = self.traces(sequences)
+        middles = {name: traces[name].middle for name in (RASCH, AFM_RUNG)}
+        return {"ladder": middles, "rungs": {name: t.predicted for name, t in traces.items()}}
+
 
 @dataclass(frozen=True)
 class Ladder(_Judge):
@@ -122,11 +130,6 @@ class Ladder(_Judge):
         return ability
 
 
-def middles(traces: dict[str, Trace]) -> dict[str, np.ndarray]:
-    """Mastery of every skill after half of each sequence, [S, C], by Rasch and by AFM."""
-    return {name: traces[name].middle for name in (RASCH, AFM_RUNG)}
-
-
 @dataclass(frozen=True)
 class Halves(_Judge):
     """Two ladders, each for the learners that it was not fitted on.
@@ -141,7 +144,8 @@ class Halves(_Judge):
 
     @classmethod
     def fit(cls, sequences: Sequences, vocabulary: Vocabulary, seed: int = 0) -> Halves | None:
-        """Cut the learners into halves at random; None with fewer than 20 of them."""
+        """Cut the learners into halves at random; None with fewer than 20 of them, or where
+        those that a ladder is fitted or checked on have one answer each: nothing to predict."""
         n = len(sequences.learners)
         if n < FEWEST:
             return None
@@ -150,9 +154,10 @@ class Halves(_Judge):
         for own in (0, 1):
             others = np.flatnonzero(place % 2 != own)
             checked = place[others] // 2 % 5 == 0  # a fifth chooses the priors
-            parts = (sequences.of_learners(others[m]) for m in (~checked, checked))
+            train, valid = (sequences.of_learners(others[m]) for m in (~checked, checked))
+            if min(train.lengths.max(), valid.lengths.max()) < 2:
+                return None
             dataset = Dataset("other half", pd.DataFrame())
-            train, valid = parts
             ladders.append(Ladder.fit(Splits(dataset, vocabulary, train, valid, valid)))
         return cls(tuple(ladders), place % 2)
 
@@ -173,6 +178,19 @@ class Halves(_Judge):
                 for name, a in first.items()
             }
         )
+
+    def traces(self, sequences: Sequences) -> dict[str, Trace]:
+        """What Rasch, AFM and BKT of the other half predict, and believe in the middle."""
+        here = self.half[sequences.learner] == 0
+        each = np.repeat(here, sequences.lengths)
+        first, second = (ladder.traces(sequences) for ladder in self.ladders)
+        return {
+            name: Trace(
+                np.where(each, a.predicted, second[name].predicted),
+                middle=np.where(here[:, None], a.middle, second[name].middle),
+            )
+            for name, a in first.items()
+        }
 
 
 def mastery_after(tracer: Tracer, sequences: Sequences, chunk: int) -> np.ndarray | None:

@@ -16,6 +16,8 @@ from kt_core.metrics.nulls import gain_nulls, step_nulls
 LATER_PER_SKILL = 3  # later attempts on a skill before a learner x skill pair counts
 LATER_PER_LEARNER = 10
 GAIN_PERFORMANCE = "gain-performance, held out"
+ITEMS, USUAL = "difficulty of the items", "skill's usual improvement"  # its nulls
+IF_TRUE = "if its probabilities were true"
 HIDDEN = "retrospective, answer hidden"
 WITHIN = ("pooled", "within_skill")
 
@@ -111,20 +113,29 @@ def _agreement(
 def gain_performance(improved: pd.DataFrame | None, bootstrap: Bootstrap) -> pd.DataFrame:
     """Predicted against observed improvement of learners on skills, all six answers hidden.
 
-    The null is the usual improvement on the skill. The reference is what the model could reach at
-    best with so few answers: the correlation with answers drawn from its own probabilities.
+    The nulls are the usual improvement on the skill, and what the model says of the difficulty of
+    the items alone, without growth: only where the model tells more than either does the measure
+    say something about learning. The reference is the correlation to be expected if the model's own
+    probabilities were true, which is low with so few answers. It is no upper end: where the model
+    understates growth or difficulties, the correlation may be higher.
+
+    Parameters
+    ----------
+    improved : of `improvements`, with the column `usual`, in [-1, 1].
     """
     if improved is None or improved.empty:
         return pd.DataFrame()
-    predicted, usual = (
-        improved["predicted"],
-        {"skill's usual improvement": improved["usual"].to_numpy()},
-    )
-    pairs = (GAIN_PERFORMANCE, HIDDEN, improved, predicted)
-    own = _associate(Question(*pairs, improved["observed"], WITHIN, usual), bootstrap)
-    noise = np.random.default_rng(0).normal(size=len(improved)) * np.sqrt(improved["variance"])
-    best = _associate(Question(*pairs, predicted + noise, WITHIN, {}), bootstrap)
-    best = best.assign(predictor="if its probabilities were true", kind="reference")
+    predicted = improved["predicted"]
+    nulls = {USUAL: improved["usual"].to_numpy(), ITEMS: improved["items"].to_numpy()}
+    question = GAIN_PERFORMANCE, HIDDEN, improved, predicted
+    own = _associate(Question(*question, improved["observed"], WITHIN, nulls), bootstrap)
+    # Each pair twice, one standard deviation above and below what is predicted: this noise has its
+    # variance and no correlation exactly, in every resample, and needs no random numbers.
+    sd, both = np.sqrt(improved["variance"]), pd.concat([improved, improved])
+    outcome = np.concatenate([predicted + sd, predicted - sd])
+    question = GAIN_PERFORMANCE, HIDDEN, both, both["predicted"]
+    best = _associate(Question(*question, outcome, WITHIN, {}), bootstrap)
+    best = best.assign(predictor=IF_TRUE, kind="reference", entries=best["entries"] // 2)
     gaps = dict.fromkeys(("gap", "gap_low", "gap_high"), np.nan)
     return pd.concat([own, best.assign(**gaps)], ignore_index=True)
 

@@ -5,6 +5,9 @@ hidden from the belief, which then predicts them: the predicted improvement is t
 of the last three minus that of the first three, and the observed one the difference in the answers
 (docs/method.md, "The measures"). Pairs are hidden in turns, so that what a learner did on other
 skills is seen.
+
+Learners also "improve" where the last three items are easier than the first three. What the model
+says of that alone, with its own difficulties and the learner at one level throughout, is a null.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from kt_core.model import GainAKT2
 
 ENDS = 3  # answers at either end that are hidden
 TURNS = 3
+ROUNDING = 1e-5  # predictions that nowhere change by more are constant
 
 
 def improvements(model: GainAKT2, sequences: Sequences) -> pd.DataFrame:
@@ -26,8 +30,7 @@ def improvements(model: GainAKT2, sequences: Sequences) -> pd.DataFrame:
 
     Returns
     -------
-    `learner`, `skill`, `predicted` and `observed` in [-1, 1], and `variance`: of the observed one
-    if the model's probabilities were true.
+    The table of `of_pairs`.
 
     Raises
     ------
@@ -38,14 +41,37 @@ def improvements(model: GainAKT2, sequences: Sequences) -> pd.DataFrame:
     place, last, pair = _ends(whole)
     ends = (last >= 2 * ENDS - 1) & ((place < ENDS) | (last - place < ENDS))
     frame = hidden_answers(model, sequences, passes=np.where(ends, pair % TURNS, -1))
-    frame = frame.assign(p=expit(frame["believed"]), late=place >= ENDS)[ends]
-    frame["doubt"] = frame["p"] * (1 - frame["p"])
-    rows = frame.groupby(["learner", "skill", "late"])[["p", "correct", "doubt"]].mean().unstack()
+    return of_pairs(frame.assign(late=place >= ENDS)[ends])
+
+
+def of_pairs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Predicted and observed improvement, from what is believed of the hidden answers.
+
+    Parameters
+    ----------
+    frame : of `hidden_answers`, the six answers of every pair; `late` says which are the last.
+
+    Returns
+    -------
+    One row per pair: `learner`, `skill`; in [-1, 1] `predicted`, `observed`, and `items`: what
+    would be predicted from the difficulty of the items alone, had the learner been at the mean
+    level of the trajectory throughout (the same for all without items); `variance`, >= 0, of the
+    observed one if the model's probabilities were true.
+    """
+    p = expit(frame["believed"])
+    flat = expit(frame["believed"] - frame["gains_before"] + frame["flat"])
+    frame = frame.assign(p=p, doubt=p * (1 - p), level=flat)
+    values, late = ["p", "correct", "doubt", "level"], frame["late"]
+    first, last = (
+        frame[part].groupby(["learner", "skill"])[values].mean() for part in (~late, late)
+    )
+    change = last - first
     table = pd.DataFrame(
         {
-            "predicted": rows["p"][True] - rows["p"][False],
-            "observed": rows["correct"][True] - rows["correct"][False],
-            "variance": rows["doubt"].sum(axis=1) / ENDS,
+            "predicted": change["p"],
+            "observed": change["correct"],
+            "items": change["level"] if change["level"].abs().max() > ROUNDING else 0.0,
+            "variance": (first["doubt"] + last["doubt"]) / ENDS,
         }
     )
     return table.reset_index()

@@ -222,11 +222,22 @@ def prediction_table(prediction: Prediction, rows: pd.DataFrame, base: np.ndarra
 def simple_table(
     prediction: Prediction, rows: pd.DataFrame, rungs: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """AUC of the model and of simple models, on the same answers."""
-    draws, p = {"model": prediction.auc()}, prediction
-    for name, values in rungs.items():
-        draws[name] = Prediction(values[rows.index], p.y, p.learner, p.bootstrap).auc()
-    size = len(rows), rows["learner"].nunique()
+    """AUC of the model and of simple models, on the answers that all of them predict: simple models
+    do not predict the first answer of a sequence, and an audited tool may.
+
+    Parameters
+    ----------
+    rows : of the prediction.
+    rungs : by name, what simple models predict, in [0, 1], of each answer of the split.
+    """
+    scores = {"model": prediction.p} | {name: x[rows.index] for name, x in rungs.items()}
+    known = np.isfinite(list(scores.values())).all(axis=0)
+    y, learner = prediction.y[known], prediction.learner[known]
+    draws = {
+        name: Prediction(x[known], y, learner, prediction.bootstrap).auc()
+        for name, x in scores.items()
+    }
+    size = len(y), len(np.unique(learner))
     return paired_table(draws, *size, prediction.bootstrap).assign(measure="AUC", sees="pre")
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kt_core.base.devices import side_by_side
 from kt_core.base.errors import KTError
-from kt_core.baselines.ladder import Ladder, middles
+from kt_core.baselines.ladder import Ladder
 from kt_core.config import DataConfig
 from kt_core.data import Simulation, Splits
 from kt_core.evaluation.ceiling import posterior_mastery
@@ -152,10 +152,8 @@ def _readings(run: Run, splits: Splits, split: str) -> dict[str, Callable[[], An
 
 def _simple(run: Run, splits: Splits, split: str) -> dict[str, Any]:
     """What the psychometric ladder says."""
-    exam = exam_of(run, splits, split)
-    traces = ladder_of(run.config.data, splits).traces(getattr(splits, split))
-    rungs = {name: trace.predicted for name, trace in traces.items()}
-    return {"exam": exam, "ladder": middles(traces), "rungs": rungs}
+    ladder = ladder_of(run.config.data, splits)
+    return {"exam": exam_of(run, splits, split)} | ladder.compared(getattr(splits, split))
 
 
 def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:

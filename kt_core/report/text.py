@@ -12,7 +12,8 @@ WITH_THE = (
     "opportunity count",
     "skill base rate",
     "success counter",
-    "skill's usual",
+    "skill's usual improvement",
+    "difficulty of the items",
 )
 
 

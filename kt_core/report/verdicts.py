@@ -9,7 +9,7 @@ import pandas as pd
 
 from kt_core.config import TargetConfig
 from kt_core.data.registry import best_auc
-from kt_core.evaluation.associations import GAIN_PERFORMANCE, HIDDEN
+from kt_core.evaluation.associations import GAIN_PERFORMANCE, HIDDEN, IF_TRUE
 from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.shape import BELIEVED_GROWTH, MISSING_GROWTH, STRICT
 from kt_core.metrics.association import VARIANTS
@@ -329,8 +329,8 @@ def _correlation(
         word += "; " + _against(null)
         warns |= judged and not null["gap_low"] > 0
     wanted = "none" if target is None else f"> {target:g}"
-    if measure == GAIN_PERFORMANCE:
-        wanted += f"; at most {number(_possible(m))} with so few answers"
+    if measure == GAIN_PERFORMANCE and np.isfinite(expected := _expected(m)):
+        wanted += f"; {expected:.3f} expected {IF_TRUE}"
     return {
         "measure": f"{measure} r, {VARIANTS[variant]}",
         "sees": row["sees"],
@@ -344,7 +344,7 @@ def _correlation(
     }
 
 
-def _possible(m: Measures) -> float:
+def _expected(m: Measures) -> float:
     """What gain-performance would be if the model's probabilities were true."""
     a = m.associations
     rows = a[(a["measure"] == GAIN_PERFORMANCE) & (a["kind"] == "reference")]

@@ -11,6 +11,9 @@ measures are possible depends on what the estimates have seen, so this has to be
 A tool that predicts by more than mastery has a second column for that, `predicted`, which is read
 where it is named. Without it, *pre* mastery is also the prediction.
 
+Estimates are held against the psychometric ladder as a run is. There are no training learners here,
+so each half of the learners is compared with a ladder that was fitted on the other half.
+
 Rows for the skill asked at each step are enough. If a learner's other skills are given too, they
 are the state in the middle of the history; otherwise a skill's latest value is used there.
 """
@@ -47,7 +50,10 @@ from kt_core.evaluation.tracer import Trace
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.nulls import base_rates
 
-TABLES = ("prediction", "violations", "associations", "conduct", "exam", "collapse", "skills")
+TABLES = (
+    *("prediction", "simple", "violations", "associations", "conduct", "exam", "collapse"),
+    "skills",
+)
 
 COLUMNS = ("learner", "step", "skill", "mastery")
 PREDICTED = "predicted"  # a further column, where it is named
@@ -258,8 +264,9 @@ def audit(
         trace.middle = last_known(given, sequences, vocabulary, sequences.lengths // 2 + 1)
     beliefs = Beliefs.of(sequences, trace)
     base = base_rates(sequences.skill, sequences.response, len(vocabulary.skills))
-    exam = _exam(given, sequences, vocabulary, sees, Bootstrap(len(sequences), resamples, seed))
-    measures = measure(beliefs, base, vocabulary.skills, resamples, seed, exam=exam)
+    bootstrap = Bootstrap(len(sequences), resamples, seed)
+    tests = _ladder_tests(given, sequences, vocabulary, sees, bootstrap)
+    measures = measure(beliefs, base, vocabulary.skills, resamples, seed, **tests)
     covered = float(np.isfinite(own).mean())
     return Audited(beliefs, measures, sees, covered, predictions=told)
 
@@ -279,23 +286,29 @@ def _checked(mastery: pd.DataFrame, table: pd.DataFrame, step: pd.Series) -> pd.
     return mastery.set_index(["learner", "step", "skill"])
 
 
-def _exam(
+def _ladder_tests(
     given: pd.Series,
     sequences: Sequences,
     vocabulary: Vocabulary,
     sees: str,
     bootstrap: Bootstrap,
-) -> pd.DataFrame | None:
-    """The exam, with difficulties and ladder from the other half of the learners. A *pre* value may
-    be that of the exam's first step; estimates that have seen the exam cannot be judged by it."""
+) -> dict[str, Any]:
+    """Arguments of `measure`: the exam, and for *pre* estimates what simple models say, all by a
+    ladder that was fitted on the other half of the learners. A *pre* value may be that of the
+    exam's first step; estimates that have seen the exam cannot be judged by it. Empty where there
+    is nothing to compare, or there are too few learners for halves."""
     exam = hold_exam(sequences)
-    ladder = Halves.fit(sequences, vocabulary) if len(exam.asked) else None
-    if ladder is None or sees == "retrospective":
-        return None
-    steps = np.zeros(len(sequences), int)
-    steps[exam.asked.learner] = exam.chunks.whole().lengths + (sees == "pre")
-    state = last_known(given, sequences, vocabulary, steps)
-    return ladder.judge(exam, state[exam.asked.learner], bootstrap)
+    wanted = sees == "pre" or (sees == "post" and len(exam.asked) > 0)
+    ladder = Halves.fit(sequences, vocabulary) if wanted else None
+    if ladder is None:
+        return {}
+    tests: dict[str, Any] = ladder.compared(sequences) if sees == "pre" else {}
+    if len(exam.asked):
+        steps = np.zeros(len(sequences), int)
+        steps[exam.asked.learner] = exam.chunks.whole().lengths + (sees == "pre")
+        state = last_known(given, sequences, vocabulary, steps)
+        tests["exam"] = ladder.judge(exam, state[exam.asked.learner], bootstrap)
+    return tests
 
 
 def last_known(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError, reason
-from kt_core.baselines.ladder import mastery_after, middles
+from kt_core.baselines.ladder import mastery_after
 from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
@@ -189,9 +189,7 @@ def examined_baseline(
     ladder, quarter = ladder_of(config.data, splits), hold_exam(sequences)
     mastery = mastery_after(tracer, quarter.chunks, config.data.chunk)
     exam = ladder.judge(quarter, mastery, Bootstrap(len(sequences.learners), *resampling))
-    traces = ladder.traces(sequences)
-    tests = {"exam": exam, "ladder": middles(traces)}
-    tests["rungs"] = {name: trace.predicted for name, trace in traces.items()}
+    tests = {"exam": exam} | ladder.compared(sequences)
     names, rates = splits.vocabulary.skills, training_rates(splits)
     return beliefs, measure(beliefs, rates, names, *resampling, **tests), auc
 

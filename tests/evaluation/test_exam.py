@@ -245,6 +245,13 @@ def test_halves_judge_learners_that_they_were_not_fitted_on(simulated):
     for half, own in enumerate(halves.ladders):
         chosen = whose == half
         np.testing.assert_array_equal(rungs.afm[chosen], own.rungs(exam.chunks).afm[chosen])
+    traces = halves.traces(s)
+    for half, own in enumerate(halves.ladders):
+        chosen = halves.half[s.learner] == half
+        each = np.repeat(chosen, s.lengths)
+        for name, want in own.traces(s).items():
+            np.testing.assert_array_equal(traces[name].predicted[each], want.predicted[each])
+            np.testing.assert_array_equal(traces[name].middle[chosen], want.middle[chosen])
     flipped = np.where(
         np.repeat(halves.half[s.learner] == 0, s.lengths), 1 - s.response, s.response
     )
@@ -253,6 +260,7 @@ def test_halves_judge_learners_that_they_were_not_fitted_on(simulated):
     np.testing.assert_array_equal(*kept)  # the ladder for half 0 has not seen its answers
     assert (halves.ladders[1].rasch.effects.skill != other.ladders[1].rasch.effects.skill).any()
     assert Halves.fit(s.of_learners(np.arange(10)), names) is None
+    assert Halves.fit(histories([1] * 30), names) is None  # nothing to predict
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,31 @@ def test_estimates_of_single_learners_are_those_of_the_table(exported, sees):
     assert trajectories(audited, longest=0).empty
 
 
+def test_estimates_are_held_against_a_ladder_of_other_learners():
+    """Shares of right answers so far, from the first step on, of learners who differ."""
+    rng = np.random.default_rng(0)
+    learners, steps = 40, 24
+    table = pd.DataFrame({"user": np.repeat([f"u{i:02d}" for i in range(learners)], steps)})
+    table["skill"] = rng.choice(["x", "y"], len(table))
+    level = np.repeat(rng.normal(size=learners) * 1.5, steps)
+    table["correct"] = (rng.random(len(table)) < 1 / (1 + np.exp(-level))).astype(int)
+    step, right = table.groupby("user").cumcount(), table.groupby("user")["correct"].cumsum()
+    share = (right - table["correct"] + 1) / (step + 2)
+    mastery = pd.DataFrame({"learner": table["user"], "step": step + 1, "skill": table["skill"]})
+    m = audit(mastery.assign(mastery=share), responses(table), "pre", resamples=50).measures
+    simple = m.simple.set_index("predictor")
+    assert list(simple.index) == ["model", "Rasch ability", "AFM", "BKT"]
+    # First answers are predicted by the estimates alone; all are compared on the others.
+    assert (simple["entries"] == learners * (steps - 1)).all()
+    assert m.quality("AUC")["entries"] == learners * steps
+    assert simple.loc["Rasch ability", "value"] > 0.65
+    later = m.associations[m.associations["measure"] == "prospective validity, learner"]
+    assert {"Rasch ability", "AFM"} <= set(later["predictor"])
+    assert later.set_index("predictor").loc["AFM", "value"] > 0.5
+    seen = audit(mastery.assign(mastery=share), responses(table), "post", resamples=30).measures
+    assert seen.simple.empty and len(seen.exam)
+
+
 @pytest.mark.parametrize("sees", ["post", "retrospective"])
 def test_only_pre_estimates_have_pre_measures(exported, sees):
     mastery, table, _ = exported
