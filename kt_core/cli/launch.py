@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kt_core.base import processes
 from kt_core.base.errors import KTError
+from kt_core.base.state import free_folder
 from kt_core.cli.arguments import configured, overrides_of, settings_given
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
@@ -16,7 +17,6 @@ from kt_core.presets import USUAL
 from kt_core.runs.find import run_folder
 from kt_core.runs.read import read_configuration
 from kt_core.runs.resume import half_run
-from kt_core.runs.run import free_folder
 
 
 def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:
