@@ -163,6 +163,8 @@ def validate(args: argparse.Namespace) -> None:
         return
     if args.out or args.seen_learners or reading_of(args):
         raise KTError("--out, --seen-learners and how a file is read go with --data")
+    if len(folders) > 1:
+        early.check_comparable(folders, args.split)
     with _kernel(REPORTING) as kernel:
         report = _report(folders, args.split, args.pdf, kernel)
     if len(folders) == 1:

@@ -112,6 +112,19 @@ def check_scores(file: str) -> None:
         read_scores(file, quiet=True)
 
 
+def check_comparable(runs: list[Path], split: str) -> None:
+    """Refuse runs that are not about the same answers of the same learners.
+
+    Raises
+    ------
+    KTError
+        As of `kt_core.data.same.check_saved`.
+    """
+    from kt_core.data.same import check_saved  # it loads pandas
+
+    check_saved(runs, split)
+
+
 def _small(file: str) -> bool:
     """Whether this is a file that is read in a second."""
     path = Path(file)

@@ -22,8 +22,9 @@ from kt_core.config import RunConfig
 from kt_core.data import Splits
 from kt_core.data.kept import IN_RUN, keep
 from kt_core.data.pseudonyms import same_key
+from kt_core.data.saved import read_configuration
 from kt_core.runs.provenance import data_facts, provenance
-from kt_core.runs.read import read_configuration, refuse_links, settings_sha256
+from kt_core.runs.read import refuse_links, settings_sha256
 from kt_core.runs.run import Run
 
 RESUME = "resume.ckpt"  # in the folder `checkpoints`

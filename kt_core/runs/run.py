@@ -29,9 +29,9 @@ from kt_core.base.state import STATE, WEIGHTS, check_finished, weights_of
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
 from kt_core.data.reading.note import ReadingNote
+from kt_core.data.saved import read_configuration
 from kt_core.model import GainAKT2
 from kt_core.runs.read import (
-    read_configuration,
     read_model,
     read_numbers,
     read_uncertainty,

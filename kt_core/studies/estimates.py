@@ -1,4 +1,4 @@
-"""Tables of mastery estimates, exported from any tool: read and checked before a model is loaded."""
+"""Tables of mastery estimates, exported from any tool: read and checked without a model."""
 
 from __future__ import annotations
 
