@@ -8,6 +8,8 @@ Processor seconds hardly change when something else runs on the machine; the wal
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import resource
 import shlex
 import shutil
@@ -28,14 +30,17 @@ PYTHON = "python -c pass"
 REFUSED = 2  # the exit code
 
 
-def calls(answers: Path, odd: Path, damaged: Path) -> dict[str, list[str]]:
-    """The commands that are measured, by how they are shown; the last five refuse.
+def calls(answers: Path, odd: Path, oops: Path, damaged: Path, other: Path) -> dict[str, list[str]]:
+    """The commands that are measured, by how they are shown; those after `import torch` refuse.
 
     Parameters
     ----------
     odd : a table without a column that is known.
+    oops : estimates of mastery, one of which is not a number.
     damaged : a run with a wrong bit in its weights.
+    other : the demo's run with other test learners.
     """
+    experiment = ["--data", str(answers), "--outcome", str(answers), "--condition", "dose"]
     kt = [sys.executable, "-m", "kt_core"]
     return {
         PYTHON: [sys.executable, "-c", "pass"],
@@ -50,6 +55,20 @@ def calls(answers: Path, odd: Path, damaged: Path) -> dict[str, list[str]]:
         "worlds --models GPT": [*kt, "worlds", "--models", "GPT"],
         "benchmark --only GPT": [*kt, "benchmark", "--only", "GPT"],
         "validate DAMAGED": [*kt, "validate", str(damaged)],
+        "validate RUN OTHER": [*kt, "validate", str(STORED), str(other)],
+        "audit OOPS": [
+            *(*kt, "audit", "--sees", "pre", "--mastery", str(oops), "--responses", str(answers)),
+            *("--out", str(oops.with_name("audit"))),
+        ],
+        "experiment --condition ABSENT": [
+            *(*kt, "experiment", *experiment, "--out", str(oops.with_name("experiment"))),
+        ],
+        "worlds --jobs 0": [*kt, "worlds", "--jobs", "0"],
+        "criterion ODD": [*kt, "criterion", str(STORED), "--scores", str(odd)],
+        "classroom --out THERE": [*kt, "classroom", str(STORED), "--out", str(damaged)],
+        "predict --out TXT": [
+            *(*kt, "predict", str(STORED), "--data", str(answers), "--out", "predicted.txt"),
+        ],
     }
 
 
@@ -67,8 +86,13 @@ def _of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measured(repeats: int) -> pd.DataFrame:
-    """The best of several calls, in turn; `ratio` is to Python itself, in processor time."""
+def measured(repeats: int, only: str = "") -> pd.DataFrame:
+    """The best of several calls, in turn; `ratio` is to Python itself, in processor time.
+
+    Parameters
+    ----------
+    only : which commands besides Python itself, as a regular expression.
+    """
     table = simulate(Simulation(learners=40)).table.head(2400)
     found: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,8 +104,16 @@ def measured(repeats: int) -> pd.DataFrame:
         with (damaged / "model.safetensors").open("r+b") as weights:
             weights.seek(-1, 2)
             weights.write(b"?")
+        oops, other = Path(scratch, "oops.csv"), Path(scratch, "other")
+        oops.write_text("learner,step,skill,mastery\nu,1,s,oops\n")
+        shutil.copytree(STORED, other)
+        saved = json.loads((other / "config.json").read_text(encoding="utf-8"))
+        saved["config"]["data"]["split_seed"] += 1
+        (other / "config.json").write_text(json.dumps(saved), encoding="utf-8")
         for _ in range(repeats):
-            for name, command in calls(answers, odd, damaged).items():
+            for name, command in calls(answers, odd, oops, damaged, other).items():
+                if name != PYTHON and not re.search(only, name):
+                    continue
                 found.setdefault(name, []).append(seconds(command))
     best = pd.DataFrame({name: np.min(pairs, axis=0) for name, pairs in found.items()}).T
     best.columns = ["wall, s", "processor, s"]
@@ -92,5 +124,7 @@ def measured(repeats: int) -> pd.DataFrame:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--repeats", type=int, default=5)
-    table = measured(arguments.parse_args().repeats)
+    arguments.add_argument("--only", default="", help="commands, as a regular expression")
+    given = arguments.parse_args()
+    table = measured(given.repeats, given.only)
     print(markdown(table.assign(ratio=table["ratio"].map("{:.0f}".format)), digits=2))

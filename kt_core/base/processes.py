@@ -33,6 +33,12 @@ def on_this_machine() -> int:
     return _number(LOCAL, 1) if world() > 1 else 1
 
 
+def check_jobs(jobs: int) -> None:
+    """Raise a KTError unless at least one process is to share the work."""
+    if jobs < 1:
+        raise KTError(f"--jobs {jobs}: at least 1")
+
+
 def gathered(mine: T) -> list[T]:
     """The value of each process, in the order of their ranks.
 

@@ -1,7 +1,8 @@
-"""The state of a run folder, and whether its weights are whole, without loading a model."""
+"""A run folder's state, whether its weights are whole or its name is free; it loads no model."""
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -73,3 +74,20 @@ def way_on(folder: Path) -> str:
         f"Resume it with: python -m kt_core train --resume {shlex.quote(str(folder))} "
         "(--end ends it there, with the best weights so far)"
     )
+
+
+def free_folder(folder: Path) -> None:
+    """Raise a KTError if the folder exists already or cannot be written."""
+    try:
+        there = folder.exists()
+        parent = next(p for p in folder.absolute().parents if p.exists())
+    except OSError as error:
+        raise KTError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+    if there:
+        half = (folder / STATE).is_file() and unfinished(folder)
+        way_out = f": {half}" if half else "; choose another --name or remove it"
+        raise KTError(f"{folder} exists already{way_out}")
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise KTError(f"{parent}: cannot be written; choose another --out")

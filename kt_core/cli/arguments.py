@@ -10,7 +10,7 @@ from typing import Any
 
 from kt_core import __version__
 from kt_core.base.errors import KTError
-from kt_core.config import LOSS_WEIGHTINGS, ON_PATH, Mode, RunConfig
+from kt_core.config import LOSS_WEIGHTINGS, ON_PATH, DataConfig, Mode, RunConfig, with_overrides
 from kt_core.presets import PRESETS, USUAL, configure
 
 READING = (  # arguments that say how a source is read, as they are named in `DataConfig`
@@ -282,6 +282,17 @@ def reading_of(args: argparse.Namespace) -> dict[str, Any]:
     if args.column:
         overrides["data.columns"] = columns_of(args.column)
     return overrides
+
+
+def reading_settings(args: argparse.Namespace) -> DataConfig:
+    """How a source is read that no run belongs to.
+
+    Raises
+    ------
+    KTError
+        For an impossible setting.
+    """
+    return with_overrides(RunConfig(), reading_of(args)).data
 
 
 def reading_words(args: argparse.Namespace) -> list[str]:

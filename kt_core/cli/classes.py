@@ -9,6 +9,7 @@ from typing import Any
 from kt_core.base.errors import KTError
 from kt_core.base.files import read_json
 from kt_core.base.log import log
+from kt_core.base.state import free_folder
 from kt_core.cli.arguments import configured_class, reading_of
 from kt_core.data import Dataset
 from kt_core.data.registry import read_splits
@@ -18,7 +19,7 @@ from kt_core.report.examine import examine
 from kt_core.report.tables import metrics_dict
 from kt_core.runs.answers import answers_for
 from kt_core.runs.find import open_run, run_folder
-from kt_core.runs.run import Run, free_folder
+from kt_core.runs.run import Run
 
 
 def from_answers(args: argparse.Namespace) -> None:

@@ -23,9 +23,16 @@ from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
 from kt_core.base.values import is_text
 from kt_core.cli import early
-from kt_core.cli.arguments import configured, configured_class, parser, reading_of, reading_words
+from kt_core.cli.arguments import (
+    configured,
+    configured_class,
+    parser,
+    reading_of,
+    reading_settings,
+    reading_words,
+)
 from kt_core.cli.studies import STUDIES
-from kt_core.config import RunConfig, options, with_overrides
+from kt_core.config import options
 from kt_core.presets import PRESETS, preset
 
 if TYPE_CHECKING:
@@ -156,6 +163,8 @@ def validate(args: argparse.Namespace) -> None:
         return
     if args.out or args.seen_learners or reading_of(args):
         raise KTError("--out, --seen-learners and how a file is read go with --data")
+    if len(folders) > 1:
+        early.check_comparable(folders, args.split)
     with _kernel(REPORTING) as kernel:
         report = _report(folders, args.split, args.pdf, kernel)
     if len(folders) == 1:
@@ -173,6 +182,7 @@ def visualise(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Write the mastery of each learner and skill after the answers in a table."""
+    early.check_target(args.out)
     if args.jobs < 1:
         raise KTError(f"--jobs {args.jobs}: at least 1")
     from kt_core.base.files import check_target
@@ -201,6 +211,8 @@ def predict(args: argparse.Namespace) -> None:
 
 def class_(args: argparse.Namespace) -> None:
     """From a file of answers to pages for a teacher: train a model, check it, write the pages."""
+    if args.answers or args.run:
+        early.check_new(args.out)
     if args.answers and not args.run:
         early.check_answers(configured_class(args).data)
     from kt_core.cli.classes import from_answers  # it loads every model
@@ -210,7 +222,8 @@ def class_(args: argparse.Namespace) -> None:
 
 def classroom(args: argparse.Namespace) -> None:
     """Write pages for a teacher from a run: the class, and each learner."""
-    from kt_core.cli.classes import from_run
+    early.check_new(args.out)
+    from kt_core.cli.classes import from_run  # it loads every model
 
     from_run(args, args.run, args.data)
 
@@ -307,7 +320,7 @@ def _options(args: argparse.Namespace) -> ReadOptions:
     from kt_core.data.pseudonyms import pseudonyms
     from kt_core.data.reading import ReadOptions
 
-    config = with_overrides(RunConfig(), reading_of(args)).data
+    config = reading_settings(args)
     return ReadOptions.of(config, pseudonyms() if config.pseudonymise else None)
 
 
@@ -341,20 +354,20 @@ def _report(folders: list[Path], split: str, as_pdf: bool, kernel: Kernel) -> Pa
 
 def _report_on_own(args: argparse.Namespace, folders: list[Path]) -> None:
     """The report of one run on the learners of a file, in a folder of its own."""
-    from kt_core.base.files import new_folder
-    from kt_core.notebook import pdf
-    from kt_core.notebook.headless import executed
-    from kt_core.notebook.page import export_html
-    from kt_core.notebook.reports import REPORT
-    from kt_core.runs.run import Run, free_folder
-
     if len(folders) > 1:
         raise KTError("--data: name one run")
     if args.split != "test":
         raise KTError(f"--split {args.split}: the learners of --data are the test split")
     run, data = folders[0], Path(args.data).absolute()
     folder = Path(args.out or f"{run.name}-on-{data.stem}").absolute()
-    free_folder(folder)
+    early.check_new(folder)
+    from kt_core.base.files import new_folder
+    from kt_core.notebook import pdf
+    from kt_core.notebook.headless import executed
+    from kt_core.notebook.page import export_html
+    from kt_core.notebook.reports import REPORT  # it loads every model
+    from kt_core.runs.run import Run
+
     Run.load(run)
     if args.pdf:
         pdf.browser()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from kt_core.base.errors import KTError
-from kt_core.cli.arguments import columns_of, reading_of
-from kt_core.studies import criterion as held
+from kt_core.cli import early
+from kt_core.cli.arguments import columns_of, reading_of, reading_settings
 
 
 def hold(args: argparse.Namespace) -> None:
@@ -18,6 +19,12 @@ def hold(args: argparse.Namespace) -> None:
         raise KTError("--data, --mastery-column and how a file is read go with --mastery")
     if args.mastery and not args.data:
         raise KTError("--mastery: name the answers that the estimates are about with --data")
+    if args.mastery:
+        answers = dataclasses.replace(reading_settings(args), path=args.data)
+        early.check_estimates(args.mastery, columns, answers)
+    early.check_scores(args.scores)
+    from kt_core.studies import criterion as held  # it loads every baseline
+
     if args.run:
         result = held.of_run(args.run, args.scores, args.until_date)
     else:

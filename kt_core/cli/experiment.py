@@ -7,20 +7,13 @@ from pathlib import Path
 
 from kt_core.base.errors import KTError
 from kt_core.base.files import new_folder
+from kt_core.base.state import free_folder
 from kt_core.cli.arguments import columns_of, overrides_of, reading_words
 from kt_core.config import RunConfig
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading import ReadOptions
 from kt_core.data.registry import read_dataset
 from kt_core.presets import USUAL, configure
-from kt_core.runs.run import free_folder
-from kt_core.studies.experiment import (
-    compare,
-    cross_fitted,
-    effects_text,
-    notes,
-    write_experiment,
-)
 from kt_core.studies.outcome import BUILT_IN, Experiment, read_experiment
 
 
@@ -40,6 +33,14 @@ def judge(args: argparse.Namespace) -> None:
     overrides = overrides_of(args)
     config = configure(preset, args.name, args.data, "", args.seed, None, overrides)
     experiment = _experiment(args, config)
+    from kt_core.studies.experiment import (  # it loads every model
+        compare,
+        cross_fitted,
+        effects_text,
+        notes,
+        write_experiment,
+    )
+
     for line in (experiment.practice.note, *experiment.remarks):
         print(line, flush=True)
     predicted = cross_fitted(experiment, models, config, args.folds, _say)

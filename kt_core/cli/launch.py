@@ -7,16 +7,16 @@ from pathlib import Path
 
 from kt_core.base import processes
 from kt_core.base.errors import KTError
+from kt_core.base.state import free_folder
 from kt_core.cli.arguments import configured, overrides_of, settings_given
 from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
+from kt_core.data.saved import read_configuration
 from kt_core.notebook.kernel import Kernel
 from kt_core.notebook.trainings import train_in_notebook
 from kt_core.presets import USUAL
 from kt_core.runs.find import run_folder
-from kt_core.runs.read import read_configuration
 from kt_core.runs.resume import half_run
-from kt_core.runs.run import free_folder
 
 
 def train(args: argparse.Namespace, kernel: Kernel | None = None) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.places import default_out
-from kt_core.cli.arguments import columns_of, reading_of
+from kt_core.cli import early
+from kt_core.cli.arguments import columns_of, reading_of, reading_settings
 from kt_core.presets import USUAL
 
 BENCHMARK, SWEEP, WORLDS = "04_benchmark", "06_sweep", "07_worlds"
@@ -16,17 +18,19 @@ BENCHMARK, SWEEP, WORLDS = "04_benchmark", "06_sweep", "07_worlds"
 
 def audit(args: argparse.Namespace) -> None:
     """Measure mastery estimates of any tool against responses."""
-    from kt_core.notebook.reports import write_audit_report
-    from kt_core.runs.run import free_folder
+    early.check_new(args.out)
+    folder, columns = Path(args.out).absolute(), columns_of(args.mastery_column)
+    mastery, responses = (str(Path(file).absolute()) for file in (args.mastery, args.responses))
+    answers = dataclasses.replace(reading_settings(args), path=responses)
+    early.check_estimates(mastery, columns, answers)
+    from kt_core.notebook.reports import write_audit_report  # it loads every model
 
-    folder = Path(args.out).absolute()
-    free_folder(folder)
     parameters = {
-        "mastery": str(Path(args.mastery).absolute()),
-        "responses": str(Path(args.responses).absolute()),
+        "mastery": mastery,
+        "responses": responses,
         "sees": args.sees,
         "reading": reading_of(args),
-        "columns": columns_of(args.mastery_column),
+        "columns": columns,
     }
     page = write_audit_report(parameters, folder, f"Audit: {Path(args.mastery).name}")
     print(f"report: {page}")
@@ -34,14 +38,14 @@ def audit(args: argparse.Namespace) -> None:
 
 def criterion(args: argparse.Namespace) -> None:
     """Hold mastery at the end of histories against a score from outside, such as of an exam."""
-    from kt_core.cli.criterion import hold  # it loads every baseline
+    from kt_core.cli.criterion import hold
 
     hold(args)
 
 
 def experiment(args: argparse.Namespace) -> None:
     """Judge models by a randomised experiment: predicted effects against observed ones."""
-    from kt_core.cli.experiment import judge  # it loads every model
+    from kt_core.cli.experiment import judge  # it loads pandas
 
     judge(args)
 

@@ -253,12 +253,16 @@ def _check_apart(parts: list[pd.DataFrame], paths: list[Path]) -> None:
         seen |= dict.fromkeys(users, path)
 
 
+def splits_of(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
+    """`read_splits`, without a word."""
+    if table is None and is_stored(config.data.path):
+        return stored_splits(config.data, config.parts)
+    return make_splits(load_dataset(config.data, table), config.data, config.parts)
+
+
 def read_splits(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
     """The data that `config` names, or a `table` in its place, split by learner."""
-    if table is None and is_stored(config.data.path):
-        splits = stored_splits(config.data, config.parts)
-    else:
-        splits = make_splits(load_dataset(config.data, table), config.data, config.parts)
+    splits = splits_of(config, table)
     log.info("%s", splits.dataset.note)
     if splits.dataset.inflated:
         log.warning("answers are repeated once per skill: all results of this run are inflated")

@@ -31,13 +31,17 @@ USUAL = {
 
 
 def read_scores(
-    path: str | Path, pseudonyms: Pseudonyms | None = None, encoding: str = "utf-8"
+    path: str | Path,
+    pseudonyms: Pseudonyms | None = None,
+    encoding: str = "utf-8",
+    quiet: bool = False,
 ) -> pd.DataFrame:
     """Read the scores of learners from either kind of file.
 
     Parameters
     ----------
     pseudonyms : to replace the learners' ids, as those of the answers were.
+    quiet : log nothing.
 
     Returns
     -------
@@ -66,7 +70,10 @@ def read_scores(
         kept = dict(table.attrs)
         table = table.assign(learner=pseudonyms.of(table["learner"]))
         table.attrs.update(kept)
-    log.info("%s: %s of %s learners", path.name, table.attrs["name"], f"{len(table):,}")
+    if not quiet:
+        if unused := table.attrs.pop("unused", []):
+            log.info("%s: not used: %s", path.name, ", ".join(unused))
+        log.info("%s: %s of %s learners", path.name, table.attrs["name"], f"{len(table):,}")
     return table
 
 
@@ -107,9 +114,6 @@ def _plain_scores(path: Path, header: list[str], encoding: str) -> pd.DataFrame:
             f"{path}: no column {absent[0]}; scores have the columns learner, score and, if known, "
             f"group and date. The file has {', '.join(header)}; name one of them {absent[0]}"
         )
-    others = [name for name in header if name not in columns.values()]
-    if others:
-        log.info("%s: not used: %s", path.name, ", ".join(others))
     rows = read_columns(path, columns, encoding)
     rows["learner"] = written(rows["learner"])[0]
     empty = rows["learner"].isin(MISSING)
@@ -123,7 +127,8 @@ def _plain_scores(path: Path, header: list[str], encoding: str) -> pd.DataFrame:
     if "date" in rows:
         rows["date"] = _seconds(rows, str(path))
     table = rows.drop(columns="line")
-    table.attrs.update(name=columns["score"], missing=0)
+    unused = [name for name in header if name not in columns.values()]
+    table.attrs.update(name=columns["score"], missing=0, unused=unused)
     return table
 
 

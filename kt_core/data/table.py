@@ -7,6 +7,7 @@ simulated learners, `true_mastery` (after the step), `true_before` and `true_gai
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,3 +70,14 @@ def check(table: pd.DataFrame, name: str) -> None:
             f"{name}, row {int(again.to_numpy().argmax()) + 1}: the rows of a learner are not one "
             f"after the other; {way}"
         )
+
+
+def data_checksums(dataset: Dataset) -> dict[str, str]:
+    """SHA-256 of each file that was read, or of the table where it was simulated."""
+    return dataset.sources or {"table": table_sha256(dataset.table)}
+
+
+def table_sha256(table: pd.DataFrame) -> str:
+    """SHA-256 of a table's values."""
+    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    return hashlib.sha256(hashes.tobytes()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 from kt_core.base.errors import KTError
 from kt_core.base.files import new_folder
 from kt_core.base.locks import locked
+from kt_core.data.same import check_named_once
 from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.kernel import Kernel
 from kt_core.notebook.page import export_html
@@ -38,8 +39,7 @@ def write_report(
         When a folder is named twice, is not a finished run or cannot be written, when the data of
         a run is not there, or when runs that are compared are not about the same answers.
     """
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise KTError("a run is named twice; to compare, name different ones")
+    check_named_once(folders)
     for folder in folders:
         check_writable(folder)
     first, named = folders[0], [str(folder.absolute()) for folder in folders]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.data import Splits
+from kt_core.data.same import Answers, check_same
 from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.masked import log_loss
 from kt_core.metrics.association import VARIANTS
@@ -38,46 +37,13 @@ def examine_all(folders: list[Path], split: str = "test") -> list[Examined]:
     """
     if len({Path(folder).resolve() for folder in folders}) < 2:
         raise KTError("to compare, name at least two different runs")
-    first = None
-    for folder in folders:
-        run, splits = open_run(folder, split)
-        own = _Answers.of(splits, split, (run.config.report.bootstrap, run.config.report.seed))
-        if first is None:
-            first = own
-        elif reason := first.unlike(own):
-            raise KTError(
-                f"{folders[0]} and {folder} have other {reason}: only runs on the same answers of "
-                "the same learners can be compared"
-            )
+    check_same(folders, (_answers(folder, split) for folder in folders))
     return [examine(folder, split) for folder in folders]
 
 
-@dataclasses.dataclass
-class _Answers:
-    """What two runs must share."""
-
-    learners: np.ndarray
-    frame: pd.DataFrame
-    resampling: tuple[int, int]
-
-    @classmethod
-    def of(cls, splits: Splits, split: str, resampling: tuple[int, int]) -> _Answers:
-        s = getattr(splits, split)
-        number = np.repeat(np.arange(len(s)), s.lengths)
-        columns = {"chunk": s.chunk[number], "response": s.response}
-        columns |= {"learner": s.learners[s.learner[number]].astype(str)}
-        columns |= {"skill": np.asarray(splits.vocabulary.skills, object)[s.skill]}
-        return cls(np.asarray(s.learners).astype(str), pd.DataFrame(columns), resampling)
-
-    def unlike(self, other: _Answers) -> str:
-        """What differs, in words; empty where nothing does."""
-        if set(self.learners) != set(other.learners):
-            return "learners (data or fold)"
-        if not self.frame.equals(other.frame):
-            return "answers (data, skills or chunks)"
-        if self.resampling != other.resampling:
-            return "resamples (report.bootstrap or report.seed)"
-        return ""
+def _answers(folder: Path, split: str) -> Answers:
+    run, splits = open_run(folder, split)
+    return Answers.of(getattr(splits, split), splits.vocabulary, run.config.report)
 
 
 def differences(examined: list[Examined]) -> pd.DataFrame:

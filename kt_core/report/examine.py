@@ -16,6 +16,7 @@ from kt_core.base.errors import KTError
 from kt_core.baselines.ladder import Ladder
 from kt_core.config import DataConfig
 from kt_core.data import Simulation, Splits
+from kt_core.data.table import data_checksums, table_sha256
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import Beliefs, evaluate
 from kt_core.evaluation.exam import hold_exam, mastery_after
@@ -27,7 +28,6 @@ from kt_core.metrics.nulls import base_rates, step_nulls
 from kt_core.metrics.prediction import Prediction
 from kt_core.report.own import own_learners
 from kt_core.runs.find import open_run
-from kt_core.runs.provenance import data_checksums, table_sha256
 from kt_core.runs.run import Run
 
 

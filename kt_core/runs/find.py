@@ -16,10 +16,9 @@ from kt_core.base.state import unfinished
 from kt_core.base.values import names_of, path_of
 from kt_core.config import RunConfig
 from kt_core.data import Splits
-from kt_core.data.pseudonyms import same_key
 from kt_core.data.registry import read_splits
+from kt_core.data.saved import check_unchanged
 from kt_core.data.sequences import MOST_LEARNERS
-from kt_core.runs.provenance import data_checksums
 from kt_core.runs.run import Run
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")  # room for what is put around it
@@ -74,18 +73,7 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
         raise KTError(f"split {brief(split)}: choose valid or test")
     run = Run.load(path)
     splits = read_splits(run.config)
-    same_key(run.provenance.get("pseudonyms", ""), splits.dataset.pseudonyms, str(path))
-    was, now = run.provenance.get("data_sha256"), data_checksums(splits.dataset)
-    if was != now:
-        raise KTError(
-            f"{path}: the data {splits.dataset.name!r} is not what this run was trained on "
-            f"(checksums {brief(was)} then, {now} now); restore it, or train again"
-        )
-    if run.vocabulary.skills != splits.vocabulary.skills:
-        raise KTError(
-            f"{Path(path) / 'config.json'}: its skills are not those of the data, in that order; "
-            "restore it, or train again"
-        )
+    check_unchanged(run.path, splits, run.vocabulary, run.provenance)
     parts = {name: getattr(splits, name).sample(MOST_LEARNERS) for name in ("valid", "test")}
     for name, part in parts.items():
         if len(part.learners) < len(all_of := getattr(splits, name).learners):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -12,7 +11,6 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
 import torch
 
 from kt_core import __version__
@@ -20,6 +18,7 @@ from kt_core.base.devices import accelerator
 from kt_core.base.places import CHECKOUT
 from kt_core.config import RunConfig
 from kt_core.data import Dataset, Splits
+from kt_core.data.table import data_checksums
 
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
@@ -60,17 +59,6 @@ def git_commit() -> str:
         return ""
     commit = git("rev-parse", "HEAD")
     return commit + ("+changes" if commit and git("status", "--porcelain") else "")
-
-
-def data_checksums(dataset: Dataset) -> dict[str, str]:
-    """SHA-256 of each file that was read, or of the table where it was simulated."""
-    return dataset.sources or {"table": table_sha256(dataset.table)}
-
-
-def table_sha256(table: pd.DataFrame) -> str:
-    """SHA-256 of a table's values."""
-    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy()
-    return hashlib.sha256(hashes.tobytes()).hexdigest()
 
 
 def data_facts(splits: Splits) -> dict[str, Any]:

@@ -17,14 +17,15 @@ from kt_core.base.errors import KTError, brief, reason
 from kt_core.base.files import read_json
 from kt_core.base.locks import in_use, locked
 from kt_core.base.log import log
-from kt_core.base.state import STATE, unfinished, way_on
+from kt_core.base.state import STATE, free_folder, unfinished, way_on
 from kt_core.config import RunConfig
 from kt_core.data import Splits
 from kt_core.data.kept import IN_RUN, keep
 from kt_core.data.pseudonyms import same_key
+from kt_core.data.saved import read_configuration
 from kt_core.runs.provenance import data_facts, provenance
-from kt_core.runs.read import read_configuration, refuse_links, settings_sha256
-from kt_core.runs.run import Run, free_folder
+from kt_core.runs.read import refuse_links, settings_sha256
+from kt_core.runs.run import Run
 
 RESUME = "resume.ckpt"  # in the folder `checkpoints`
 PARTS = {  # of a checkpoint; the last two are the states of callbacks

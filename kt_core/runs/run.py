@@ -14,7 +14,6 @@ checkpoints/        from which a training is resumed; removed when it has finish
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,13 @@ from safetensors.torch import save_file
 from kt_core.base.digests import sha256
 from kt_core.base.errors import KTError
 from kt_core.base.files import is_there, read_json, whole, write_json, write_text
-from kt_core.base.state import STATE, WEIGHTS, check_finished, unfinished, weights_of
+from kt_core.base.state import STATE, WEIGHTS, check_finished, weights_of
 from kt_core.config import RunConfig
 from kt_core.data import Vocabulary
 from kt_core.data.reading.note import ReadingNote
+from kt_core.data.saved import read_configuration
 from kt_core.model import GainAKT2
 from kt_core.runs.read import (
-    read_configuration,
     read_model,
     read_numbers,
     read_uncertainty,
@@ -149,20 +148,3 @@ class Run:
         model = read_model(path / WEIGHTS, config.model, vocabulary, weights_of(path))
         provenance = read_json(path / "provenance.json")
         return cls(path, config, vocabulary, provenance, model, read_uncertainty(path))
-
-
-def free_folder(folder: Path) -> None:
-    """Raise a KTError if the folder exists already or cannot be written."""
-    try:
-        there = folder.exists()
-        parent = next(p for p in folder.absolute().parents if p.exists())
-    except OSError as error:
-        raise KTError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
-    if there:
-        half = (folder / STATE).is_file() and unfinished(folder)
-        way_out = f": {half}" if half else "; choose another --name or remove it"
-        raise KTError(f"{folder} exists already{way_out}")
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise KTError(f"{parent}: cannot be written; choose another --out")

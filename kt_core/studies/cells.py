@@ -30,6 +30,7 @@ from kt_core.base import own, signals
 from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.files import copy, make_folder, whole
 from kt_core.base.locks import locked, wait_for
+from kt_core.base.processes import check_jobs
 from kt_core.base.state import unfinished
 from kt_core.notebook.headless import OUTPUT
 from kt_core.notebook.kernel import Kernel
@@ -78,8 +79,7 @@ def run_cells(
         For a folder that cannot be written or is in use by another study, or a scheduler that does
         not answer.
     """
-    if jobs < 1:
-        raise KTError(f"--jobs {jobs}: at least 1")
+    check_jobs(jobs)
     for cell in cells:  # a damaged cell, or a model without a module, is an error before the rest
         _ = cell.fingerprint, finished(cell, out, store)
     make_folder(out / "failed")

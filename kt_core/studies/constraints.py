@@ -17,10 +17,10 @@ from kt_core.base.errors import KTError, reason
 from kt_core.base.files import read_json, write_table
 from kt_core.base.values import path_of
 from kt_core.data import Dataset
+from kt_core.data.table import data_checksums
 from kt_core.presets import USUAL, configure
 from kt_core.report.text import estimate, interval, number, percent
 from kt_core.report.verdicts import NAMES, OF_BREAKS, PROSPECTIVE
-from kt_core.runs.provenance import data_checksums
 from kt_core.studies.cell import Cell
 from kt_core.studies.cells import finished
 from kt_core.studies.grids import AXIS_OF

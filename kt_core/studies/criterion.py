@@ -32,7 +32,8 @@ from kt_core.metrics.paired import paired_table
 from kt_core.report.tables import ladder_text
 from kt_core.report.text import against_ladder, with_interval
 from kt_core.runs.find import open_run
-from kt_core.studies.audit import last_known, read_mastery
+from kt_core.studies.audit import last_known
+from kt_core.studies.estimates import read_mastery
 
 FEWEST = 20  # matched learners
 ALL, PRACTISED = "mean over all skills", "mean over practised skills"

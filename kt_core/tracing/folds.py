@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
+from kt_core.base.state import free_folder
 from kt_core.base.values import path_of, whole_number
 from kt_core.config import ReportConfig
 from kt_core.data import Dataset, make_splits
@@ -21,7 +22,6 @@ from kt_core.data.store.read import is_stored
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.prediction import Prediction
-from kt_core.runs.run import free_folder
 from kt_core.tracing.tracer import Answers, KnowledgeTracer, trained
 from kt_core.tracing.words import in_python
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from kt_core.base import own
 from kt_core.base.errors import KTError, brief
+from kt_core.base.state import free_folder
 from kt_core.base.values import path_of
 from kt_core.config import LossConfig
 from kt_core.data.registry import DATASETS, read_splits
@@ -25,7 +26,6 @@ from kt_core.metrics.bootstrap import Estimate
 from kt_core.notebook.reports import write_audit_report
 from kt_core.presets import PRESETS
 from kt_core.report.text import estimate
-from kt_core.runs.run import free_folder
 from kt_core.studies.models import BASELINES, OURS, check_model
 from kt_core.tracing.tracer import Answers, KnowledgeTracer
 from kt_core.tracing.words import in_python

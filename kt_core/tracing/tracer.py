@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
 from kt_core.base.log import log
-from kt_core.base.state import STATE, way_on
+from kt_core.base.state import STATE, free_folder, way_on
 from kt_core.base.values import path_of
 from kt_core.config import RunConfig, meanings, options, with_overrides
 from kt_core.data import Dataset, Splits
@@ -42,7 +42,7 @@ from kt_core.report.text import with_interval
 from kt_core.runs.answers import answers_for
 from kt_core.runs.combinations import knowing
 from kt_core.runs.find import open_run, run_folder
-from kt_core.runs.run import Run, free_folder
+from kt_core.runs.run import Run
 from kt_core.tracing.card import card, line
 from kt_core.tracing.words import in_python, reading
 

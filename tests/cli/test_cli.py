@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from kt_core.data.pseudonyms import KEY, Pseudonyms
 from kt_core.notebook import trainings
 from kt_core.presets import PRESETS, configure
 from kt_core.runs import resume as halfruns
+from kt_core.tracing.demo import STORED
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -286,54 +288,124 @@ def test_a_quick_command_loads_nothing_that_is_slow(tmp_path, command, heavy):
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (["validate", "nowhere"], "nowhere is not a finished run"),
-        (["validate", ".", "--data", "lost.csv"], "lost.csv: no such file"),
-        (["visualise", "nowhere"], "nowhere is not a finished run"),
-        (["decisions", "nowhere"], "nowhere is not a finished run"),
-        (["criterion", "nowhere", "--scores", "here.csv"], "nowhere is not a finished run"),
-        (["criterion", "--mastery", "here.csv", "--scores", "lost.csv"], "lost.csv: no such file"),
-        (["audit", "--mastery", "lost", "--responses", "here.csv", "--sees", "pre"], "lost: no"),
-        (["audit", "--mastery", "here.csv", "--responses", "lost", "--sees", "pre"], "lost: no"),
-        (["experiment", "--data", "here.csv", "--outcome", "lost.csv"], "lost.csv: no such file"),
-        (["run", "--data", "lost.csv"], "lost.csv: no such file"),
-        (["run", "--set", "train.epoch=3"], "did you mean 'train.epochs'"),
-        (["run", "--compare", "constraints", "--data", "lost.csv"], "lost.csv: no such file"),
-        (["sweep", "--grid", "lost.yaml", "--out", "o"], "lost.yaml: no such file"),
-        (["sweep", "--grid", "grid.yaml", "--out", "o"], "preset 'smok' does not exist"),
-        (["worlds", "--world", "ours"], "world 'ours' does not exist"),
-        (["worlds", "--models", "Rasch", "GPT"], "model 'GPT' does not exist; choose from: retro"),
-        (["worlds", "--shown", "GPT"], "model 'GPT' does not exist"),
-        (["experiment", "memphis", "--models", "GPT"], "model 'GPT' does not exist"),
-        (["benchmark", "--only", "GPT"], "--only GPT: no cell's name contains it"),
-        (["run", "--data", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
-        (["train", "--data", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
-        (["class", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
-        (["class", "odd.csv", "--mode", "cumulative"], "does not say how sure it is"),
-        (["validate", "damaged"], "damaged, or not the weights that training wrote"),
-        (["predict", "unfinished", "--data", "odd.csv", "--out", "o"], "it has no state.json"),
-    ],
-)
-def test_what_is_plainly_wrong_is_refused_before_anything_slow(
-    tmp_path, monkeypatch, capsys, command, words
-):
+AUDIT = ["audit", "--mastery", "oops.csv", "--responses", "odd.csv", "--sees", "pre"]
+
+
+def demo_like(folder, setting=""):
+    """A copy of the demo's run; a setting of it has another number."""
+    shutil.copytree(STORED, folder)
+    file = Path(folder, "config.json")
+    saved = json.loads(file.read_text())
+    if setting:
+        section, name = setting.split(".")
+        saved["config"][section][name] += 1
+    file.write_text(json.dumps(saved))
+
+
+REFUSED = [  # and a part of what is said
+    (["validate", "nowhere"], "nowhere is not a finished run"),
+    (["validate", ".", "--data", "lost.csv"], "lost.csv: no such file"),
+    (["visualise", "nowhere"], "nowhere is not a finished run"),
+    (["decisions", "nowhere"], "nowhere is not a finished run"),
+    (["criterion", "nowhere", "--scores", "here.csv"], "nowhere is not a finished run"),
+    (["criterion", "--mastery", "here.csv", "--scores", "lost.csv"], "lost.csv: no such file"),
+    (["audit", "--mastery", "lost", "--responses", "here.csv", "--sees", "pre"], "lost: no"),
+    (["audit", "--mastery", "here.csv", "--responses", "lost", "--sees", "pre"], "lost: no"),
+    (["experiment", "--data", "here.csv", "--outcome", "lost.csv"], "lost.csv: no such file"),
+    (["run", "--data", "lost.csv"], "lost.csv: no such file"),
+    (["run", "--set", "train.epoch=3"], "did you mean 'train.epochs'"),
+    (["run", "--compare", "constraints", "--data", "lost.csv"], "lost.csv: no such file"),
+    (["sweep", "--grid", "lost.yaml", "--out", "o"], "lost.yaml: no such file"),
+    (["sweep", "--grid", "grid.yaml", "--out", "o"], "preset 'smok' does not exist"),
+    (["worlds", "--world", "ours"], "world 'ours' does not exist"),
+    (["worlds", "--models", "Rasch", "GPT"], "model 'GPT' does not exist; choose from: retro"),
+    (["worlds", "--shown", "GPT"], "model 'GPT' does not exist"),
+    (["experiment", "memphis", "--models", "GPT"], "model 'GPT' does not exist"),
+    (["benchmark", "--only", "GPT"], "--only GPT: no cell's name contains it"),
+    (["run", "--data", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
+    (["train", "--data", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
+    (["class", "odd.csv"], "odd.csv: unknown format; its first line is 'a,b'"),
+    (["class", "odd.csv", "--mode", "cumulative"], "does not say how sure it is"),
+    (["validate", "damaged"], "damaged, or not the weights that training wrote"),
+    (["predict", "unfinished", "--data", "odd.csv", "--out", "o"], "it has no state.json"),
+    (["predict", "demo", "--data", "odd.csv", "--out", "o.txt"], "name it .parquet or .csv"),
+    (["predict", "demo", "--data", "odd.csv", "--out", "o/o.csv"], "there is no folder"),
+    (["class", "here.csv", "--out", "there"], "there exists already"),
+    (["class", "--run", "demo", "--out", "there"], "there exists already"),
+    (["classroom", "demo", "--out", "there"], "there exists already"),
+    (["validate", "demo", "--data", "odd.csv", "--out", "there"], "there exists already"),
+    (["worlds", "--jobs", "0"], "--jobs 0: at least 1"),
+    (["benchmark", "--jobs", "0"], "--jobs 0: at least 1"),
+    (["sweep", "--grid", "grid.yaml", "--out", "o", "--jobs", "0"], "--jobs 0: at least 1"),
+    ([*AUDIT, "--out", "there"], "there exists already"),
+    (AUDIT, "oops.csv, row 1: mastery 'oops' is not a number"),
+    ([*AUDIT, "--mastery-column", "teacher=x"], "--mastery-column: ['teacher'] unknown"),
+    ([*AUDIT[:2], "fine.csv", *AUDIT[3:]], "odd.csv: unknown format"),
+    (["criterion", "demo", "--scores", "odd.csv"], "odd.csv: no column learner"),
+    (
+        ["criterion", "--mastery", "oops.csv", "--data", "odd.csv", "--scores", "odd.csv"],
+        "oops.csv, row 1: mastery 'oops' is not a number",
+    ),
+    (
+        ["experiment", "--data", "right.csv", "--outcome", "right.csv", "--condition", "dose"],
+        "right.csv: no column 'dose'; it has: user, skill, correct",
+    ),
+    (["experiment", "memphis", "--out", "there"], "there exists already"),
+    (["validate", "demo", "demo"], "a run is named twice"),
+    (["validate", "demo", "seed"], "demo and seed have other resamples (report.bootstrap"),
+    (["validate", "demo", "split"], "demo and split have other learners (data or fold)"),
+    (["validate", "demo", "fold", "--split", "valid"], "have other learners (data or fold)"),
+    (["validate", "demo", "demo/../changed"], "is not what this run was trained on"),
+]
+
+
+@pytest.fixture
+def mistakes(tmp_path, monkeypatch):
+    """The folder, made the current one, with the files and runs that `REFUSED` names."""
     monkeypatch.chdir(tmp_path)
     Path("here.csv").write_text("user,skill,correct\n")
     Path("grid.yaml").write_text("preset: smok\n")
     Path("odd.csv").write_text("a,b\n1,2\n")
+    Path("right.csv").write_text("user,skill,correct\nu,s,1\nu,s,0\n")
+    Path("oops.csv").write_text("learner,step,skill,mastery\nu,1,s,oops\n")
+    Path("fine.csv").write_text("learner,step,skill,mastery\nu,1,s,0.5\n")
+    Path("there").mkdir()
+    demo_like("demo")
+    demo_like("seed", "report.seed")
+    demo_like("fold", "data.fold")
+    demo_like("split", "data.split_seed")
+    demo_like("changed", "data.fold")
+    provenance = json.loads(Path("changed/provenance.json").read_text())
+    Path("changed/provenance.json").write_text(json.dumps(provenance | {"data_sha256": {}}))
     for folder in map(Path, ("damaged", "unfinished")):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
     Path("damaged/state.json").write_text('{"state": "finished", "weights_sha256": "0"}')
     Path("damaged/model.safetensors").write_text("weights")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "words"), REFUSED)
+def test_what_is_plainly_wrong_is_refused_before_anything_slow(
+    mistakes, monkeypatch, capsys, command, words
+):
     monkeypatch.setattr("subprocess.Popen", None)  # no kernel starts
     slow = ("papermill", "kt_core.model", "kt_core.runs")
     for name in {"papermill", *(name for name in sys.modules if name.startswith(slow))}:
         monkeypatch.setitem(sys.modules, name, None)  # and none of these can be imported
     assert cli.main(command) == 2
     assert words in capsys.readouterr().err
+
+
+def test_refusing_loads_no_torch(mistakes):
+    code = (
+        "import sys, kt_core.cli\n"
+        f"for command in {[command for command, _ in REFUSED]}:\n"
+        "    assert kt_core.cli.main(command) == 2, command\n"
+        "    assert not {'torch', 'papermill'} & set(sys.modules), command\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -352,6 +424,15 @@ def test_large_files_and_hidden_names_are_not_read_early(tmp_path, name, rows, s
     table.head(1).to_csv(tmp_path / "small.csv", index=False)
     with pytest.raises(KTError, match="unknown format"):
         early.check_answers(configure("quick", "", str(tmp_path / "small.csv")).data)
+
+
+def test_runs_that_can_be_compared_are_not_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, setting in (("a", ""), ("b", "train.seed"), ("fold", "data.fold")):
+        demo_like(folder, setting)
+    early.check_comparable([Path("a"), Path("fold")], "test")  # they differ in validation
+    monkeypatch.setattr("kt_core.data.same.splits_of", None)
+    early.check_comparable([Path("a"), Path("b")], "test")  # without reading their data
 
 
 @pytest.mark.parametrize(
@@ -406,8 +487,6 @@ def test_an_existing_name_and_an_unwritable_folder(out, tmp_path, capsys):
 
 
 def test_a_run_with_truncated_weights(out, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(out[0] / "first", tmp_path / "cut")
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])

@@ -13,8 +13,7 @@ from kt_core.config import DataConfig
 from kt_core.data import ReadOptions, Simulation, make_splits, read_dataset, simulate
 from kt_core.data.kept import KEPT, is_kept, keep, read_kept
 from kt_core.data.pseudonyms import Pseudonyms
-from kt_core.data.table import Dataset
-from kt_core.runs.provenance import table_sha256
+from kt_core.data.table import Dataset, table_sha256
 from tests.conftest import SECRET
 
 TIMES = {

@@ -19,13 +19,14 @@ from kt_core import plots
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.config import with_overrides
+from kt_core.data.saved import RETIRED
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.learners import cohort
 from kt_core.learners.explain import explain
 from kt_core.presets import configure, preset
 from kt_core.report.examine import examine
 from kt_core.runs.find import find_runs, open_run, run_folder
-from kt_core.runs.read import RETIRED, read_model
+from kt_core.runs.read import read_model
 from kt_core.runs.run import Run
 from kt_core.studies import benchmark, sweeps
 from kt_core.studies.audit import audit_files

@@ -24,13 +24,13 @@ from kt_core.data import Simulation, simulate
 from kt_core.data.kept import IN_RUN, KEPT
 from kt_core.data.pseudonyms import KEY, Pseudonyms
 from kt_core.data.registry import read_splits
+from kt_core.data.table import table_sha256
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.learners.predict import LiveLearner, predict
 from kt_core.model import HEADS
 from kt_core.presets import PRESETS, configure
 from kt_core.report.examine import examine
 from kt_core.runs.find import open_run, run_folder
-from kt_core.runs.provenance import table_sha256
 from kt_core.runs.resume import half_run
 from kt_core.studies.audit import audit_files
 from kt_core.tracing import card

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
+from kt_core.base.state import free_folder
 from kt_core.data import Dataset
 from kt_core.learners.classroom import charts, tables
 from kt_core.learners.classroom.rates import rates
@@ -34,7 +35,7 @@ from kt_core.learners.standing import (
     WEAK,
     standing,
 )
-from kt_core.runs.run import Run, free_folder
+from kt_core.runs.run import Run
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SHOWN_LEARNERS, SHOWN_SKILLS = 200, 20  # in the map; the page says what it leaves out
