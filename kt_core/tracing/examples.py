@@ -75,7 +75,7 @@ def estimates_or_demo(mastery: str, responses: str, sees: str) -> tuple[str, str
     table["skill"] = np.asarray(model.splits.vocabulary.skills)[table["skill"]]
     table.insert(1, "step", table.groupby("learner", sort=False).cumcount() + 1)
     files = [folder / "demo-mastery.csv", folder / "demo-answers.csv"]
-    write_table(table[["learner", "step", "skill", "mastery"]], files[0])
+    write_table(table[["learner", "step", "skill", "mastery"]].dropna(), files[0])
     write_table(table[["learner", "skill", "correct"]], files[1])
     return str(files[0]), str(files[1]), "pre"
 
