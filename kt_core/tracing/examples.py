@@ -1,0 +1,128 @@
+"""What a notebook shows where it is given nothing and finds nothing: the demo, or an example that
+is trained in seconds. A printed sentence says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kt_core.base.errors import KTError
+from kt_core.base.files import make_folder, write_json, write_table
+from kt_core.base.log import log
+from kt_core.base.places import default_out
+from kt_core.config import RunConfig
+from kt_core.data.registry import read_splits
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.presets import configure
+from kt_core.report.examine import examine
+from kt_core.report.tables import metrics_dict
+from kt_core.runs.find import find_runs
+from kt_core.runs.run import Run
+from kt_core.tracing.demo import demo
+from kt_core.tracing.tracer import scratch, trained
+
+if TYPE_CHECKING:
+    from kt_core.studies.cell import Cell
+
+DEMO = "the built-in demo, on simulated learners"
+PRESET, MODES = "smoke", ("cumulative", "retrospective")
+SMALL = "trained just now in seconds on 60 simulated learners, too few for conclusions"
+
+
+def run_or_demo(run: str) -> Path:
+    """The named run folder; the newest finished run if none is named, and the demo without one."""
+    try:
+        return find_runs([run] if run else [])[0]
+    except KTError:
+        if run:
+            raise
+    print(f"No run of your own in {default_out()}: shown is {DEMO}.")
+    return demo().run.path
+
+
+def runs_or_example(runs: list[str]) -> list[Path]:
+    """The named run folders; if none is named, the demo and another mode on the same answers."""
+    if runs:
+        return find_runs(runs)
+    print(
+        f"No runs are named: compared are {DEMO}, and mode {MODES[0]}, trained just now on the "
+        "same answers for two epochs, too few for conclusions. Name two of your own in runs."
+    )
+    first = demo().run
+    data, resamples = first.config.data.path, {"report.bootstrap": first.config.report.bootstrap}
+    config = configure(PRESET, "", data, MODES[0], overrides=resamples)
+    return [first.path, _train(config, first.path.with_name(MODES[0])).path]
+
+
+def estimates_or_demo(mastery: str, responses: str, sees: str) -> tuple[str, str, str]:
+    """What an audit is given; if it is given nothing, files of what the demo believed before each
+    answer of its test learners, and of these answers.
+    """
+    if mastery or responses or sees:
+        return mastery, responses, sees
+    print(f"No estimates are named: audited are those of {DEMO}. Name yours in mastery.")
+    model, folder = demo(), scratch()
+    beliefs = evaluate(model.run.model, model.splits.test)
+    names = {"mastery_pre": "mastery"}
+    table = beliefs.frame[["learner", "skill", "correct", "mastery_pre"]].rename(columns=names)
+    table["learner"] = beliefs.learners[table["learner"]]
+    table["skill"] = np.asarray(model.splits.vocabulary.skills)[table["skill"]]
+    table.insert(1, "step", table.groupby("learner", sort=False).cumcount() + 1)
+    files = [folder / "demo-mastery.csv", folder / "demo-answers.csv"]
+    write_table(table[["learner", "step", "skill", "mastery"]].dropna(), files[0])
+    write_table(table[["learner", "skill", "correct"]], files[1])
+    return str(files[0]), str(files[1]), "pre"
+
+
+def sweep_or_example(folder: str, usual: str = "sweep") -> str:
+    """The named folder of a sweep, or the `usual` one; a sweep of two cells without either."""
+    if folder or Path(usual).exists():
+        return folder or usual
+    from kt_core.studies import sweeps  # it loads every model
+    from kt_core.studies.cell import Cell
+
+    print(f"No sweep in {usual}/: shown are two cells, {SMALL}.")
+    out = make_folder(scratch() / usual)
+    sweeps.collect(_measured([Cell("simulated", mode, preset=PRESET) for mode in MODES], out), out)
+    return str(out)
+
+
+def constraints_or_example(folder: str, usual: str = "constraints") -> str:
+    """The named folder of a comparison of modes, or the `usual` one; a small one without either."""
+    if folder or Path(usual).exists():
+        return folder or usual
+    from kt_core.studies import constraints
+
+    print(f"No comparison in {usual}/: shown are the modes {SMALL}.")
+    out = make_folder(scratch() / usual)
+    constraints.collect(_measured(constraints.plan(PRESET), out), out)
+    return str(out)
+
+
+def _measured(cells: list[Cell], out: Path) -> list[Cell]:
+    """Train these cells here, one after the other, with the measures of their reports."""
+    for cell in cells:
+        run = _train(cell.config, out / cell.folder)
+        write_json(run.path / "metrics.json", metrics_dict(examine(run.path)))
+    return cells
+
+
+def _train(config: RunConfig, folder: Path) -> Run:
+    with _quiet():
+        return trained(config, read_splits(config), folder, progress=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
