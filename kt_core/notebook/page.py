@@ -37,6 +37,16 @@ MARKS = {  # of a verdict: its words, colour of the background and of the letter
 }
 NOTHING = "kt-nothing"  # the class of what says why a section is empty
 NUMBER = '<b class="kt-number" title="{}"></b>'  # filled in the page
+TWIN = re.compile("(<p class='kt-twin'>To explore: )<a href='([^']*)'>(.*?)</a>")
+# In a frame without an address of its own, a link to a place would load the notebook's own page.
+TO_PLACES = """<script>
+document.addEventListener("click", event => {
+  const link = event.target.closest("a[href^='#']");
+  if (!link) return;
+  event.preventDefault();
+  document.getElementById(decodeURIComponent(link.hash.slice(1)))?.scrollIntoView();
+});
+</script>"""
 
 
 def begin() -> None:
@@ -154,6 +164,21 @@ def twin(chart: Chart, folder: str | Path, name: str, title: str, about: str):
         f"<p class='kt-twin'>To explore: <a href='{place}'>{html.escape(title)}"
         f"</a>. {html.escape(about)}</p>"
     )
+
+
+def framed(page: Path) -> str:
+    """A written page for a notebook, in a frame that holds all of it.
+
+    Links to its sections move to them. Interactive figures do not travel along, so that it is said
+    where they are.
+    """
+    folder = page.parent
+    text = page.read_text(encoding="utf-8")
+    text = TWIN.sub(lambda m: f"{m[1]}{m[3]}, in {html.escape(str(folder / m[2]))}", text)
+    before, end, after = text.rpartition("</body>")
+    inside = html.escape(f"{before}{TO_PLACES}\n{end}{after}")
+    style = "width:100%; height:45em; border:1px solid #ccc"
+    return f'<div><iframe srcdoc="{inside}" style="{style}"></iframe></div>'
 
 
 def nothing(why: str):

@@ -399,9 +399,9 @@ class KnowledgeTracer:
         if hasattr(get_ipython(), "kernel"):
             from IPython.display import HTML, display
 
-            inside = html.escape(page.read_text(encoding="utf-8"))
-            style = "width:100%; height:45em; border:1px solid #ccc"
-            display(HTML(f'<div><iframe srcdoc="{inside}" style="{style}"></iframe></div>'))
+            from kt_core.notebook.page import framed
+
+            display(HTML(framed(page)))
         return page
 
     def live(self) -> LiveLearner:

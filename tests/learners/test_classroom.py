@@ -25,6 +25,7 @@ from kt_core.learners.held import held, shares
 from kt_core.learners.predict import believed, named, predict
 from kt_core.learners.standing import group, standing, verdict
 from kt_core.metrics.bootstrap import Bootstrap
+from kt_core.report.verdicts import UNCERTAIN
 from kt_core.runs.find import open_run, run_folder
 from kt_core.uncertainty import Uncertainty
 
@@ -111,6 +112,7 @@ def test_skills_are_counted_over_learners_with_enough_answers(a_class):
 
 def test_a_share_below_a_limit_looks_so():
     assert [pages.whole(x) for x in (0.4999, 0.5, 0.29, 1.0)] == [49, 50, 29, 100]
+    assert words.read().percent(5 / 28) == "18 %"  # a share of answers has no limit
     assert [pages.band(x) for x in (0.49, 0.5, 0.65, 0.8)] == ["below", "middle", "above", "well"]
 
 
@@ -285,6 +287,34 @@ def test_what_may_be_relied_on_follows_the_verdicts(metrics, topic, level, headl
         assert say(found.headline)
         for s in found.statements:
             assert say(s.words, grown=5, **s.values) and say(f"trust.mark_{s.level}")
+
+
+@pytest.mark.parametrize(
+    ("start", "verdict", "name"),
+    [
+        (MASTERY, "reached; tells less than AFM", "mastery_less"),
+        (MASTERY, "reached; AFM tells as much", "mastery_same"),
+        (MASTERY, f"{UNCERTAIN.format('below')}; AFM tells as much", "mastery_same"),
+        (MASTERY, f"{UNCERTAIN.format('below')}; tells more than AFM", "mastery_unsure"),
+        (MASTERY, "uncertain: there is no interval", "mastery_unsure"),
+        (GOOD[5][0], "tells less than AFM (-0.020 [-0.030, -0.010])", "marks_less"),
+        (GOOD[5][0], "AFM tells as much (+0.001 [-0.010, +0.012])", "marks_same"),
+    ],
+)
+def test_the_words_for_care_say_what_the_verdict_says(start, verdict, name):
+    found = trust(changed((start, verdict, True))).statements
+    (statement,) = [s for s in found if s.topic == name.split("_")[0]]
+    assert statement.level == CARE and statement.words == f"trust.{name}"
+    assert "simple count" not in words.read()("trust.marks_same")
+
+
+def test_a_share_of_answers_is_rounded(run_and_data, tmp_path):
+    run, data = run_and_data
+    one = two_learners(data, "ada", "ben")
+    page = classroom.classroom(run, one, tmp_path / "pages").read_text(encoding="utf-8")
+    for _, correct in one.table.groupby("user")["correct"]:
+        share = correct.mean()
+        assert f'data-value="{share}">{100 * share:.0f} %</td></tr>' in page
 
 
 def test_growth_is_shown_where_it_is_supported_alone(run_and_data, tmp_path):

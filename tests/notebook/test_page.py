@@ -1,5 +1,6 @@
 """A notebook as a page: contents of what is there, numbered captions, nothing hidden or empty."""
 
+import html
 import re
 
 import nbformat
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from kt_core.notebook import page as pages
 from kt_core.notebook.headless import keep
-from kt_core.notebook.page import answers, export_html, figure, nothing, show, twin
+from kt_core.notebook.page import answers, export_html, figure, framed, nothing, show, twin
 from kt_core.plots import interactive
 
 TABLE = pd.DataFrame({"name": ["<i>a</i>", None], "value": [0.12345, float("nan")]})
@@ -49,6 +50,20 @@ def test_title_date_and_answers_come_before_the_contents(page):
     places = [page.index(part) for part in order]
     assert places == sorted(places)
     assert re.search(r"Made on \d+ [A-Z][a-z]+ \d{4} with kt-core", page)
+
+
+def test_a_framed_page_moves_to_its_sections_and_has_no_link_to_other_files(page, tmp_path):
+    link = "<p class='kt-twin'>To explore: <a href='interactive/c.html'>Parts &amp; more</a>. It."
+    file = tmp_path / "report.html"
+    file.write_text(page.replace("<nav", f"{link}</p><nav", 1), encoding="utf-8")
+    shown = framed(file)
+    assert shown.count("<iframe") == 1 and shown.count('"') == 4
+    inside = html.unescape(re.search('srcdoc="([^"]*)"', shown)[1])
+    place = tmp_path / "interactive/c.html"
+    assert f"To explore: Parts &amp; more, in {place}. It." in inside
+    links = re.findall("""<a [^>]*href=["']([^"']*)""", inside)
+    assert links and all(link.startswith("#") for link in links)
+    assert "scrollIntoView" in inside and inside.rstrip().endswith("</html>")
 
 
 def test_contents_link_to_what_is_there(page):

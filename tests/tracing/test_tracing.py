@@ -502,7 +502,7 @@ def test_the_report_is_a_page_in_the_run(copied, capsys, monkeypatch):
     page = copied.report()
     assert page == copied.run.path / "report.html" and "Consistency" in page.read_text()
     assert capsys.readouterr().out == ""
-    assert html.escape(page.read_text()) in shown[0].data
+    assert html.escape(page.read_text().split("</body>")[0][-2000:]) in shown[0].data
     assert re.search(r"0\.\d{3} \[", copied._repr_html_())
 
 

@@ -246,6 +246,7 @@ def _environment(say: Words, trusted: Trust, run: Run) -> Environment:
     )
     pages.filters |= {"whole": whole, "band": band, "state": STATES.__getitem__}
     pages.filters["percent"] = lambda share: say.percent(whole(share) / 100)
+    pages.filters["rounded"] = say.percent  # of answers, for which there are no limits
     percents = {"weak": WEAK, "between": BETWEEN, "ready": READY}
     limits = {name: say.percent(share) for name, share in percents.items()}
     points = {"still": STILL, "sure": SURE, "grown": GROWN}

@@ -1,7 +1,8 @@
 """What of the pages may be relied on, from the verdicts of the report, in a teacher's words.
 
 Each statement has a topic and one of four levels: *trust*, *care*, *no* and *unknown*. The words
-for each are those of the language (`words.py`), by the name ``trust.TOPIC_LEVEL``.
+for each are those of the language (`words.py`), by the name ``trust.TOPIC_LEVEL``, or by the reason
+for care, ``trust.TOPIC_REASON``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TRUST, CARE, NO, UNKNOWN = "trust", "care", "no", "unknown"
+LESS, SAME, UNSURE = "less", "same", "unsure"  # reasons for care, next to simpler calculations
 # How the report's measures begin that the statements are made from.
 MASTERY = "prospective validity, learner x skill"
 EXAM = "Exam"
@@ -19,20 +21,23 @@ LOST = "No forgetting: skills"
 LOST_TOGETHER = "No forgetting, all skills"
 UNDEFINED = "not defined"  # how a verdict begins on which nothing is known
 NAMED = "contradicted for "  # how one begins that names skills
+TELLS_LESS, AS_MUCH = "tells less than", "tells as much"  # what one says of simpler calculations
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One line of the banner: a topic, how far to rely on it, and values for its words."""
+    """One line of the banner: a topic, how far to rely on it, values for its words, and the reason
+    for care where there are several."""
 
     topic: str
     level: str
     values: dict[str, Any]
+    reason: str = ""
 
     @property
     def words(self) -> str:
         """The name of its words."""
-        return f"trust.{self.topic}_{self.level}"
+        return f"trust.{self.topic}_{self.reason or self.level}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,10 @@ def trust(metrics: dict[str, Any] | None) -> Trust:
     rows, learners = found["verdicts"], int(found["prediction"][0]["learners"])
     statements = [Statement("inflated", NO, {})] if found["inflated"] else []
     statements += [
-        Statement("mastery", _mastery(_row(rows, MASTERY)), {"learners": learners}),
+        _compared("mastery", _row(rows, MASTERY), {"learners": learners}),
         Statement("growth", _growth(_row(rows, NEEDED), _row(rows, SIZE)), {}),
         _memory(rows),
-        Statement("marks", _marks(_row(rows, EXAM)), {}),
+        _compared("marks", _row(rows, EXAM), {}),
     ]
     return Trust(tuple(statements))
 
@@ -84,12 +89,17 @@ def _row(rows: list[dict[str, Any]], start: str) -> dict[str, Any]:
     return next(here, {"verdict": UNDEFINED, "warns": False})
 
 
-def _mastery(row: dict[str, Any]) -> str:
-    if row["verdict"].startswith(UNDEFINED):
-        return UNKNOWN
-    if row["verdict"].startswith("misses"):
-        return NO
-    return CARE if row["warns"] else TRUST
+def _compared(topic: str, row: dict[str, Any], values: dict[str, Any]) -> Statement:
+    """On what was held against simpler calculations."""
+    verdict = row["verdict"]
+    if verdict.startswith(UNDEFINED):
+        return Statement(topic, UNKNOWN, values)
+    if verdict.startswith("misses"):
+        return Statement(topic, NO, values)
+    if not row["warns"]:
+        return Statement(topic, TRUST, values)
+    reason = LESS if TELLS_LESS in verdict else SAME if AS_MUCH in verdict else UNSURE
+    return Statement(topic, CARE, values, reason)
 
 
 def _growth(needed: dict[str, Any], size: dict[str, Any]) -> str:
@@ -108,9 +118,3 @@ def _memory(rows: list[dict[str, Any]]) -> Statement:
     if any(row["warns"] for row in together):
         return Statement("memory", CARE, {})
     return Statement("memory", UNKNOWN if single["verdict"].startswith(UNDEFINED) else TRUST, {})
-
-
-def _marks(row: dict[str, Any]) -> str:
-    if row["verdict"].startswith(UNDEFINED):
-        return UNKNOWN
-    return CARE if row["warns"] else TRUST
