@@ -183,16 +183,13 @@ def visualise(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Write the mastery of each learner and skill after the answers in a table."""
     early.check_target(args.out)
-    if args.jobs < 1:
-        raise KTError(f"--jobs {args.jobs}: at least 1")
-    from kt_core.base.files import check_target
     from kt_core.data.store.read import is_stored
     from kt_core.learners.pieces import pieces_of, write_each
     from kt_core.runs.answers import stored_for
     from kt_core.runs.run import Run
 
     run = Run.load(args.run)
-    if check_target(args.out).resolve() == Path(args.data).resolve():
+    if Path(args.out).resolve() == Path(args.data).resolve():
         raise KTError(
             f"--out {args.out}: that is the file of histories itself; choose another name"
         )
