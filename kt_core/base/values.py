@@ -94,6 +94,11 @@ def whole_number(name: str, value: Any, low: int, high: int | None = None) -> in
     return number
 
 
+def counted(thing: str, number: int) -> str:
+    """A number of things in words, such as 1 skill and 2 skills."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def is_text(value: str) -> bool:
     """Whether a text can be written as UTF-8, that is, has no unpaired surrogate."""
     return not any("\ud800" <= c <= "\udfff" for c in value)

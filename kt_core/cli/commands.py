@@ -21,7 +21,7 @@ from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.log import log, log_to_output
 from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
-from kt_core.base.values import is_text
+from kt_core.base.values import counted, is_text
 from kt_core.cli import early
 from kt_core.cli.arguments import (
     configured,
@@ -177,7 +177,7 @@ def visualise(args: argparse.Namespace) -> None:
     """Make the trajectory figures of a saved run."""
     with _kernel(REPORTING) as kernel:
         _show(Path(args.run), args.split, {"learners": args.learner, "rule": args.rule}, kernel)
-    print(f"figures: {Path(args.run) / 'figures'}")
+    print(f"figures: {Path(args.run) / 'figures'}\npage: {Path(args.run) / 'trajectories.html'}")
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -236,10 +236,12 @@ def look(args: argparse.Namespace) -> None:
     dataset = read_dataset(Path(args.path), _options(args))
     table = dataset.table
     print(dataset.note)
-    print(f"\nThe first {min(args.rows, len(table))} answers, as they would be read:\n")
+    first = counted("answer", min(args.rows, len(table)))
+    print(f"\nThe first {first}, as they would be read:\n")
     print(table.head(args.rows).drop(columns="timestamp", errors="ignore").to_string(index=False))
-    call = ["python", "-m", "kt_core", "run", "--data", args.path, *reading_words(args)]
-    print(f"\nTo train on it: {shlex.join(call)}")
+    words, path = ["python", "-m", "kt_core"], [args.path, *reading_words(args)]
+    print(f"\nTo train on it: {shlex.join([*words, 'run', '--data', *path])}")
+    print(f"To make pages for a teacher: {shlex.join([*words, 'class', *path])}")
 
 
 def convert(args: argparse.Namespace) -> None:

@@ -144,7 +144,10 @@ def before_and_after(beliefs: Beliefs, names: tuple[str, ...]) -> pd.DataFrame:
 def trajectories(
     model: GainAKT2, splits: Splits, split: str, sequences: list[int], most: int = 40_000
 ) -> pd.DataFrame:
-    """The answers of learners with mastery around them, for an interactive figure.
+    """The mastery of learners at and around their answers, for an interactive figure.
+
+    Between two practices of a skill a line through these rows is that of the static figure: level
+    until the practice, or falling where a model forgets.
 
     Parameters
     ----------
@@ -153,19 +156,24 @@ def trajectories(
 
     Returns
     -------
-    One row per answer: `learner` and `skill` (names), `step`, `answer` (right or wrong), `mastery`
-    (as believed at the end), `then` (as believed after the answer), `gain`.
+    One row for each learner's skill at its answers, at the steps before them, and at the first and
+    the last step: `learner` and `skill` (names), `step`, `answer` (right or wrong; empty where
+    there is none), `mastery` (as believed at the end), `then` (as believed after the step), `gain`.
     """
     parts, rows = [], 0
     for sequence in sequences:
         frame = cohort.learner_frame(model, splits, split, sequence)
-        asked = frame[frame["asked"]].sort_values("step")
-        rows += len(asked)
+        frame = frame.sort_values(["step", "skill"], kind="stable")
+        by_skill = frame.groupby("skill", sort=False)
+        next_is = by_skill["asked"].shift(-1, fill_value=True)  # the last step is kept too
+        told = frame[frame["asked"] | next_is | (by_skill.cumcount() == 0)]
+        rows += len(told)
         if rows > most and parts:
             break
-        asked = asked.assign(answer=np.where(asked["correct"] == 1, "right", "wrong"))
-        asked = asked.assign(learner=cohort.learner_name(splits, split, sequence))
-        parts.append(asked.rename(columns={"filtered": "then"}))
+        answer = np.where(told["correct"] == 1, "right", "wrong")
+        told = told.assign(answer=np.where(told["asked"], answer, ""))
+        told = told.assign(learner=cohort.learner_name(splits, split, sequence))
+        parts.append(told.rename(columns={"filtered": "then"}))
     columns = ["learner", "step", "skill", "answer", "mastery", "then", "gain"]
     return pd.concat(parts, ignore_index=True)[columns]
 

@@ -11,6 +11,7 @@ import torch
 from scipy.special import expit
 
 from kt_core.base.errors import KTError, brief
+from kt_core.base.values import counted
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
 from kt_core.evaluation.collected import made_of
@@ -103,6 +104,10 @@ class LiveLearner:
         self.run = run
         self.history: list[tuple[str, int, str, pd.Timestamp | None]] = []
         self._steps = live_steps(run.model, run.config.data.chunk)
+
+    def __repr__(self) -> str:
+        answers = counted("answer", len(self.history))
+        return f"<LiveLearner after {answers}, of {self.run.path.name}>"
 
     def answer(self, skill: str, correct: bool, item: str = "", when: Any = None) -> None:
         """Add an answer.

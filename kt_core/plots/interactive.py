@@ -39,7 +39,7 @@ def trajectories(table: pd.DataFrame) -> Chart:
     Parameters
     ----------
     table : result of `kt_core.learners.curves.trajectories`, or of another tool's estimates, which
-        have no `then` and `gain`.
+        have no `then` and `gain`. Rows without an answer belong to the line, and have no mark.
     """
     alt = _altair()
     share = alt.Scale(domain=[min(0, table["mastery"].min()), max(1, table["mastery"].max())])

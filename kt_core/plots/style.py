@@ -118,11 +118,6 @@ def as_text(name: object, most: int = 48) -> str:
     return text.replace("$", r"\$")
 
 
-def counted(thing: str, number: int) -> str:
-    """A number of things in words, such as 1 skill and 2 skills."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def look_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """A colour and a line for each name, so that a skill looks the same in all panels: first every
     colour with a solid line, and then with broken ones."""

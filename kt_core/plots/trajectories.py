@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from kt_core.base.values import whole_number
+from kt_core.base.values import counted, whole_number
 from kt_core.plots.style import (
     BLUE,
     CYCLE,
@@ -17,7 +17,6 @@ from kt_core.plots.style import (
     RIGHT,
     WRONG,
     as_text,
-    counted,
     look_of,
     whole_numbers,
 )

@@ -51,9 +51,13 @@ RECOVERED = {
 }
 
 
-def load(store: str | Path = STORE) -> pd.DataFrame:
+def load(store: str | Path = STORE, command: str = "benchmark") -> pd.DataFrame:
     """All finished cells: `dataset`, `model`, `seed`, `fold`, the columns of `long_table` (`draws`
     empty where nothing can be paired with it) and where they come from.
+
+    Parameters
+    ----------
+    command : which fills the store.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def load(store: str | Path = STORE) -> pd.DataFrame:
     """
     files = sorted(path_of("store", store).glob("*.parquet"))
     if not files:
-        raise KTError(f"{store}: no finished cell; run python -m kt_core benchmark")
+        raise KTError(f"{store}: no finished cell; run python -m kt_core {command}")
     return pd.concat([read_cell(f) for f in files], ignore_index=True)
 
 

@@ -88,7 +88,7 @@ def thin(store: Path) -> None:
 
 def results(store: str | Path = STORE) -> pd.DataFrame:
     """All finished cells, the worlds in the order of `SHOWN`."""
-    table = load(store)
+    table = load(store, "worlds")
     order = {name: place for place, name in enumerate(all_worlds())}
     return table.sort_values("dataset", key=lambda s: s.map(order), kind="stable")
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.base.state import free_folder
-from kt_core.base.values import path_of, whole_number
+from kt_core.base.values import counted, path_of, whole_number
 from kt_core.config import ReportConfig
 from kt_core.data import Dataset, make_splits
 from kt_core.data.kept import IN_RUN
@@ -24,6 +24,8 @@ from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.prediction import Prediction
 from kt_core.tracing.tracer import Answers, KnowledgeTracer, trained
 from kt_core.tracing.words import in_python
+
+FEWEST = 3  # folds, and so learners: to train, to choose and to test
 
 
 @in_python()
@@ -75,7 +77,13 @@ def cross_validate(
             "fit(data, fold=...), or say that there are none: columns={'fold': ''}"
         )
     learners = dataset.table["user"].unique()
-    folds = whole_number("folds", folds, 3, len(learners))
+    if len(learners) < FEWEST:
+        verb = "is" if len(learners) == 1 else "are"
+        raise KTError(
+            f"{dataset.name}: {counted('learner', len(learners))} {verb} too few; cross-validation "
+            f"needs at least {FEWEST}"
+        )
+    folds = whole_number("folds", folds, FEWEST, len(learners))
     rng = np.random.default_rng(config.data.split_seed)
     group = pd.Series(rng.permutation(len(learners)) % folds, index=np.sort(learners))
     own = dataclasses.replace(config.data, path=IN_RUN, fold=0)

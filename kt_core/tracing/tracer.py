@@ -352,7 +352,7 @@ class KnowledgeTracer:
         learner: str,
         data: Answers | None = None,
         columns: Columns = None,
-        skills: tuple[str, ...] = (),
+        skills: str | tuple[str, ...] = (),
         ax: Axes | None = None,
     ) -> Axes:
         """Draw the mastery of one learner over steps, at the time and in hindsight; return the
@@ -360,7 +360,7 @@ class KnowledgeTracer:
 
         Parameters
         ----------
-        skills : empty for the three most practised.
+        skills : one or several; empty for the three most practised.
         ax : to draw on; None for a new figure.
         learner, data, columns : as of `trajectory`.
 
@@ -374,6 +374,7 @@ class KnowledgeTracer:
         from kt_core import plots
 
         frame = self._frame(learner, data, columns)
+        skills = (skills,) if isinstance(skills, str) and skills else skills
         with plt.rc_context():  # the user's own style comes back
             plots.use_style()
             if ax is None:

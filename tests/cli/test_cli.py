@@ -160,10 +160,10 @@ def test_look_shows_how_a_file_would_be_read(tmp_path):
     assert code == 2 and "Say which: --column timestamp=NAME" in errors
     code, shown, _ = kt("look", path, *columns, "--column", "timestamp=", "--rows", 1)
     assert code == 0
-    assert "class of 7b.csv (long table): 2 answers of 1 learners on 2 skills, no items" in shown
+    assert "class of 7b.csv (long table): 2 answers of 1 learner on 2 skills, no items" in shown
     assert "response   ok (named by you)" in shown and "order      as in the file" in shown
     assert "1 rows with blanks around an id or a name, trimmed" in shown
-    assert "The first 1 answers" in shown
+    assert "The first 1 answer, as" in shown
     call = " --column user=Student --column correct=ok --column timestamp="
     assert f"run --data '{path}'{call}" in shown
     assert sorted(tmp_path.iterdir()) == [path]
@@ -433,6 +433,19 @@ def test_runs_that_can_be_compared_are_not_refused(tmp_path, monkeypatch):
     early.check_comparable([Path("a"), Path("fold")], "test")  # they differ in validation
     monkeypatch.setattr("kt_core.data.same.splits_of", None)
     early.check_comparable([Path("a"), Path("b")], "test")  # without reading their data
+
+
+def test_a_header_of_ones_own_is_answered_with_the_words_that_name_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("Student,My Topic,Right\nada,sums,1\n")
+    code, _, errors = kt("class", "a.csv")
+    assert code == 2 and "--column learner=NAME --column skill=NAME --column correct=NAME" in errors
+    assert "with these names: Student, My Topic, Right (write" in errors
+    words = ["learner=Student", "skill=My Topic", "correct=Right"]
+    code, shown, _ = kt("look", "a.csv", *(x for word in words for x in ("--column", word)))
+    assert code == 0 and "1 answer of 1 learner on 1 skill, no items" in shown
+    call = "--column learner=Student --column 'skill=My Topic' --column correct=Right"
+    assert f"python -m kt_core class a.csv {call}" in shown
 
 
 @pytest.mark.parametrize(

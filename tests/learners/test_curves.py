@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from kt_core import plots
 from kt_core.evaluation.evaluate import Beliefs
-from kt_core.learners.curves import after_breaks, before_and_after, skill_curves
+from kt_core.learners import cohort
+from kt_core.learners.curves import after_breaks, before_and_after, skill_curves, trajectories
 
 LEARNERS, NAMES = 30, ("adding", "taking away")
 
@@ -75,3 +76,15 @@ def test_the_figures_of_practice(beliefs):
     left, right = plots.plot_before_after(before_and_after(beliefs, NAMES), Figure().subplots(1, 2))
     assert left.get_xlabel() == "mastery before the first answer"
     assert {t.get_text() for t in right.get_yticklabels()} == set(NAMES)
+
+
+def test_the_interactive_line_is_that_of_the_static_figure(smoke, trained):
+    _, splits = smoke
+    table = trajectories(trained.model, splits, "test", [0])
+    whole = cohort.learner_frame(trained.model, splits, "test", 0)
+    assert len(table) < len(whole)
+    assert (table["answer"] != "").sum() == whole["asked"].sum()
+    for skill, line in whole.groupby("skill"):
+        drawn = table[table["skill"] == skill]
+        between = np.interp(line["step"], drawn["step"], drawn["mastery"])
+        assert between == pytest.approx(line["mastery"].to_numpy(), abs=1e-6)

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from kt_core import plots
-from kt_core.plots.style import MODELS, SKILLS, counted, look_of, whole_numbers
+from kt_core.base.values import counted
+from kt_core.plots.style import MODELS, SKILLS, look_of, whole_numbers
 
 
 def learner(skills, steps=12):

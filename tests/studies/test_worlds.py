@@ -134,5 +134,5 @@ def test_worlds_are_run_and_shown(tmp_path, capsys):
     assert main([*call, "--print"]) == 0
     assert main(["worlds", "--world", "mine"]) == 2
     assert "world 'mine' does not exist; choose from: simulated" in capsys.readouterr().err
-    with pytest.raises(KTError, match="no finished cell; run"):
+    with pytest.raises(KTError, match="no finished cell; run python -m kt_core worlds"):
         worlds.results(tmp_path / "nothing")

@@ -188,6 +188,7 @@ def test_a_trajectory_ends_in_the_mastery_and_never_falls_in_hindsight(model, ot
     ax = model.plot(learner, others)
     assert isinstance(ax, Axes) and learner in ax.get_title(loc="left") + ax.get_title()
     assert model.plot(learner, others, skills=[own["Thema"].iloc[0]], ax=ax) is ax
+    assert model.plot(learner, others, skills=own["Thema"].iloc[0], ax=ax) is ax
 
 
 def test_a_run_is_whole_wherever_it_is(model, copied, answers, tmp_path):
@@ -323,6 +324,7 @@ def test_what_a_model_cannot_be_asked_is_refused(model, chunked, answers, others
         (lambda: model.explain(learner, 10**6), "has predicted answers 2 to"),
         (lambda: chunked.explain(learner, 2), "its predictions do not decompose"),
         (lambda: model.plot(learner, skills=["magic"]), "this learner practised"),
+        (lambda: model.plot(learner, skills="magic"), "skill 'magic': this learner practised"),
         (lambda: model.report("train"), "split 'train': choose valid or test"),
         (lambda: model.save(model.run.path), "exists already"),
         (lambda: kt.load(tmp_path), "is not a finished run: it has no config.json"),
@@ -453,6 +455,7 @@ def test_every_learner_is_tested_once(answers, tmp_path):
     for data, more, words in (
         (folds, {}, "it has folds of its own; .*columns=.'fold': ''"),
         (answers, {"folds": 2}, "folds = 2: must be between 3 and 60"),
+        (answers.head(1), {}, "1 learner is too few; cross-validation needs at least 3"),
         (answers, {"fold": 1}, "fold has no meaning here"),
     ):
         with pytest.raises(KTError, match=words):
@@ -491,6 +494,7 @@ def test_the_demo_loads_and_predicts():
     assert found.corr(truth.rename_axis(["learner", "skill"]).reindex(found.index)) > 0.6
     live = model.live()
     live.answer("skill 03", True)
+    assert repr(live) == f"<LiveLearner after 1 answer, of {model.run.path.name}>"
     assert 0 < live.predict("skill 04") < 1
     assert isinstance(model.plot(table["learner"].iloc[0]), Axes)
 

@@ -6,7 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, one_line
 from kt_core.data.formats.blocks import PYKT, UNKNOWN
 from kt_core.data.formats.columns import looks_long
 from kt_core.data.formats.layouts import GENERAL, layout_of
@@ -20,6 +20,8 @@ TO_LONG = (
     "make a table with one row per answer of it, with the columns user, skill, correct and, where "
     "there are any, item and timestamp"
 )
+TO_NAME = "--column learner=NAME --column skill=NAME --column correct=NAME"
+MOST_NAMES = 30
 OTHERS = {  # plain names of columns -> format
     "sisuserid": "a Canvas gradebook, with one row per learner and one column per assignment",
     "precall lexemeid": "Duolingo's half-life regression data, a share recalled per session",
@@ -63,9 +65,21 @@ def kind_of_text(path: Path, options: ReadOptions) -> str:
         raise KTError(f"{path}: {known}, which is not read; {TO_LONG}")
     raise KTError(
         f"{path}: unknown format; its first line is {options.show(lines[0][:80])}. Long tables "
-        "need a header with names such as user, skill, correct: map yours with --column "
-        "(data.columns), or name the format with data.format"
+        "need a header with names such as user, skill, correct. If that is your header, say which "
+        f"column is which: {TO_NAME} (data.columns), with {_listed(names, options)}. Or name the "
+        "format with data.format"
     )
+
+
+def _listed(names: list[str], options: ReadOptions) -> str:
+    """The columns of a header for a message, unless they may be an answer that is hidden."""
+    if options.pseudonyms:
+        return "the names in it"
+    shown = ", ".join(one_line(name.strip(), 40) for name in names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    spaced = any(" " in name.strip() for name in names[:MOST_NAMES])
+    quoted = ' (write "skill=A NAME" where there is a space)' if spaced else ""
+    return f"these names: {shown}{more}{quoted}"
 
 
 def _first_lines(path: Path, options: ReadOptions) -> list[str]:

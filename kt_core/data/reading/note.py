@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kt_core.base.errors import one_line
+from kt_core.base.values import counted
 from kt_core.config import MEANINGS
 
 WIDTH = 10  # characters of a role
@@ -75,11 +76,12 @@ class ReadingNote:
         s = self.sizes
         if not s:
             return f"{self.source} ({self.format})" if self.format else self.source
-        items = f", {s['items']:,} items" if s.get("items") else ", no items"
+        items = f", {counted('item', s['items'])}" if s.get("items") else ", no items"
         right = f"{s['right'] / s['answers']:.1%} right" if s.get("answers") else "none"
         return (
-            f"{self.source} ({self.format}): {s['answers']:,} answers of {s['learners']:,} "
-            f"learners on {s['skills']:,} skills{items}, {right}"
+            f"{self.source} ({self.format}): {counted('answer', s['answers'])} of "
+            f"{counted('learner', s['learners'])} on {counted('skill', s['skills'])}"
+            f"{items}, {right}"
         )
 
     def lines(self) -> list[str]:
