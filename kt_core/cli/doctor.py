@@ -21,15 +21,8 @@ AGAIN = "install kt-core again, or restore the checkout (docs/guide.md, Installa
 INSTALL = "pip install --upgrade kt-core, from its wheel or checkout, brings what is missing"
 SHOWN = ("torch", "lightning", "numpy", "pandas", "jupyterlab")
 USED = (  # the notebooks that commands run or copy
-    *(
-        "00_first_hour",
-        "01_train",
-        "02_consistency_report",
-        "03_mastery_trajectories",
-        "04_benchmark",
-        "05_audit",
-    ),
-    *("06_sweep", "07_worlds", "08_constraints", "09_comparison"),
+    *("00_first_hour", "01_train", "02_consistency_report", "03_mastery_trajectories"),
+    *("04_benchmark", "05_audit", "06_sweep", "07_worlds", "08_constraints", "09_comparison"),
 )
 
 
