@@ -39,7 +39,7 @@ needs_data = pytest.mark.skipif(DATA is None, reason="KT_DATA_DIR is not set: no
 
 SECRET = "7f3kq-Wm92xz-one-Lt"  # a key of pseudonyms
 
-SLOW = ("sweeps", "cli", "browser", "processes", "benchmark", "resume", "package")
+SLOW = ("sweeps", "cli", "browser", "as_shipped", "processes", "benchmark", "resume", "package")
 
 
 def pytest_collection_modifyitems(items):

@@ -209,7 +209,11 @@ def of_estimates(
     known = pd.Index(sorted(set(estimates["learner"]) & set(table["user"].astype(str))))
     given, notes = matched(given, known, what)
     everybody = Sequences.of(table, vocabulary := Vocabulary.of(table), max(len(table), 1), 1)
-    ladder = Halves.fit(everybody, vocabulary)
+    if (ladder := Halves.fit(everybody, vocabulary)) is None:
+        raise KTError(
+            f"{answers}: too few answers for the simple models that estimates are held against: "
+            "they need 20 learners, and more than one answer of most"
+        )
     table, more = _until(table, given, until_date, what)
     sequences = Sequences.of(table, vocabulary, max(len(table), 1), 1)
     latest = estimates.set_index(["learner", "step", "skill"])["mastery"]

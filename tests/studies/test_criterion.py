@@ -193,6 +193,13 @@ def test_from_the_command_line(trained, timed, scores, tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
+def test_one_answer_of_each_learner_is_too_little_for_the_simple_models(timed, scores, tmp_path):
+    table = pd.read_csv(timed[0]).groupby("user").head(1)
+    table.to_csv(tmp_path / "first.csv", index=False)
+    with pytest.raises(KTError, match=r"first\.csv: too few answers for the simple models"):
+        criterion.of_estimates(timed[1], tmp_path / "first.csv", write(tmp_path, scores))
+
+
 def test_scores_are_read_by_their_usual_names(tmp_path):
     table = pd.DataFrame({"student_id": [" 7", "8"], "Score": ["1.5", ""], "Class": ["a", ""]})
     got = read_scores(write(tmp_path, table.assign(date=["2020-01-01T00:00:10Z", ""])))
