@@ -527,7 +527,7 @@ def test_lists_and_doctor(capsys, tmp_path, monkeypatch):
         (
             "kt_core.cli.doctor.NOTEBOOKS",
             Path("nowhere"),
-            "notebooks +nowhere: 01_train, .*missing",
+            "notebooks +nowhere: 00_first_hour, .*missing",
         ),
         ("kt_core.cli.doctor.__version__", "0", "kt-core +.*version 0, but pip has installed 0."),
         ("importlib.metadata.requires", lambda _: ["xyz>=1"], "packages +xyz>=1 is not installed"),
