@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 from kt_core.base.errors import KTError, reason
@@ -244,6 +243,8 @@ def write_tables(tables: Iterable[pd.DataFrame], path: str | Path) -> Path:
     KTError
         As of `write_table`.
     """
+    from pyarrow.parquet import ParquetWriter  # only where a table is written
+
     path = check_target(path)
     with whole(path) as temporary, contextlib.ExitStack() as stack:
         writer = None
@@ -254,6 +255,6 @@ def write_tables(tables: Iterable[pd.DataFrame], path: str | Path) -> Path:
                 continue
             columns = pa.Table.from_pandas(table, preserve_index=False)
             if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(temporary, columns.schema))
+                writer = stack.enter_context(ParquetWriter(temporary, columns.schema))
             writer.write_table(columns)
     return path

@@ -10,8 +10,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code, as shells count
 PATIENCE = 20  # seconds in which a child may clean up; clusters often give 30
@@ -59,7 +63,32 @@ def obey_parent() -> None:
     threading.Thread(target=_end_after_parent, daemon=True).start()
 
 
-def until_stopped(function: Callable[..., Any], *arguments: Any) -> Any:
+@contextmanager
+def workers(
+    jobs: int, begin: Callable[..., Any], *arguments: Any
+) -> Iterator[Callable[..., Future[Any]]]:
+    """`submit` of fresh processes, each of which first calls `begin`. After an error they end, and
+    no further call begins."""
+    from concurrent.futures import ProcessPoolExecutor  # every command loads this module
+
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(begin, *arguments))
+    try:
+        yield lambda function, *given: pool.submit(_until_stopped, function, *given)
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(begin: Callable[..., Any], *arguments: Any) -> None:
+    obey_parent()
+    begin(*arguments)
+
+
+def _until_stopped(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a worker of a pool. If SIGTERM ends the call, it ends the worker, too: the
     pool would keep it, and give it a call that waits already."""
     try:

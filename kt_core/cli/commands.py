@@ -182,20 +182,22 @@ def visualise(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Write the mastery of each learner and skill after the answers in a table."""
-    early.check_target(args.out)
+    from kt_core.base.files import check_target
+
+    target = check_target(args.out)
     from kt_core.data.store.read import is_stored
     from kt_core.learners.pieces import pieces_of, write_each
     from kt_core.runs.answers import stored_for
     from kt_core.runs.run import Run
 
     run = Run.load(args.run)
-    if Path(args.out).resolve() == Path(args.data).resolve():
+    if target.resolve() == Path(args.data).resolve():
         raise KTError(
             f"--out {args.out}: that is the file of histories itself; choose another name"
         )
     stored = stored_for(run, Path(args.data), reading_of(args)) if is_stored(args.data) else None
     pieces = pieces_of(_histories(args, run)) if stored is None else stored
-    told = write_each(run, pieces, args.out, args.every_skill, args.jobs)
+    told = write_each(run, pieces, target, args.every_skill, args.jobs)
     if stored is not None:
         log.info("%s", stored.note)
     print(f"{told.learners:,} learners, {told.masteries:,} masteries: {told.path}")

@@ -55,13 +55,6 @@ def check_new(folder: str | Path) -> None:
     free_folder(Path(folder).absolute())
 
 
-def check_target(file: str) -> None:
-    """Raise a KTError unless a table can be written under this name."""
-    from kt_core.base.files import check_target as check  # it loads pandas
-
-    check(file)
-
-
 def check_answers(config: DataConfig) -> None:
     """Refuse a small file of answers that cannot be read. A large one is read once, later on, and
     so is one whose names must not be shown.

@@ -62,8 +62,9 @@ def left_out(
     learners : of whom nothing is left.
     new, combine : combinations of skills that it knows (`new_combinations`); whether it reads them.
     """
-    strange = {name: n for name, n in answers.items() if name not in set(vocabulary.skills)}
-    again = {name: n for name, n in strange.items() if name in set(new)}
+    known, combined = set(vocabulary.skills), set(new)
+    strange = {name: n for name, n in answers.items() if name not in known}
+    again = {name: n for name, n in strange.items() if name in combined}
     other = {name: n for name, n in strange.items() if name not in again}
     read = ":" if combine else " that it knows, left out:"
     return {

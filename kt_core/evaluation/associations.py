@@ -116,7 +116,7 @@ def gain_performance(improved: pd.DataFrame | None, bootstrap: Bootstrap) -> pd.
     The nulls are the usual improvement on the skill, and what the model says of the difficulty of
     the items alone, without growth: only where the model tells more than either does the measure
     say something about learning. The reference is the correlation to be expected if the model's own
-    probabilities were true, which is low with so few answers. It is no upper end: where the model
+    probabilities were true, which is low with so few answers. It is not a limit: where the model
     understates growth or difficulties, the correlation may be higher.
 
     Parameters

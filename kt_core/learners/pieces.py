@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import multiprocessing
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,29 +87,19 @@ def predict_each(
         yield from (predict(run, piece, every_skill) for piece in pieces)
         return
     threads = max(torch.get_num_threads() // jobs, 1)
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(run.path, threads))
-    submit = partial(pool.submit, signals.until_stopped, _predict)
     waiting: collections.deque = collections.deque()
-    try:
+    with signals.workers(jobs, _begin, run.path, threads) as submit:
         for piece in pieces:
-            waiting.append(submit(piece, every_skill))
+            waiting.append(submit(_predict, piece, every_skill))
             if len(waiting) > 2 * jobs:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _begin(path: Path, threads: int) -> None:
     """Make this process a worker."""
     global RUN
-    signals.obey_parent()
     torch.set_num_threads(threads)
     RUN = Run.load(path)
 

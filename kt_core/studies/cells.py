@@ -9,16 +9,14 @@ that any two models can be compared in pairs later.
 
 from __future__ import annotations
 
-import multiprocessing
 import shlex
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -187,7 +185,6 @@ def _kernel(threads: int) -> Iterator[Kernel]:
 def _begin(threads: int) -> None:
     """Make this process a worker, with a kernel that ends with it."""
     global KERNEL
-    signals.obey_parent()
     KERNEL = Kernel(MODULES, {"OMP_NUM_THREADS": str(threads)})
     Finalize(None, KERNEL.close, exitpriority=0)
 
@@ -196,16 +193,8 @@ def _begin(threads: int) -> None:
 def _executor(jobs: int, threads: int, scheduler: str) -> Iterator[tuple[Any, Any]]:
     """`submit` and `as_completed` of local processes, or of Dask."""
     if not scheduler:
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(threads,))
-        try:
-            yield partial(pool.submit, signals.until_stopped), as_completed
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an interrupt, no further cell begins
+        with signals.workers(jobs, _begin, threads) as submit:
+            yield submit, as_completed
         return
     try:
         from distributed import Client

@@ -4,20 +4,17 @@ is trained in seconds. A printed sentence says so.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kt_core.base.errors import KTError
 from kt_core.base.files import make_folder, write_json, write_table
-from kt_core.base.log import log
 from kt_core.base.places import default_out
 from kt_core.config import RunConfig
-from kt_core.data.registry import read_splits
+from kt_core.data.registry import splits_of
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.presets import configure
 from kt_core.report.examine import examine
@@ -82,47 +79,39 @@ def estimates_or_demo(mastery: str, responses: str, sees: str) -> tuple[str, str
 
 def sweep_or_example(folder: str, usual: str = "sweep") -> str:
     """The named folder of a sweep, or the `usual` one; a sweep of two cells without either."""
-    if folder or Path(usual).exists():
-        return folder or usual
+    if own := _own(folder, usual):
+        return own
     from kt_core.studies import sweeps  # it loads every model
     from kt_core.studies.cell import Cell
 
     print(f"No sweep in {usual}/: shown are two cells, {SMALL}.")
-    out = make_folder(scratch() / usual)
-    sweeps.collect(_measured([Cell("simulated", mode, preset=PRESET) for mode in MODES], out), out)
-    return str(out)
+    return _example(usual, sweeps, [Cell("simulated", mode, preset=PRESET) for mode in MODES])
 
 
 def constraints_or_example(folder: str, usual: str = "constraints") -> str:
     """The named folder of a comparison of modes, or the `usual` one; a small one without either."""
-    if folder or Path(usual).exists():
-        return folder or usual
+    if own := _own(folder, usual):
+        return own
     from kt_core.studies import constraints
 
     print(f"No comparison in {usual}/: shown are the modes {SMALL}.")
-    out = make_folder(scratch() / usual)
-    constraints.collect(_measured(constraints.plan(PRESET), out), out)
-    return str(out)
+    return _example(usual, constraints, constraints.plan(PRESET))
 
 
-def _measured(cells: list[Cell], out: Path) -> list[Cell]:
-    """Train these cells here, one after the other, with the measures of their reports."""
+def _own(folder: str, usual: str) -> str:
+    """The named folder, or the `usual` one if it is there."""
+    return folder or (usual if Path(usual).exists() else "")
+
+
+def _example(name: str, study: ModuleType, cells: list[Cell]) -> str:
+    """A folder of results, of cells that are trained and measured here, one after the other."""
+    out = make_folder(scratch() / name)
     for cell in cells:
         run = _train(cell.config, out / cell.folder)
         write_json(run.path / "metrics.json", metrics_dict(examine(run.path)))
-    return cells
+    study.collect(cells, out)
+    return str(out)
 
 
 def _train(config: RunConfig, folder: Path) -> Run:
-    with _quiet():
-        return trained(config, read_splits(config), folder, progress=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+    return trained(config, splits_of(config), folder, progress=False)
