@@ -1,17 +1,21 @@
 """Speed of training and reading, in one table measured on one machine and data set.
 
-python benchmarks/speed.py                  # the table; a few minutes
+python benchmarks/speed.py                  # the table; some ten minutes
 python benchmarks/speed.py --linear         # cost from 10^4 to 10^7 interactions, with a figure
 python benchmarks/speed.py --until 0.725    # wall time to a validation AUC, for our model and DKT
 python benchmarks/speed.py --skills 100 1000 5000    # memory and time by number of skills
 
 Each row trains two epochs through the Lightning loop of `kt_core train` (collation, optimiser,
-averaging of weights, and the monitor if it is on) and times the second, without validation. Rows
-run in separate processes, so that peak memory is measured for each. The slow reference is
-`slow_reference.py`. The machine's rate of matrix multiplication is measured after each of our rows.
-The share of matrix rate refers to the best of these rates and counts only the multiplications of
-the model (half of those in attention, which is causal). The table shows the best of `--repeats`
-measurements of a rate, and the largest of memory and of the monitor's share.
+averaging of weights, and the monitor if it is on) and times the second, without validation and
+without the skeleton, which is fitted once and before. All networks have d_model 128 and, where they
+have blocks, two; rows "as shipped" have the smaller network of `standard`. Rows run in separate
+processes, so that peak memory is measured for each. The slow reference is `slow_reference.py`. Rows
+of the published pyKT package appear where it is installed (`pykt_rates.py` says how).
+
+The machine's rate of matrix multiplication is measured after each of our rows. The share of matrix
+rate refers to the best of these rates and counts only the multiplications of the model (half of
+those in attention, which is causal). The table shows the best of `--repeats` measurements of a
+rate, and the largest of memory and of the monitor's share.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ import lightning as L
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pykt_rates as pykt
 import slow_reference as slow
 import torch
 from matplotlib.figure import Figure
@@ -60,6 +65,16 @@ BASELINES = {
     "simpleKT": SimpleKTNetwork,
     "AKT": AKTNetwork,
 }
+WIDE = {  # the network of the comparison
+    "model.d_model": 128,
+    "model.d_ff": 256,
+    "model.heads": 8,
+    "model.blocks": 2,
+    "model.dropout": 0.3,
+    "train.tokens_per_batch": 2048,
+}
+SHIPPED = " as shipped"  # ends the names of rows with the network of `standard`
+PYKT = "pyKT "  # begins the names of rows of the package
 SLOW_BATCHES = 30
 
 
@@ -89,6 +104,11 @@ def table(args: argparse.Namespace) -> pd.DataFrame:
     """Measure all rows; rates are in interactions per second."""
     names = [f"{mode}, {m}" for mode in OURS for m in ("monitor on", "monitor off")]
     names = ["slow reference, monitor on", "slow reference, monitor off", *names, *BASELINES]
+    names += [f"{mode}{SHIPPED}, monitor on" for mode in OURS]
+    if pykt.installed():
+        names += [PYKT + model for model in pykt.BATCH]
+    else:
+        print(f"no rows of pyKT, which is not installed ({pykt.INSTALL})")
     names = [name for name in names if args.only in name]
     measured = [in_process(row, args, name) for _ in range(args.repeats) for name in names]
     best = pd.DataFrame(measured).groupby("model", sort=False).max().reset_index()
@@ -99,6 +119,10 @@ def table(args: argparse.Namespace) -> pd.DataFrame:
         base = best.loc[reference, ["training, 1/s", "reading, 1/s"]].iloc[0]
         best["training, times slow"] = best["training, 1/s"] / base.iloc[0]
         best["reading, times slow"] = best["reading, 1/s"] / base.iloc[1]
+    for model in pykt.BATCH:
+        if (theirs := best["model"] == PYKT + model).any():
+            rate = best.loc[theirs, "training, 1/s"].iloc[0]
+            best[f"training, times {PYKT}{model}"] = best["training, 1/s"] / rate
     return best
 
 
@@ -113,10 +137,14 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
     """Measure training and reading of one model."""
     torch.set_num_threads(args.threads)
     model, _, monitored = name.partition(", monitor ")
+    wide = {} if model.endswith(SHIPPED) else WIDE
+    model = model.removesuffix(SHIPPED)
+    once = {"train.skeleton_steps": 20}  # not timed
     config = with_overrides(
         preset("standard"),
         {"data.dataset": args.dataset, "train.epochs": 2, "train.progress": False}
-        | ({"model.mode": model} if model in OURS else {}),
+        | once
+        | (wide | {"model.mode": model} if model in OURS else {}),
     )
     splits = sample(read_splits(config), args.learners)
     before = peak()
@@ -125,6 +153,10 @@ def row(args: argparse.Namespace, name: str) -> dict[str, float | str]:
         training = slow.train_rate(splits.train, C, SLOW_BATCHES, monitored == "on")
         after = peak()
         reading = slow.read_rate(splits.train, C, SLOW_BATCHES)
+        flops = products = monitor = np.nan
+    elif model.startswith(PYKT):
+        training = pykt.train_rate(model.removeprefix(PYKT), splits)
+        after, reading = peak(), np.nan
         flops = products = monitor = np.nan
     else:
         module = module_for(model, config, splits)

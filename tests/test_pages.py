@@ -31,6 +31,9 @@ from kt_core.report.tables import metrics_dict
 from kt_core.studies.grids import read_grid
 
 PAGES = ("README.md", "docs/guide.md", "docs/tutorial.md", "docs/extend.md")
+MEASURED = tuple(  # whose commands take minutes to hours
+    f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if f"docs/{path.name}" not in PAGES
+)
 LONG = "(minutes)"
 OURS = (["python", "-m", "kt_core"], [".venv/bin/python", "-m", "kt_core"], ["kt-core"])
 OTHERS = {".", "conda", "jupyter", "make", "pip", "python", "python3", "python3.11"}
@@ -51,10 +54,15 @@ def inline(page: str) -> list[str]:
 
 
 def calls(page: str) -> list[tuple[list[str], bool]]:
-    """The words of each command in the blocks of a page, and whether it is marked as long."""
+    """The words of each command in the blocks of a page, and whether it is marked as long. Of a loop
+    there is the first round."""
     found = []
     for block in blocks(page, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
+        block = block.replace("\\\n", " ")
+        for name, first in re.findall(r"^for (\w+) in (\S+).*; do.*$", block, re.MULTILINE):
+            block = block.replace(f"${name}", first)
+        block = re.sub(r"^(for .*; do.*|done)$", "", block, flags=re.MULTILINE)
+        for line in block.splitlines():
             for part in line.split(" && "):
                 if words := shlex.split(part, comments=True):
                     found.append((words, line.endswith(LONG)))
@@ -116,10 +124,14 @@ def test_commands_run_as_they_are_written(page, place, capfd):
         assert main(words) == 0, (words, capfd.readouterr().err)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *MEASURED])
 def test_long_commands_are_understood(page):
     found = ours(page, long=True)
-    found += [w for code in inline(page) if (w := our_words(shlex.split(code)))]
+    if page in MEASURED:
+        found += ours(page, long=False)
+    starts = tuple(" ".join(start) for start in OURS)
+    named = [c.removesuffix(" ...") for c in inline(page) if c.startswith(starts)]
+    found += [words for code in named if (words := our_words(shlex.split(code)))]
     for words in found:
         if len(words) == 1 and words[0] in {*ACTIONS, "COMMAND"}:  # no call, but its name
             continue
@@ -156,6 +168,18 @@ def test_other_programs_are_given_what_exists(page):
                 assert word == f"kt_core-{kt.__version__}-py3-none-any.whl"
         if words[1:2] == ["-c"]:
             exec(words[2], {})
+
+
+def test_benchmarks_have_the_options_that_pages_name():
+    found = [words for page in (*PAGES, *MEASURED) for words, _ in calls(page)]
+    found += [c.split() for page in (*PAGES, *MEASURED) for c in inline(page) if "benchmarks/" in c]
+    scripts = [words for words in found if words[:1] == ["python"] and words[1:2] != ["-m"]]
+    assert len(scripts) > 10
+    for words in scripts:
+        if words[1] != "-c":
+            source = text_of(words[1])
+            for option in (word for word in words[2:] if word.startswith("--")):
+                assert f'"{option}"' in source, words
 
 
 def test_settings_that_the_text_names_exist():

@@ -1,7 +1,9 @@
 """A live dashboard for JupyterLab while a model trains, with a stop button.
 
-The figure is drawn between two batches, and so rarely that it takes little more than `SHARE` of the
-time. Training runs in a thread that the notebook's cell awaits, so that the kernel can react to the
+The figure is drawn between two batches: its curves every few seconds, over a kept picture of all
+the rest, which is drawn so rarely that it takes little more than `SHARE` of the time.
+
+Training runs in a thread that the notebook's cell awaits, so that the kernel can react to the
 button (ipykernel 7.4 handles widgets while a cell awaits; 7.0 to 7.3 do so in a thread).
 """
 
@@ -18,16 +20,64 @@ import ipywidgets as widgets
 import lightning as L
 import pandas as pd
 from IPython.display import DisplayHandle, Image, display
+from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from kt_core.config import RunConfig
+from kt_core.config import RunConfig, TargetConfig
 from kt_core.monitor import Monitor
 from kt_core.plots.style import PAGE
-from kt_core.plots.training import draw_training
+from kt_core.plots.training import continue_curves, curves_of, draw_training
 from kt_core.training.train import History
 
-SHARE = 0.02  # of training time that drawing may take, except for the first and last picture
+SHARE = 0.015  # of training time that whole pictures may take, except for the first and the last
 SECONDS = 1.0  # between two updates of the progress line, at least
+RENEWED = 4.0  # seconds between two updates of the curves
+MOST_ROOM = 3.0  # of what there is, for what comes before the axes are drawn again
+
+
+class Picture:
+    """The figure of a training, of which the curves can be drawn alone."""
+
+    def __init__(self, targets: TargetConfig):
+        self.targets = targets
+        self.epochs = False  # whether it has an epoch to show
+
+    def whole(self, history: pd.DataFrame, monitor: pd.DataFrame, room: float = 1.0) -> bytes:
+        """Draw everything, as PNG.
+
+        Parameters
+        ----------
+        room : how far the axes of steps and epochs go, as a multiple of what there is.
+        """
+        figure = Figure(figsize=(PAGE * 1.35, 6.4), dpi=100, layout="none")  # drawn twice as fast
+        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.5, hspace=0.9)
+        self._canvas = FigureCanvasAgg(figure)
+        draw_training(history, monitor, self.targets, figure)
+        self._curves, self.epochs = curves_of(figure), not history.empty
+        for curve in self._curves:
+            curve.set_animated(True)  # not among what is kept
+        if room > 1:
+            ends = [ax.get_xlim()[1] for ax in figure.axes]  # some axes are shared
+            for ax, end in zip(figure.axes, ends, strict=True):
+                ax.set_xlim(right=room * end)
+        self._canvas.draw()
+        self._kept = self._canvas.copy_from_bbox(figure.bbox)
+        return self._with_curves()
+
+    def renewed(self, history: pd.DataFrame, monitor: pd.DataFrame) -> bytes:
+        """Draw the curves that the last whole picture has, as far as they go now."""
+        continue_curves(self._curves, history, monitor)
+        self._canvas.restore_region(self._kept)
+        return self._with_curves()
+
+    def _with_curves(self) -> bytes:
+        for curve in self._curves:
+            curve.axes.draw_artist(curve)
+        written = io.BytesIO()
+        fast = {"compress_level": 1}
+        image.imsave(written, self._canvas.buffer_rgba(), format="png", pil_kwargs=fast)
+        return written.getvalue()
 
 
 class Dashboard(L.Callback):
@@ -48,8 +98,9 @@ class Dashboard(L.Callback):
         self.monitor: list[dict[str, float]] = []
         self.seconds_drawing = 0.0
         self._stop = threading.Event()
-        self._started = self._told = self._drawn = 0.0
-        self._pause, self._shown = 2 * SECONDS, False
+        self._started = self._told = self._drawn = self._renewed = 0.0
+        self._pause, self._cost, self._shown = 2 * SECONDS, 0.0, False
+        self._picture = Picture(config.targets)
         self._button = widgets.Button(
             description="Stop and keep the best", icon="stop", button_style="warning"
         )
@@ -101,8 +152,11 @@ class Dashboard(L.Callback):
             trainer.should_stop = True
         if now - self._told > SECONDS:
             self._tell(trainer, now)
-        if self.monitor and now - self._drawn > self._pause:
-            self._draw()
+        first_epoch = self._shown and self.history and not self._picture.epochs
+        if first_epoch or (self.monitor and now - self._drawn > self._pause):
+            self._draw(now - self._started)
+        elif self._shown and now - self._renewed > RENEWED:
+            self._renew()
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
         """Draw the last figure, which stays."""
@@ -131,25 +185,29 @@ class Dashboard(L.Callback):
         self._told = time.perf_counter()
         self.seconds_drawing += self._told - now
 
-    def _draw(self) -> None:
+    def _draw(self, since: float = 0.0) -> None:
+        """Draw the whole figure, with room for what comes until the next one, if training has gone
+        on for `since` seconds and goes on."""
         begun = time.perf_counter()
-        show = self._handle.update if self._shown else self._handle.display
-        show(Image(self._png()))
-        self._drawn = time.perf_counter()
-        cost = self._drawn - begun
         # The first picture also loads fonts, so the cost of one is known only from the second on.
-        self._pause = max(cost / SHARE, 2 * SECONDS) if self._shown else 6 * SECONDS
+        pause = max(self._cost / SHARE, 2 * SECONDS) if self._shown else 6 * SECONDS
+        room = min(1 + pause / since, MOST_ROOM) if since else 1.0
+        show = self._handle.update if self._shown else self._handle.display
+        show(Image(self._picture.whole(*self._rows(), room)))
+        self._drawn = self._renewed = time.perf_counter()
+        self._cost = self._drawn - begun
+        self._pause = max(self._cost / SHARE, 2 * SECONDS) if self._shown else pause
         self._shown = True
-        self.seconds_drawing += cost
+        self.seconds_drawing += self._cost
 
-    def _png(self) -> bytes:
-        figure = Figure(figsize=(PAGE * 1.35, 6.4), layout="none")  # drawn twice as fast
-        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.5, hspace=0.9)
-        history, monitor = pd.DataFrame(self.history), pd.DataFrame(self.monitor)
-        draw_training(history, monitor, self.config.targets, figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue()
+    def _renew(self) -> None:
+        begun = time.perf_counter()
+        self._handle.update(Image(self._picture.renewed(*self._rows())))
+        self._renewed = time.perf_counter()
+        self.seconds_drawing += self._renewed - begun
+
+    def _rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return pd.DataFrame(self.history), pd.DataFrame(self.monitor)
 
 
 def clock(seconds: float) -> str:

@@ -17,6 +17,7 @@ from kt_core.plots.measures import (
     plot_parts,
     plot_recovery,
 )
+from kt_core.plots.overview import draw_advantages, plot_advantages
 from kt_core.plots.practice import (
     draw_skill_curves,
     plot_after_breaks,

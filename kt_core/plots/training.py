@@ -8,6 +8,7 @@ import textwrap
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kt_core.config import TargetConfig
@@ -30,7 +31,7 @@ BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
 def plot_history(history: pd.DataFrame, target: float, ax: Axes) -> Axes:
     """Draw validation AUC by epoch, with its target."""
     epoch, auc = history["epoch"] + 1, history["valid/auc"]
-    ax.plot(epoch, auc, color=BLUE, marker="o", markersize=2.5)
+    ax.plot(epoch, auc, color=BLUE, marker="o", markersize=2.5, gid="epoch:valid/auc")
     best = int(auc.idxmax())
     ax.plot(epoch[best], auc[best], "o", color=BLUE, markersize=6, markerfacecolor="none")
     ax.axhline(target, color=GREY, linestyle="--", linewidth=0.9)
@@ -59,10 +60,11 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
     for row, term, color in zip(rows, terms, itertools.cycle(CYCLE)):
         title = "" if above else "Loss terms (unweighted)"
         above = panel = ax.figure.add_subplot(row, sharex=above, title=title)
-        panel.plot(epoch, history[term], ".-", color=color, markersize=3)
+        panel.plot(epoch, history[term], ".-", color=color, markersize=3, gid=f"epoch:{term}")
         label = _loss_name(term)
         if term == "loss/bce":
-            panel.plot(epoch, history["valid/loss"], color="black", linestyle=":")
+            dotted = {"color": "black", "linestyle": ":", "gid": "epoch:valid/loss"}
+            panel.plot(epoch, history["valid/loss"], **dotted)
             label += " (dotted: validation)"
         place = {"xy": (0.99, 0.97), "xycoords": "axes fraction", "ha": "right", "va": "top"}
         panel.annotate(label, color=color, fontsize=6.5, **place)
@@ -129,9 +131,10 @@ def plot_monitor(
         together = "always 0: " + ", ".join(labels.pop(name) for name in never)
         labels = {never[0]: textwrap.fill(together, 34)} | labels
     for (name, label), color in zip(labels.items(), CYCLE, strict=False):
-        smooth = monitor[name].rolling(9, min_periods=1, center=True).mean()
-        ax.plot(monitor["step"], monitor[name], color=color, alpha=0.2, linewidth=0.6)
-        ax.plot(monitor["step"], smooth, color=color, label=label)
+        faint = {"color": color, "alpha": 0.2, "linewidth": 0.6}
+        ax.plot(monitor["step"], monitor[name], gid=f"step:{name}", **faint)
+        smooth = running_mean(monitor[name])
+        ax.plot(monitor["step"], smooth, color=color, label=label, gid=f"mean:{name}")
     if targets is not None and group == "correlation":
         for value in {targets.mastery_performance, targets.gain_performance}:
             ax.axhline(value, color=GREY, linestyle="--", linewidth=0.9, label=f"target {value:g}")
@@ -145,12 +148,14 @@ def plot_monitor(
 
 def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the gradient norm before clipping, and the learning rate on a second axis."""
-    ax.plot(monitor["step"], monitor["gradient_norm"], color=BLUE, linewidth=0.7)
+    norm = {"color": BLUE, "linewidth": 0.7, "gid": "step:gradient_norm"}
+    ax.plot(monitor["step"], monitor["gradient_norm"], **norm)
     ax.set_yscale("log")
     ax.set(xlabel="training step", title="Gradients and learning rate")
     ax.set_ylabel("norm of the gradients", color=BLUE)
     rate = ax.twinx()
-    rate.plot(monitor["step"], monitor["learning_rate"], color=RED, linestyle="--", linewidth=1)
+    dashed = {"color": RED, "linestyle": "--", "linewidth": 1, "gid": "step:learning_rate"}
+    rate.plot(monitor["step"], monitor["learning_rate"], **dashed)
     rate.set_ylim(0, 1.1 * monitor["learning_rate"].max())
     rate.spines["right"].set_visible(True)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
@@ -158,10 +163,32 @@ def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+def running_mean(values: pd.Series) -> pd.Series:
+    """Over nine values, of which each is the middle one."""
+    return values.rolling(9, min_periods=1, center=True).mean()
+
+
+def curves_of(figure: Figure) -> list[Line2D]:
+    """The curves of `draw_training` that grow while a model trains."""
+    return [line for ax in figure.axes for line in ax.lines if line.get_gid()]
+
+
+def continue_curves(curves: list[Line2D], history: pd.DataFrame, monitor: pd.DataFrame) -> None:
+    """Give curves the rows that there are now; nothing else in the figure changes."""
+    for curve in curves:
+        over, _, name = curve.get_gid().partition(":")
+        if over == "epoch":
+            curve.set_data(history["epoch"] + 1, history[name])
+        else:
+            values = running_mean(monitor[name]) if over == "mean" else monitor[name]
+            curve.set_data(monitor["step"], values)
+
+
 def draw_training(
     history: pd.DataFrame, monitor: pd.DataFrame, targets: TargetConfig, figure: Figure
 ) -> Figure:
-    """Draw a whole training run in one figure; panels without data stay empty.
+    """Draw a whole training run in one figure; panels without data stay empty. The names of its
+    curves (`gid`) say which column they show, over epochs or steps, for `continue_curves`.
 
     Parameters
     ----------

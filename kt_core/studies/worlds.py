@@ -93,6 +93,13 @@ def results(store: str | Path = STORE) -> pd.DataFrame:
     return table.sort_values("dataset", key=lambda s: s.map(order), kind="stable")
 
 
+def finished(store: str | Path = "") -> pd.DataFrame:
+    """All finished cells of a store, or of the usual one; nothing where that has none."""
+    if not store and not any(STORE.glob("*.parquet")):
+        return pd.DataFrame(columns=["dataset"])
+    return results(store or STORE)
+
+
 def about(found: pd.DataFrame) -> pd.DataFrame:
     """The worlds in words, with the number of draws."""
     lines = []
@@ -125,7 +132,7 @@ def conduct_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataF
     """Calibration, coverage of intervals, and what an answer does, in every world."""
     lines = []
     for world, rows in _worlds(found, model):
-        errors = (_estimate(rows, BIAS, model, sees) for sees in ("retrospective", "post"))
+        errors = (estimate_of(rows, BIAS, model, sees) for sees in ("retrospective", "post"))
         lines.append(
             {
                 "world": world,
@@ -150,7 +157,7 @@ def growth_table(found: pd.DataFrame, model: str = "retrospective") -> pd.DataFr
         )
         line["rank r of practices"] = number(_value(rows, GROWTH, model, predictor=PRACTICES))
         line["same skill and practices"] = _three(rows, SAME, "retrospective", model, best=max)
-        line["by the truth's"] = _told(_estimate(rows, SIZE, model), 2)
+        line["by the truth's"] = _told(estimate_of(rows, SIZE, model), 2)
         for name in BINS:
             line[name] = number(_value(rows, f"{SIZE}, {name}", model), 2)
         for name, more in (("95 % intervals that hold it", ""), ("of 8 or more", OFTEN)):
@@ -250,7 +257,7 @@ def points(found: pd.DataFrame) -> pd.DataFrame:
                 continue
             line = {"world": world, "model": predictor or model}
             for name, measure in (("rmse", RMSE), ("growth", SIZE)):
-                e = _estimate(rows, measure, model, "retrospective", predictor)
+                e = estimate_of(rows, measure, model, "retrospective", predictor)
                 line |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
             lines.append(line)
     return pd.DataFrame(lines)
@@ -303,13 +310,14 @@ def _passed(passed: bool, value: float) -> bool | None:
     return bool(passed) if np.isfinite(value) else None
 
 
-def _estimate(
+def estimate_of(
     rows: pd.DataFrame,
     measure: str,
     model: str,
     sees: str = "",
     predictor: str = "",
 ) -> Estimate:
+    """One measure of one model in one world, over its draws; not a number where it has none."""
     own = summary(rows[rows["model"] == model], measure, sees=sees, predictor=predictor)
     if own.empty:
         return Estimate(np.nan)
@@ -320,7 +328,7 @@ def _estimate(
 def _value(
     rows: pd.DataFrame, measure: str, model: str, sees: str = "", predictor: str = ""
 ) -> float:
-    return _estimate(rows, measure, model, sees, predictor).value
+    return estimate_of(rows, measure, model, sees, predictor).value
 
 
 def _covered(rows: pd.DataFrame, model: str, sees: str) -> str:
@@ -328,8 +336,8 @@ def _covered(rows: pd.DataFrame, model: str, sees: str) -> str:
 
 
 def _three(rows: pd.DataFrame, measure: str, sees: str, model: str, best) -> str:
-    own = _estimate(rows, measure, model, sees)
-    ceiling = _estimate(rows, measure, model, sees, "ceiling").value
+    own = estimate_of(rows, measure, model, sees)
+    ceiling = estimate_of(rows, measure, model, sees, "ceiling").value
     text = f"{number(own.value)} / {number(ceiling)}"
     rung = best_rung(rows, measure, sees, best)
     return f"{text} / {number(_value(rows, measure, rung, sees))} {rung}" if rung else text
@@ -337,7 +345,8 @@ def _three(rows: pd.DataFrame, measure: str, sees: str, model: str, best) -> str
 
 def _shares(rows: pd.DataFrame, measure: str, model: str) -> str:
     own, ceiling = (
-        _estimate(rows, measure, model, predictor=predictor).value for predictor in ("", "ceiling")
+        estimate_of(rows, measure, model, predictor=predictor).value
+        for predictor in ("", "ceiling")
     )
     return f"{own:.0%} / {ceiling:.0%}" if np.isfinite(own) else ""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+import kt_core as kt
 from kt_core.config import TargetConfig, with_overrides
 from kt_core.notebook import dashboard as live
 from kt_core.notebook.dashboard import Dashboard, clock
 from kt_core.notebook.headless import in_jupyterlab
-from kt_core.plots.training import draw_training
+from kt_core.plots.training import curves_of, draw_training
 from kt_core.runs.run import Run
 from kt_core.training.train import train
 
@@ -94,24 +98,66 @@ def test_an_interrupted_cell_stops_training_and_keeps_the_best(smoke, screen, tm
     assert Run.load(tmp_path / "run").provenance["ended"].startswith("stopped by hand")
 
 
-def test_drawing_takes_its_share_and_no_more(smoke, screen, tmp_path, monkeypatch):
-    now, drawn = [0.0], []
+def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
+    smoke, screen, monkeypatch
+):
+    now, shown = [0.0], []
     monkeypatch.setattr(live, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     board = Dashboard(smoke[0])
     board.monitor = [{"step": 0}]
 
-    def slow(*args):
-        now[0] += 0.5
-        drawn.append(now[0])
-        return b"\x89PNG"
+    class Slow:
+        epochs = True
 
-    monkeypatch.setattr(Dashboard, "_png", slow)
+        def whole(self, history, monitor, room):
+            now[0] += 0.5
+            shown.append(now[0])
+            return b"\x89PNG"
+
+        def renewed(self, history, monitor):
+            now[0] += 0.04
+            shown.append(now[0])
+            return b"\x89PNG"
+
+    board._picture = Slow()
     monkeypatch.setattr(Dashboard, "_tell", lambda *args: None)
     for _ in range(100_000):
         now[0] += 0.01
         board.on_train_batch_end(None, None, None, None, 0)
-    assert len(drawn) > 10
-    assert board.seconds_drawing / now[0] < 0.021
+    assert max(b - a for a, b in itertools.pairwise(shown)) < 5
+    assert board.seconds_drawing / now[0] < 0.03
+
+
+def test_renewed_curves_are_those_of_a_whole_picture():
+    history, monitor = (kt.demo().run.table(f"{name}.csv") for name in ("history", "monitor"))
+    picture = live.Picture(TargetConfig())
+    before = picture.whole(history, monitor.head(2), room=2.0)
+    curves = {c.get_gid(): c for c in picture._curves}
+    assert len(curves["step:gradient_norm"].get_xdata()) == 2
+    after = picture.renewed(history, monitor)
+    assert before.startswith(b"\x89PNG") and before != after
+    figure = draw_training(history, monitor, TargetConfig(), Figure())
+    whole = {c.get_gid(): c for c in curves_of(figure)}
+    assert whole.keys() == curves.keys() and any(n.startswith("epoch:loss/") for n in whole)
+    for name, curve in whole.items():
+        np.testing.assert_array_equal(curves[name].get_xydata(), curve.get_xydata())
+    left, right = curves["step:gradient_norm"].axes.get_xlim()
+    assert 1.9 < right / monitor["step"].head(2).max() < 2.3 and left < 1
+
+
+def test_the_first_epoch_is_shown_at_once(smoke, screen, monkeypatch):
+    board = Dashboard(smoke[0])
+    board.monitor, drawn = [{"step": 0}], []
+    monkeypatch.setattr(Dashboard, "_tell", lambda *args: None)
+    monkeypatch.setattr(Dashboard, "_rows", lambda self: (len(self.history), None))
+    board._picture = SimpleNamespace(epochs=False, whole=lambda h, m, room: drawn.append(h) or b"")
+    board._shown, board._drawn = True, time.perf_counter()
+    board._renewed = board._drawn
+    board.on_train_batch_end(None, None, None, None, 0)
+    assert drawn == []
+    board.history = [{"epoch": 0}]
+    board.on_train_batch_end(None, None, None, None, 0)
+    assert drawn == [1]
 
 
 def test_nobody_looks_here(monkeypatch):

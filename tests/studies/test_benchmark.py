@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from kt_core import plots
 from kt_core.base.errors import KTError
 from kt_core.baselines.registry import BASELINES
 from kt_core.baselines.search import Candidate
 from kt_core.cli.commands import main
 from kt_core.data.registry import read_splits
 from kt_core.recurrent import Shape
-from kt_core.studies import benchmark, cells, models
+from kt_core.studies import benchmark, cells, models, overview
 from kt_core.studies import plan as planned
 from kt_core.studies.cell import LATER, Cell, stored
 from kt_core.training.train import train
@@ -178,3 +180,41 @@ def test_stores_are_small(store):
     for file in store.glob("*.parquet"):
         assert file.stat().st_size < 100_000
         assert isinstance(pd.read_parquet(file), pd.DataFrame)
+
+
+def test_next_to_simple_models_the_model_stands_with_its_paired_difference(store):
+    results = benchmark.load(store).assign(dataset="memphis")  # as if learners were real
+    table = overview.real_table(results).set_index("measure")
+    gap = benchmark.paired(results, "memphis", "AUC", "retrospective", "PFA")
+    assert table.loc["test AUC", "minus the best simple model"].startswith(f"{gap.value:+.4f} [")
+    assert table.loc["test AUC", "minus the best simple model"].endswith("(PFA)")
+    points = overview.advantages(results, pd.DataFrame(columns=["dataset"]))
+    assert set(points["panel"]) <= set(overview.JUDGED)
+    row = points.set_index("panel").loc["test AUC"]
+    assert (row["value"], row["low"], row["high"]) == (gap.value, gap.low, gap.high)
+    simulated = benchmark.load(store)
+    assert overview.real_table(simulated).empty
+    assert overview.advantages(simulated, pd.DataFrame(columns=["dataset"])).empty
+
+
+def test_in_worlds_an_advantage_is_a_smaller_error(store):
+    results = benchmark.load(store)
+    worse = results[results["model"] == "retrospective"].assign(model="AFM")
+    larger = worse["measure"].eq("mastery, RMSE")
+    worse["draws"] = worse["draws"].where(~larger, worse["draws"] + 0.1)
+    found = pd.concat([results[results["model"] == "retrospective"], worse])
+    points = overview.advantages(results, found).set_index("panel")
+    row = points.loc[overview.TRAJECTORY]
+    assert row["rung"] == "AFM" and row["value"] == pytest.approx(0.1, abs=1e-5)
+    assert row["low"] <= row["value"] <= row["high"]
+    assert points.loc[overview.GROWTH, "rung"] == ""
+
+
+def test_colours_of_advantages_follow_the_interval():
+    def shown(low, high, ratio=False):
+        row = {"place": "x", "rung": "AFM", "value": (low + high) / 2, "low": low, "high": high}
+        ax = plots.plot_advantages(pd.DataFrame([row]), Figure().subplots(), ratio=ratio)
+        return next(line.get_marker() for line in ax.lines if line.get_marker() != "None")
+
+    assert (shown(0.1, 0.2), shown(-0.1, 0.2), shown(-0.2, -0.1)) == ("o", "s", "D")
+    assert (shown(0.9, 1.1, True), shown(0.5, 0.7, True)) == ("o", "D")
