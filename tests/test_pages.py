@@ -54,8 +54,8 @@ def inline(page: str) -> list[str]:
 
 
 def calls(page: str) -> list[tuple[list[str], bool]]:
-    """The words of each command in the blocks of a page, and whether it is marked as long. Of a loop
-    there is the first round."""
+    """The words of each command in the blocks of a page, in a loop's first round, and whether it is
+    marked as long."""
     found = []
     for block in blocks(page, "bash"):
         block = block.replace("\\\n", " ")

@@ -44,12 +44,18 @@ MOST_ANSWERS = 500_000  # that a ladder is fitted on: about a GB of memory, and 
 class _Judge:
     """What a ladder says about exams."""
 
-    def judge(self, exam: Exam, mastery: np.ndarray | None, bootstrap: Bootstrap) -> pd.DataFrame:
+    def judge(
+        self,
+        exam: Exam,
+        mastery: np.ndarray | None,
+        bootstrap: Bootstrap,
+        ability: np.ndarray | None = None,
+    ) -> pd.DataFrame:
         """`exam_table` of a model's mastery before an exam, [E, C]; empty without mastery."""
         if mastery is None or not len(exam.asked):
             return pd.DataFrame()
         rungs, difficulties = self.rungs(exam.chunks), self.difficulties(exam)
-        return exam_table(exam, mastery, difficulties, rungs, bootstrap)
+        return exam_table(exam, mastery, difficulties, rungs, bootstrap, ability)
 
     def compared(self, sequences: Sequences) -> dict[str, dict[str, np.ndarray]]:
         """What simple models say of the same answers, as `measure` takes it, by their names:

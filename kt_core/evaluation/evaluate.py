@@ -30,7 +30,7 @@ from kt_core.mastery import States, asked_next, at_skill, latest, level_logits
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
-from kt_core.posterior import Doubt
+from kt_core.posterior import Doubt, Shared
 from kt_core.reading import WINDOW, Reading
 
 NOT_FINITE = (
@@ -220,6 +220,33 @@ def read_ends(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.nda
                 raise KTError(NOT_FINITE)
             final[who] = end.float().cpu().numpy()
     return final, deviation if model.on_path else None
+
+
+def read_abilities(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation of each learner's ability after all answers, [L] each; None in a
+    mode without a skeleton.
+
+    Ability is what a learner's answers on all skills have in common (docs/method.md, "The
+    skeleton"): 0 for the average training learner, in standard deviations between learners. Unlike
+    a mean of mastery it does not depend on which skills were practised how often.
+
+    Raises
+    ------
+    KTError
+        As of `read`.
+    """
+    if not model.on_path:
+        return None
+    steps = sequences.whole()
+    mean, deviation = np.zeros((2, len(sequences.learners)))
+    with _reading(model) as (device, _, size):
+        for _, batch in _in_turn(steps, reading_tokens(device), size):
+            who, batch = steps.learner[batch.index.numpy()], batch.to(device)
+            known = _reading_of(model, batch).information
+            after = Shared.of(known[torch.arange(len(known)), batch.valid.sum(1)])
+            mean[who] = after.ability.double().cpu().numpy()
+            deviation[who] = after.ability_variance.double().sqrt().cpu().numpy()
+    return mean, deviation
 
 
 @contextmanager

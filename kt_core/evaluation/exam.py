@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import expit
 
 from kt_core.data.sequences import Sequences, rows_of
-from kt_core.evaluation.evaluate import evaluate
+from kt_core.evaluation.evaluate import evaluate, read_abilities
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.paired import paired_table
@@ -34,6 +34,7 @@ ON_ALL = "exam, all skills"
 BY_SKILL = {True: "exam, learner x skill, practised", False: "exam, learner x skill, new"}
 RATE, PERCENT, LATELY = "skill base rate", "percent correct", "recent percent correct"
 OWN_PERCENT, RASCH, AFM = "percent correct on the skill", "Rasch ability", "AFM"
+ABILITY = "its own ability"  # of a model that has one: no rung, but what it knows beside mastery
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,21 @@ class Difficulties:
     skill: np.ndarray
 
 
+def ability_after(model: GainAKT2, sequences: Sequences) -> np.ndarray | None:
+    """[E], the model's belief about each learner's ability after these answers; None in a mode
+    without it."""
+    if (found := read_abilities(model, sequences)) is None:
+        return None
+    return found[0][sequences.whole().learner]
+
+
 def exam_table(
-    exam: Exam, mastery: np.ndarray, difficulties: Difficulties, rungs: Rungs, bootstrap: Bootstrap
+    exam: Exam,
+    mastery: np.ndarray,
+    difficulties: Difficulties,
+    rungs: Rungs,
+    bootstrap: Bootstrap,
+    ability: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Mastery before the exam against the score in it, next to the rungs.
 
@@ -186,21 +200,27 @@ def exam_table(
     ----------
     mastery : [E, C], before the exam; NaN where it is not known.
     bootstrap : resamples of all learners of the split.
+    ability : [E], what the model believes of the learners themselves.
 
     Returns
     -------
-    `measure`, `variant`, `sees`, and the columns of `kt_core.metrics.paired.paired_table`. Empty
-    if nobody takes the exam.
+    `measure`, `variant`, `sees`, and the columns of `kt_core.metrics.paired.paired_table`, in which
+    the row of the model's ability is of kind `own`. Empty if nobody takes the exam.
     """
     if not len(exam.asked):
         return pd.DataFrame()
-    parts = _over_learners(exam, mastery, difficulties, rungs, bootstrap)
+    parts = _over_learners(exam, mastery, difficulties, rungs, bootstrap, ability)
     parts += _over_pairs(exam, mastery, difficulties, rungs, bootstrap)
     return pd.concat(parts, ignore_index=True).assign(sees="pre")
 
 
 def _over_learners(
-    exam: Exam, mastery: np.ndarray, difficulties: Difficulties, rungs: Rungs, bootstrap: Bootstrap
+    exam: Exam,
+    mastery: np.ndarray,
+    difficulties: Difficulties,
+    rungs: Rungs,
+    bootstrap: Bootstrap,
+    ability: np.ndarray | None,
 ) -> list[pd.DataFrame]:
     """Three summaries of mastery per learner, against the score. The score is adjusted for
     difficulty, and so is the first of them: where learners are asked other skills, having been
@@ -219,8 +239,11 @@ def _over_learners(
     parts = []
     for measure, summary in ((ON_ASKED, adjusted), (AS_IT_IS, as_they_are), (ON_ALL, on_all)):
         scores = {"model": summary.pop("model"), **alike, **summary}
+        if ability is not None:
+            scores[ABILITY] = ability
         whose = asked.learner, np.zeros(n, int)
         found = _correlations(scores, score, *whose, bootstrap, ("pooled", "rank"))
+        found.loc[found["predictor"] == ABILITY, "kind"] = "own"
         parts.append(found.assign(measure=measure))
     return parts
 

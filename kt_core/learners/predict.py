@@ -15,13 +15,14 @@ from kt_core.base.values import counted
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
 from kt_core.evaluation.collected import made_of
-from kt_core.evaluation.evaluate import Beliefs, evaluate, read_ends
+from kt_core.evaluation.evaluate import Beliefs, evaluate, read_abilities, read_ends
 from kt_core.learners.standing import mastery_table
 from kt_core.runs.combinations import knowing
 from kt_core.runs.run import Run
 from kt_core.stepwise import live_steps
 
 DAY = pd.Timedelta(days=1)
+SURE = 1.96  # standard deviations of 95 %
 
 
 def histories(run: Run, dataset: Dataset) -> Sequences:
@@ -83,6 +84,32 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     answers, of = (np.repeat(s.learner, s.lengths), s.skill), made_of(run.model)
     table = mastery_table(*answers, *read_ends(run.model, s), run.uncertainty, every_skill, of)
     return named(table, s, run)
+
+
+def abilities(run: Run, dataset: Dataset) -> pd.DataFrame:
+    """Every learner's ability after all of their answers; the learners may be new.
+
+    Returns
+    -------
+    One row per learner: `learner`, `ability` (in standard deviations between training learners),
+    `low`, `high` (95 %) and `answers`.
+
+    Raises
+    ------
+    KTError
+        As of `predict`; and in a mode without a skeleton.
+    """
+    dataset = known_answers(dataset, run.vocabulary, run.config.parts)
+    run = knowing(run, dataset)
+    s = histories(run, dataset)
+    if (found := read_abilities(run.model, s)) is None:
+        mode = run.config.model.mode
+        raise KTError(f"mode {mode} has no ability; train mode retrospective or retentive")
+    mean, deviation = found
+    columns = {"learner": s.learners, "ability": mean}
+    columns |= {"low": mean - SURE * deviation, "high": mean + SURE * deviation}
+    answers = np.bincount(s.learner, s.lengths, len(s.learners)).astype(int)
+    return pd.DataFrame(columns | {"answers": answers})
 
 
 class LiveLearner:

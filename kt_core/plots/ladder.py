@@ -16,6 +16,7 @@ PANELS = {  # measure and variant of `Measures.exam`: title
     ("exam, learner x skill, practised", "within_skill"): "Within practised skills",
     ("exam, learner x skill, new", "within_skill"): "Within new skills",
 }
+COLORS = {"model": BLUE, "own": BLUE, "rung": GREY}  # what the model says, and what others do
 MOST_DOTS = 3000  # more of them hide each other
 
 
@@ -33,7 +34,7 @@ def plot_ladder(
     rows = table[table["value"].notna()].to_dict("records")
     order = order or tuple(row["predictor"] for row in rows)
     for row in rows:
-        place, color = order.index(row["predictor"]), BLUE if row["kind"] == "model" else GREY
+        place, color = order.index(row["predictor"]), COLORS[row["kind"]]
         if row["kind"] == "model":
             ax.axvline(row["value"], color=BLUE, linewidth=0.6, linestyle=":", zorder=0)
         ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.6)

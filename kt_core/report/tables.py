@@ -120,7 +120,7 @@ def simple_text(m: Measures) -> pd.DataFrame:
 
 def ladder_text(table: pd.DataFrame, keys: list[str], digits: int = 3) -> pd.DataFrame:
     """`paired_table`s, one after the other: a row for each, with the model and its interval, the
-    rungs, and the model's lead over the best one.
+    rungs and what else the model says itself, and its lead over the best rung.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def ladder_text(table: pd.DataFrame, keys: list[str], digits: int = 3) -> pd.Dat
     for values, part in table.groupby(keys, sort=False):
         own, best = part.iloc[0], best_rung(part)
         row = dict(zip(keys, values, strict=True)) | {"model": with_interval(own, digits)}
-        rungs = part[part["kind"] == "rung"]
+        rungs = part[part["kind"] != "model"]
         row |= {
             r.predictor: number(r.value, digits) for r in rungs.itertuples() if np.isfinite(r.value)
         }

@@ -10,6 +10,7 @@ import pandas as pd
 from kt_core.config import TargetConfig
 from kt_core.data.registry import best_auc
 from kt_core.evaluation.associations import GAIN_PERFORMANCE, HIDDEN, IF_TRUE
+from kt_core.evaluation.exam import ABILITY
 from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.shape import BELIEVED_GROWTH, MISSING_GROWTH, STRICT
 from kt_core.metrics.association import VARIANTS
@@ -111,6 +112,9 @@ def _exam(m: Measures) -> list[dict[str, Any]]:
     if table.empty:
         return []
     own, best = table.iloc[0], best_rung(table)
+    word, ability = against_ladder(table) or UNDEFINED, table[table["predictor"] == ABILITY]
+    if len(ability) and not word.startswith((UNDEFINED, "tells more")):
+        word += f"; {ABILITY}: r {number(ability['value'].iloc[0])}"
     row = {
         "measure": f"{EXAM}: r of mastery before it with the score in it, over learners",
         "sees": own["sees"],
@@ -118,7 +122,7 @@ def _exam(m: Measures) -> list[dict[str, Any]]:
         "interval": interval(own["low"], own["high"]),
         "target": "above every rung of the ladder",
         "best null": "none" if best is None else f"{best['value']:.3f} ({best['predictor']})",
-        "verdict": (word := against_ladder(table) or UNDEFINED),
+        "verdict": word,
         "kind": "evidence",
         "warns": word != UNDEFINED and not word.startswith("tells more"),
     }

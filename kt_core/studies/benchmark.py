@@ -250,9 +250,17 @@ def _cell(row: dict[str, float], share: bool) -> str:
     return estimate(row["mean"], row["low"], row["high"], 3)
 
 
-def write_page(results: pd.DataFrame, folder: str | Path, reference: str = "retrospective") -> Path:
-    """Write all tables to `benchmark.md` in `folder`, for docs/results.md."""
+def write_page(
+    results: pd.DataFrame,
+    folder: str | Path,
+    reference: str = "retrospective",
+    first: pd.DataFrame | None = None,
+) -> Path:
+    """Write all tables to `benchmark.md` in `folder`, for docs/results.md; `first` is
+    `kt_core.studies.overview.real_table`."""
     parts = []
+    if first is not None and not first.empty:
+        parts += ["### All real data sets", markdown(first)]
     for dataset in results["dataset"].unique():
         parts += [f"### {dataset}", markdown(auc_table(results, dataset, reference))]
         parts += [markdown(mastery_table(results, dataset, reference))]

@@ -24,7 +24,16 @@ from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.registry import read_dataset
 from kt_core.data.scores import epoch_seconds, read_scores
 from kt_core.data.sequences import SPLITS
-from kt_core.evaluation.exam import AFM, LATELY, PERCENT, RASCH, Rungs, mastery_after, mean_of
+from kt_core.evaluation.exam import (
+    AFM,
+    LATELY,
+    PERCENT,
+    RASCH,
+    Rungs,
+    ability_after,
+    mastery_after,
+    mean_of,
+)
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap
@@ -37,6 +46,7 @@ from kt_core.studies.estimates import read_mastery
 
 FEWEST = 20  # matched learners
 ALL, PRACTISED = "mean over all skills", "mean over practised skills"
+OWN = "the model's ability of the learner"  # no mastery: what all answers have in common
 TOGETHER = "together"
 PEARSON, SPEARMAN, AUC = "Pearson r", "Spearman r", "AUC"
 WITHIN = {PEARSON: "Pearson r within groups", AUC: "AUC within groups"}
@@ -51,8 +61,8 @@ class Criterion:
     ----------
     table : `learners of` (a split, or together), `summary` of mastery, `measure`, and the columns
         of `kt_core.metrics.paired.paired_table`.
-    learners : one row per learner: `learner`, `split`, `score`, the summaries of mastery, the rungs
-        and, where known, `group`.
+    learners : one row per learner: `learner`, `split`, `score`, the summaries of mastery, the
+        model's ability where it has one, the rungs and, where known, `group`.
     notes : what was left out, and what to be careful about.
     """
 
@@ -166,7 +176,8 @@ def of_run(run: str | Path, scores: str | Path, until_date: bool = False) -> Cri
     sequences = Sequences.of(table, splits.vocabulary, config.data.chunk, min_length=1, day=day)
     mastery = mastery_after(model, sequences, config.data.chunk)
     rungs = Ladder.fit(splits).rungs(sequences)
-    learners = _summaries(sequences, mastery, rungs).merge(given, on="learner")
+    ability = ability_after(model, sequences)
+    learners = _summaries(sequences, mastery, rungs, ability).merge(given, on="learner")
     learners["split"] = learners["learner"].map(split)
     notes += more
     if (learners["split"] == "train").any():
@@ -255,14 +266,18 @@ def _until(
     return table[~late].reset_index(drop=True), [f"{count}, left out{rest}"]
 
 
-def _summaries(sequences: Sequences, mastery: np.ndarray, rungs: Rungs) -> pd.DataFrame:
-    """One row per learner: both summaries of mastery, and the rungs; AFM's mastery is summarised
-    on the same skills."""
+def _summaries(
+    sequences: Sequences, mastery: np.ndarray, rungs: Rungs, ability: np.ndarray | None = None
+) -> pd.DataFrame:
+    """One row per learner: both summaries of mastery, ability where there is one, and the rungs;
+    AFM's mastery is summarised on the same skills."""
     known, practised = np.isfinite(mastery), np.isfinite(rungs.own)
     columns = {"learner": sequences.learners.astype(str)}
     for name, mask in ((ALL, known), (PRACTISED, known & practised)):
         columns[name] = mean_of(mastery, mask, 1)
         columns[f"{AFM}, {name}"] = mean_of(rungs.afm, mask, 1)
+    if ability is not None:
+        columns[OWN] = ability
     columns |= {PERCENT: rungs.percent, LATELY: rungs.recent, RASCH: rungs.ability}
     return pd.DataFrame(columns)
 
@@ -286,7 +301,7 @@ def _criterion(learners: pd.DataFrame, resamples: int, seed: int, notes: list[st
 
 
 def _held(learners: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Both summaries of mastery and the ladder against the score, by every measure."""
+    """Every summary of what the model says and the ladder against the score, by every measure."""
     bootstrap = Bootstrap(len(learners), resamples, seed)
     score, number = learners["score"].to_numpy(float), np.arange(len(learners))
     binary = set(learners["score"].unique()) <= {0, 1}
@@ -313,9 +328,10 @@ def _held(learners: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
     if len(grouped):
         measures[WITHIN[AUC if binary else PEARSON]] = within
     parts = []
-    for summary in (ALL, PRACTISED):
+    for summary in (s for s in (ALL, PRACTISED, OWN) if s in learners):
         scores = {"model": summary, PERCENT: PERCENT, LATELY: LATELY, RASCH: RASCH}
-        scores[AFM] = f"{AFM}, {summary}"
+        if f"{AFM}, {summary}" in learners:
+            scores[AFM] = f"{AFM}, {summary}"
         values = {name: learners[column].to_numpy(float) for name, column in scores.items()}
         for measure, compute in measures.items():
             n = len(grouped) if compute is within else len(learners)

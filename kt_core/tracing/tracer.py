@@ -34,7 +34,7 @@ from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.measures import prediction_of
 from kt_core.learners.cohort import learner_frame
 from kt_core.learners.explain import explain
-from kt_core.learners.predict import LiveLearner, histories, named, predict
+from kt_core.learners.predict import LiveLearner, abilities, histories, named, predict
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.presets import PRESETS, USUAL, configure, preset
 from kt_core.report.own import own_learners
@@ -229,6 +229,30 @@ class KnowledgeTracer:
         table = table.rename(columns={"opportunities": "answers"})
         names = ["learner", "skill", "mastery", "low", "high", "answers"]
         return table.reindex(columns=names)
+
+    @in_python()
+    def ability(self, data: Answers | None = None, columns: Columns = None) -> pd.DataFrame:
+        """How able each learner is in all, after all answers: to rank learners, or to hold them
+        against a score from outside.
+
+        A mean of mastery depends on which skills somebody practised how often, and tells less about
+        an exam (docs/evidence.md, "An exam inside the data").
+
+        Parameters
+        ----------
+        data, columns : as of `mastery`.
+
+        Returns
+        -------
+        One row per learner: `learner`, `ability` (0 for the average training learner, in standard
+        deviations between learners), `low`, `high` (95 %, if the skeleton is right) and `answers`.
+
+        Raises
+        ------
+        KTError
+            As of `mastery`; and in a mode without a skeleton.
+        """
+        return abilities(self.run, self._answers(data, columns, combine=True))
 
     @in_python()
     def predict(self, data: Answers | None = None, columns: Columns = None) -> pd.DataFrame:

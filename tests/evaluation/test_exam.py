@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_expit
 from scipy.stats import pearsonr, spearmanr
 
+import kt_core as kt
 from kt_core.baselines import ladder as module
 from kt_core.baselines.counts import SkillBaseRate
 from kt_core.baselines.factors import AFM, Rasch
@@ -21,8 +22,9 @@ from kt_core.baselines.ladder import mastery_after as of_tracer
 from kt_core.baselines.logistic import PFA
 from kt_core.config import DataConfig, ModelConfig
 from kt_core.data import Sequences, Simulation, Vocabulary, make_splits, simulate
-from kt_core.evaluation.exam import AFM as AFM_RUNG
+from kt_core.evaluation.evaluate import read_abilities
 from kt_core.evaluation.exam import (
+    ABILITY,
     ASKED,
     BEFORE,
     BY_SKILL,
@@ -36,9 +38,10 @@ from kt_core.evaluation.exam import (
     mastery_after,
     window,
 )
+from kt_core.evaluation.exam import AFM as AFM_RUNG
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2
-from kt_core.report.text import against_ladder
+from kt_core.report.text import against_ladder, best_rung
 
 C, CHUNK = 6, 16
 SKILLS = tuple(f"k{i}" for i in range(C))
@@ -223,6 +226,39 @@ def test_a_models_own_rung_is_no_better_than_the_model(simulated, ladder):
     rasch = judged(simulated, ladder, of_tracer(ladder.rasch, exam.chunks, 200))
     rows = rasch[rasch["measure"] == ON_ASKED].set_index(["variant", "predictor"])
     assert abs(rows.loc[("pooled", RASCH), "gap"]) < 0.03  # not so without the adjustment
+
+
+def test_a_models_own_ability_is_no_rung_and_never_the_best_one(simulated, ladder):
+    exam = hold_exam(simulated.test)
+    mastery = of_tracer(ladder.afm, exam.chunks, 200)
+    score = ladder.rungs(exam.chunks).ability
+    bootstrap = Bootstrap(len(simulated.test.learners), 50)
+    before = ladder.judge(exam, mastery, bootstrap)
+    table = ladder.judge(exam, mastery, bootstrap, ability=score + 0.0)
+    own = table[table["kind"] == "own"]
+    assert set(own["predictor"]) == {ABILITY} and len(own) == 6
+    rest = table[table["kind"] != "own"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest.drop(columns="draws"), before.drop(columns="draws"))
+    assert value(table, ON_ASKED, ABILITY) == value(table, ON_ASKED, RASCH)
+    rows = table[(table["measure"] == ON_ASKED) & (table["variant"] == "pooled")]
+    perfect = rows.assign(value=rows["value"].mask(rows["kind"] == "own", 1.0))
+    assert best_rung(perfect)["predictor"] == best_rung(rows)["predictor"]
+    assert against_ladder(perfect) == against_ladder(rows)
+
+
+def test_abilities_are_calibrated_and_do_not_depend_on_who_else_is_read():
+    run = kt.demo().run
+    sequences = kt.demo().splits.test
+    mean, deviation = read_abilities(run.model, sequences)
+    one = sequences.of_learners(np.array([3]))
+    alone, doubt = read_abilities(run.model, one)
+    assert (alone[0], doubt[0]) == pytest.approx((mean[3], deviation[3]), abs=1e-5)
+    table = kt.demo().ability()
+    spread = ((table["high"] - table["low"]) / 3.92) ** 2
+    assert table["ability"].var() + spread.mean() == pytest.approx(1, abs=0.2)  # the prior's
+    assert abs(table["ability"].mean()) < 0.15
+    right = kt.demo().splits.dataset.table.groupby("user")["correct"].mean()[table["learner"]]
+    assert np.corrcoef(right, table["ability"])[0, 1] > 0.85
 
 
 def test_a_model_without_mastery_and_short_histories_have_no_exam(simulated, ladder):

@@ -9,12 +9,13 @@ from conftest import SECRET
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import roc_auc_score
 
+import kt_core as kt
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.data.scores import read_scores
 from kt_core.learners import predict
 from kt_core.studies import criterion
-from kt_core.studies.criterion import ALL, AUC, KEYS, PEARSON, PRACTISED, SPEARMAN, WITHIN
+from kt_core.studies.criterion import ALL, AUC, KEYS, OWN, PEARSON, PRACTISED, SPEARMAN, WITHIN
 
 DAY = 86400
 
@@ -65,6 +66,9 @@ def test_the_numbers_of_a_run_are_those_of_its_mastery(trained, smoke, scores, t
         for measure, r in ((PEARSON, pearsonr), (SPEARMAN, spearmanr)):
             own = row(found, "together", summary, measure)
             assert own["value"] == pytest.approx(r(mastery, score)[0], abs=1e-5)
+    ability = kt.load(trained.path).ability(smoke[1].dataset.table).set_index("learner")["ability"]
+    own = row(found, "together", OWN, SPEARMAN)
+    assert own["value"] == pytest.approx(spearmanr(ability[score.index], score)[0], abs=1e-5)
     right = smoke[1].dataset.table.groupby("user")["correct"].mean()[score.index]
     own = row(found, "together", ALL, PEARSON, "percent correct")
     assert own["value"] == pytest.approx(pearsonr(right, score)[0])

@@ -312,6 +312,8 @@ def test_what_cannot_be_fitted_is_refused(answers, tmp_path, monkeypatch):
 
 
 def test_what_a_model_cannot_be_asked_is_refused(model, chunked, answers, others, tmp_path, caplog):
+    with pytest.raises(KTError, match="mode cumulative has no ability; train mode retrospective"):
+        chunked.ability(others)
     learner = answers["Schüler Nr."].iloc[0]
     strange = others.assign(Thema="magic")
     refused = [
