@@ -1,5 +1,6 @@
 # make report   train, validate and look, on simulated learners or DATASET=...
-# make test     run the tests
+# make test     run the tests of all parts
+# make test-all     also run whole commands, notebooks in a browser, and the package
 # make lab      open the notebooks
 # make coverage     run them with a count of the lines of kt_core that they reach
 # make test-oldest  run most of them with the oldest versions that pyproject.toml allows
@@ -43,14 +44,17 @@ OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs tracing $(addsuff
 	data/test_scores data/test_simulated_worlds evaluation/test_ceiling evaluation/test_ceiling_live evaluation/test_evaluation evaluation/test_exam evaluation/test_improvement evaluation/test_masked evaluation/test_not_defined evaluation/test_shape \
 	learners/test_cohort learners/test_use studies/test_audit studies/test_criterion training/test_resume training/test_training))
 
-.PHONY: report test coverage test-oldest test-newest audit hashes lab wheel gallery demo docs lint clean
+.PHONY: report test test-all coverage test-oldest test-newest audit hashes lab wheel gallery demo docs lint clean
 
 report: $(VENV)/.installed
 	$(PY) -m kt_core run --preset $(PRESET) --dataset $(DATASET) --mode $(MODE) --seed $(SEED) \
 		$(if $(NAME),--name $(NAME)) $(ARGS)
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)  # two workers, a core each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not whole" $(ARGS)  # a core each
+
+test-all: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: $(VENV)/.installed
 	rm -f .coverage .coverage.*

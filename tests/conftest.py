@@ -39,13 +39,20 @@ needs_data = pytest.mark.skipif(DATA is None, reason="KT_DATA_DIR is not set: no
 
 SECRET = "7f3kq-Wm92xz-one-Lt"  # a key of pseudonyms
 
-SLOW = ("sweeps", "cli", "browser", "as_shipped", "processes", "benchmark", "resume", "package")
+WHOLE = (  # files about commands, notebooks, browsers and processes from end to end: minutes each
+    *("sweeps", "cli", "browser", "as_shipped", "processes", "resume", "package", "pages"),
+    *("robustness_strangers", "robustness_runs", "first_hour", "headless", "pdf", "kernel"),
+)
+SLOW = (*WHOLE, "benchmark")
 
 
 def pytest_collection_modifyitems(items):
     """The files that take minutes come first, so that no worker is left alone with one."""
     first = {f"test_{name}": place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: first.get(item.path.stem, len(SLOW)))
+    for item in items:
+        if item.path.stem.removeprefix("test_") in WHOLE:
+            item.add_marker("whole")
 
 
 @pytest.fixture(autouse=True)

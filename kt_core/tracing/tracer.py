@@ -235,8 +235,9 @@ class KnowledgeTracer:
         """How able each learner is in all, after all answers: to rank learners, or to hold them
         against a score from outside.
 
-        A mean of mastery depends on which skills somebody practised how often, and tells less about
-        an exam (docs/evidence.md, "An exam inside the data").
+        Unlike a mean of mastery it does not depend on which skills somebody practised how often.
+        Which of the two tells more about an exam depends on the data: the report shows both
+        (docs/evidence.md, "An exam inside the data").
 
         Parameters
         ----------
@@ -251,6 +252,12 @@ class KnowledgeTracer:
         ------
         KTError
             As of `mastery`; and in a mode without a skeleton.
+
+        Examples
+        --------
+        >>> table = kt.demo().ability()
+        >>> list(table)
+        ['learner', 'ability', 'low', 'high', 'answers']
         """
         return abilities(self.run, self._answers(data, columns, combine=True))
 
