@@ -15,6 +15,7 @@ from kt_core.metrics.association import VARIANTS
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.report.examine import Examined, examine
 from kt_core.report.text import difference, with_interval
+from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.runs.find import open_run
 
 SHOWN = {  # associations whose differences are shown: measure -> variants
@@ -22,6 +23,11 @@ SHOWN = {  # associations whose differences are shown: measure -> variants
     "prospective validity, learner x skill": ("pooled", "within_skill"),
     "prospective validity, learner": ("pooled",),
     "gain-performance, held out": ("pooled",),
+}
+JUDGED = {  # what `in_words` tells, and its words for a larger and a smaller value
+    "AUC": ("it tells answers apart", "better", "worse"),
+    f"{PROSPECTIVE}, {VARIANTS['pooled']}": ("its mastery says of later answers", "more", "less"),
+    ON_ASKED: ("and of the exam", "more", "less"),
 }
 NEAR = 1e-6  # a probability is kept so far from 0 and 1, or one answer would decide alone
 
@@ -101,6 +107,25 @@ def differences_text(table: pd.DataFrame) -> pd.DataFrame:
                 row[f"{run} minus {runs[0]}"] = difference(by_run.loc[run]) if known else ""
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """`differences` in a sentence for each run but the first: does it predict better, and does its
+    mastery say more about later answers and the exam?"""
+    first, *others = dict.fromkeys(table["run"])
+    sentences = []
+    for run in others:
+        part = table[table["run"] == run].set_index("measure")
+        told = []
+        for measure, (what, more, less) in JUDGED.items():
+            if measure not in part.index or not np.isfinite(part.loc[measure, "gap_low"]):
+                continue
+            row = part.loc[measure]
+            word = more if row["gap_low"] > 0 else less if row["gap_high"] < 0 else ""
+            told.append(f"{what} {word or 'as much, as far as can be told'} ({difference(row)})")
+        if told:
+            sentences.append(f"{run} next to {first}: {'; '.join(told)}.")
+    return sentences
 
 
 def by_part(first: Examined, second: Examined) -> pd.DataFrame:

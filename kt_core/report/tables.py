@@ -247,7 +247,8 @@ def recovery_text(m: Measures) -> pd.DataFrame:
 
 
 def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Several runs on the same learners: one row per run, and the violations for the figure.
+    """Several runs on the same learners: one row per run, and the violations for the figure. Falls
+    of filtered mastery stand beside the constraints; no mode promises that there are none.
 
     The difference in AUC to the first run is paired over learners.
 
@@ -268,7 +269,11 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "mode": config.model.mode,
                 "auxiliary losses": ", ".join(config.loss.active).replace("_", " ")
                 or "none (BCE alone)",
-                **{NAMES[key]: percent(v.loc[key, "share"]) for key in JUDGED},
+                **{
+                    NAMES[key]: percent(v.loc[key, "share"])
+                    for key in (*JUDGED, *FILTERED)
+                    if key in v.index
+                },
                 "AUC, validation": with_interval(dataclasses.asdict(e.valid_auc), 4),
                 f"AUC, {e.split}": with_interval(auc, 4),
                 "AUC minus the first run's": with_interval(dataclasses.asdict(gap), 4),

@@ -53,6 +53,17 @@ def test_what_cannot_be_compared_is_refused_before_it_is_measured(
         examine_all([trained.path, trained.path])
 
 
+def test_in_words_it_says_what_the_intervals_say(examined, another):
+    (same,) = compare.in_words(differences([examined, another]).assign(gap_low=-0.1, gap_high=0.1))
+    assert same.startswith("another next to trained: it tells answers apart as much, as far as")
+    table = differences([examined, another])
+    table.loc[table["measure"] == "AUC", ["gap_low", "gap_high"]] = -0.2, -0.1
+    exam = table["measure"] == "exam, skills asked"
+    table.loc[exam, ["gap_low", "gap_high"]] = 0.1, 0.2
+    (told,) = compare.in_words(table)
+    assert "it tells answers apart worse (" in told and "and of the exam more (" in told
+
+
 def test_a_run_does_not_differ_from_itself(examined, another):
     table = differences([examined, another])
     gaps = table[table["run"] == "another"]
