@@ -152,6 +152,7 @@ def test_the_plan_holds_what_the_results_report():
         Cell("simulated", "magic")
 
 
+@pytest.mark.whole
 def test_the_notebook_makes_tables_and_figure_from_the_store(store, tmp_path):
     arguments = ["--print", "--store", str(store), "--out", str(tmp_path)]
     assert main(["benchmark", *arguments]) == 0
@@ -163,6 +164,7 @@ def test_the_notebook_makes_tables_and_figure_from_the_store(store, tmp_path):
     assert main(["benchmark", "--print", "--store", str(empty), "--out", str(tmp_path)]) == 2
 
 
+@pytest.mark.whole
 def test_a_cell_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     bad = Cell("assist2009", "PFA", fold=4, overrides=(("data.path", str(tmp_path / "gone.csv")),))
     good = Cell("simulated-slow", "skill base rate", preset="smoke")
