@@ -39,6 +39,7 @@ DOCS   := .venv-docs
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
+BOTH   := -n 2 --dist loadfile --no-loadscope-reorder
 OLDEST_TESTS ?= $(addprefix tests/,baselines core metrics runs tracing $(addsuffix .py,data/test_formats data/test_long_tables data/test_sheets data/test_times data/test_odd_readers data/test_readers \
 	data/test_robustness_readers data/test_robustness_stored data/test_sequences data/test_store \
 	data/test_scores data/test_simulated_worlds evaluation/test_ceiling evaluation/test_ceiling_live evaluation/test_evaluation evaluation/test_exam evaluation/test_improvement evaluation/test_masked evaluation/test_not_defined evaluation/test_shape \
@@ -51,22 +52,22 @@ report: $(VENV)/.installed
 		$(if $(NAME),--name $(NAME)) $(ARGS)
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not whole" $(ARGS)  # a core each
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(BOTH) -m "not whole" $(ARGS)
 
 test-all: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(BOTH) $(ARGS)
 
 coverage: $(VENV)/.installed
 	rm -f .coverage .coverage.*
-	OMP_NUM_THREADS=1 $(VENV)/bin/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/coverage run -m pytest $(BOTH) $(ARGS)
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --skip-covered --sort=cover --show-missing
 
 test-oldest: $(OLDEST)/.installed
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -W default $(OLDEST_TESTS) $(ARGS)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(BOTH) -W default $(OLDEST_TESTS) $(ARGS)
 
 test-newest: $(NEWEST)/.installed
-	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(BOTH) $(ARGS)
 
 audit: $(VENV)/.installed
 	$(PY) -m pip check

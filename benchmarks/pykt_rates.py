@@ -1,9 +1,7 @@
 """Training rates of the published pyKT package, by its own loader, loss and loop.
 
 It is an extra, never a dependency. Its requirements name versions that clash with today's, so that
-it is installed without them:
-
-    .venv/bin/pip install --no-deps pykt-toolkit==0.0.38 entmax==1.3 wandb==0.31.0
+`INSTALL` installs it without them.
 
 Two things are done to it. Its loader asks for tensors on a GPU and fails without one, so that it
 gets those of the processor. And its training loop is timed from outside, by a loader that looks at
@@ -30,7 +28,7 @@ from kt_core.data import Splits
 from kt_core.data.sequences import Sequences
 from kt_core.recurrent import Shape
 
-INSTALL = "pip install --no-deps pykt-toolkit==0.0.38 entmax==1.3 wandb==0.31.0"
+INSTALL = ".venv/bin/pip install --no-deps pykt-toolkit==0.0.38 entmax==1.3 wandb==0.31.0"
 STEPS = 200  # pyKT pads every sequence to as many, and trains on batches of so many sequences
 BATCH = {"dkt": 256, "sakt": 256, "akt": 64}  # 256 sequences of AKT take more than 8 GiB
 LEARNERS = {"sakt": 1024, "akt": 256}  # at most: their rates are the same with more, and slow
@@ -91,17 +89,12 @@ def train_rate(model: str, splits: Splits, epochs: int = 2) -> float:
 def as_theirs(part: Sequences) -> pd.DataFrame:
     """Sequences as pyKT's files have them: a row for each, padded, all in fold 0."""
     rows = []
-    for start, length in zip(part.starts, part.lengths, strict=True):
-        for first in range(0, int(length), STEPS):
-            steps = slice(int(start) + first, int(start) + min(first + STEPS, int(length)))
-            skill, response = part.skill[steps].tolist(), part.response[steps].tolist()
-            if len(skill) < 3:  # pyKT drops shorter ones
-                continue
-            rest = [PAD] * (STEPS - len(skill))
-            columns = {
-                "concepts": skill + rest,
-                "responses": [int(r) for r in response] + rest,
-                "selectmasks": [1] * len(skill) + rest,
-            }
-            rows.append({"fold": 0} | {k: ",".join(map(str, v)) for k, v in columns.items()})
+    for start, length in zip(part.starts, part.lengths, strict=True):  # a chunk is one sequence
+        steps, rest = slice(start, start + length), [PAD] * (STEPS - length)
+        columns = {
+            "concepts": part.skill[steps].tolist() + rest,
+            "responses": part.response[steps].astype(int).tolist() + rest,
+            "selectmasks": [1] * length + rest,
+        }
+        rows.append({"fold": 0} | {k: ",".join(map(str, v)) for k, v in columns.items()})
     return pd.DataFrame(rows)

@@ -78,12 +78,17 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     """
     if isinstance(dataset, pd.DataFrame):
         dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
-    dataset = known_answers(dataset, run.vocabulary, run.config.parts)
-    run = knowing(run, dataset)
-    s = histories(run, dataset)
+    run, s = _known(run, dataset)
     answers, of = (np.repeat(s.learner, s.lengths), s.skill), made_of(run.model)
     table = mastery_table(*answers, *read_ends(run.model, s), run.uncertainty, every_skill, of)
     return named(table, s, run)
+
+
+def _known(run: Run, dataset: Dataset) -> tuple[Run, Sequences]:
+    """The answers on skills that a run knows, and the run that knows their combinations."""
+    dataset = known_answers(dataset, run.vocabulary, run.config.parts)
+    run = knowing(run, dataset)
+    return run, histories(run, dataset)
 
 
 def abilities(run: Run, dataset: Dataset) -> pd.DataFrame:
@@ -99,9 +104,7 @@ def abilities(run: Run, dataset: Dataset) -> pd.DataFrame:
     KTError
         As of `predict`; and in a mode without a skeleton.
     """
-    dataset = known_answers(dataset, run.vocabulary, run.config.parts)
-    run = knowing(run, dataset)
-    s = histories(run, dataset)
+    run, s = _known(run, dataset)
     if (found := read_abilities(run.model, s)) is None:
         mode = run.config.model.mode
         raise KTError(f"mode {mode} has no ability; train mode retrospective or retentive")

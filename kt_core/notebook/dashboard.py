@@ -99,7 +99,7 @@ class Dashboard(L.Callback):
         self.seconds_drawing = 0.0
         self._stop = threading.Event()
         self._started = self._told = self._drawn = self._renewed = 0.0
-        self._pause, self._cost, self._shown = 2 * SECONDS, 0.0, False
+        self._whole, self._cost = 0, 0.0  # whole pictures so far, and the seconds of the last one
         self._picture = Picture(config.targets)
         self._button = widgets.Button(
             description="Stop and keep the best", icon="stop", button_style="warning"
@@ -152,10 +152,10 @@ class Dashboard(L.Callback):
             trainer.should_stop = True
         if now - self._told > SECONDS:
             self._tell(trainer, now)
-        first_epoch = self._shown and self.history and not self._picture.epochs
+        first_epoch = self._whole and self.history and not self._picture.epochs
         if first_epoch or (self.monitor and now - self._drawn > self._pause):
             self._draw(now - self._started)
-        elif self._shown and now - self._renewed > RENEWED:
+        elif self._whole and now - self._renewed > RENEWED:
             self._renew()
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
@@ -186,19 +186,25 @@ class Dashboard(L.Callback):
         self.seconds_drawing += self._told - now
 
     def _draw(self, since: float = 0.0) -> None:
-        """Draw the whole figure, with room for what comes until the next one, if training has gone
-        on for `since` seconds and goes on."""
+        """Draw the whole figure. `since` is how long a training has run that goes on: then there is
+        room on the axes for what comes until the next figure."""
         begun = time.perf_counter()
-        # The first picture also loads fonts, so the cost of one is known only from the second on.
-        pause = max(self._cost / SHARE, 2 * SECONDS) if self._shown else 6 * SECONDS
-        room = min(1 + pause / since, MOST_ROOM) if since else 1.0
-        show = self._handle.update if self._shown else self._handle.display
+        show = self._handle.update if self._whole else self._handle.display
+        self._whole += 1
+        room = min(1 + self._pause / since, MOST_ROOM) if since else 1.0
         show(Image(self._picture.whole(*self._rows(), room)))
         self._drawn = self._renewed = time.perf_counter()
         self._cost = self._drawn - begun
-        self._pause = max(self._cost / SHARE, 2 * SECONDS) if self._shown else pause
-        self._shown = True
         self.seconds_drawing += self._cost
+
+    @property
+    def _pause(self) -> float:
+        """Seconds from the last whole picture to the next one. The first also loads fonts, so the
+        cost of one is known only from the second on."""
+        first = (2 * SECONDS, 6 * SECONDS)
+        if self._whole < len(first):
+            return first[self._whole]
+        return max(self._cost / SHARE, 2 * SECONDS)
 
     def _renew(self) -> None:
         begun = time.perf_counter()

@@ -19,9 +19,10 @@ REAL = {  # panels of real data sets, and what is on their axes
     "prospective validity": "r, minus simple",
     "exam": "r, minus simple",
 }
+TRAJECTORY, GROWTH = "error of the trajectory", "growth by the truth's"
 WORLDS = {  # of worlds
-    "error of the trajectory": "RMSE, simple minus ours",
-    "growth by the truth's": "mean growth told / true mean growth",
+    TRAJECTORY: "RMSE, simple minus ours",
+    GROWTH: "mean growth told / true mean growth",
 }
 WIDE = 5.0  # an interval is cut that is so many times as wide as the usual one
 ROOM = 1.5  # of where other intervals reach
@@ -43,7 +44,7 @@ def draw_advantages(points: pd.DataFrame) -> Figure:
     for row, names in zip(rows, places, strict=True):
         for panel in row:
             part, ax = points[points["panel"] == panel], axes[panel]
-            plot_advantages(part, ax, names, panel == "growth by the truth's")
+            plot_advantages(part, ax, names, panel == GROWTH)
             ax.set(xlabel=(REAL | WORLDS)[panel], title=panel)
             if panel != row[0]:
                 ax.set_yticklabels([])

@@ -248,7 +248,7 @@ def recovery_text(m: Measures) -> pd.DataFrame:
 
 def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Several runs on the same learners: one row per run, and the violations for the figure. Falls
-    of filtered mastery stand beside the constraints; no mode promises that there are none.
+    of filtered mastery are shown beside the constraints, although they break none.
 
     The difference in AUC to the first run is paired over learners.
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from kt_core.data.registry import DATASETS
 from kt_core.data.worlds import worlds as all_worlds
 from kt_core.evaluation.exam import ON_ASKED
+from kt_core.metrics.bootstrap import Estimate
+from kt_core.plots.overview import GROWTH, TRAJECTORY
 from kt_core.report.text import estimate, number
 from kt_core.report.verdicts import PROSPECTIVE
 from kt_core.studies.benchmark import paired, summary
@@ -25,7 +28,6 @@ JUDGED = {  # measure and variant, by what readers call it
     "prospective validity": (PROSPECTIVE, "pooled"),
     "exam": (ON_ASKED, "pooled"),
 }
-TRAJECTORY, GROWTH = "error of the trajectory", "growth by the truth's"
 
 
 def real_sets(results: pd.DataFrame) -> list[str]:
@@ -40,14 +42,11 @@ def real_table(results: pd.DataFrame, model: str = "retrospective") -> pd.DataFr
     model. Models without a cell are left blank.
     """
     lines = []
-    for data, measure, rows in _places(results, model):
-        digits = 4 if measure == "test AUC" else 3
-        own = summary(rows, *JUDGED[measure]).set_index("model")
+    for data, measure, own, rung, gap in _judged(results, model):
+        digits, e = 4 if measure == "test AUC" else 3, own.loc[model]
         line = {"data": data, "measure": measure}
-        e = own.loc[model]
         line[model] = estimate(e["mean"], e["low"], e["high"], digits)
-        if rung := _best(own):
-            gap = paired(rows, data, JUDGED[measure][0], model, rung, JUDGED[measure][1])
+        if rung:
             told = estimate(gap.value, gap.low, gap.high, digits, sign="+")
             line["minus the best simple model"] = f"{told} ({rung})"
         there = [m for m in OTHERS if m in own.index and m != model]
@@ -72,12 +71,10 @@ def advantages(
     simple model), `value`, `low`, `high`: above 0 the model is better; in `GROWTH` 1 is right.
     """
     lines = []
-    for data, measure, rows in _places(results, model):
-        own = summary(rows, *JUDGED[measure]).set_index("model")
-        if rung := _best(own):
-            gap = paired(rows, data, JUDGED[measure][0], model, rung, JUDGED[measure][1])
+    for data, measure, _, rung, gap in _judged(results, model):
+        if rung:
             lines.append((measure, data, rung, gap.value, gap.low, gap.high))
-    for world in found["dataset"].unique() if len(found) else ():
+    for world in found["dataset"].unique():
         rows = found[found["dataset"] == world]
         if not (rows["model"] == model).any():
             continue
@@ -90,17 +87,18 @@ def advantages(
     return table.dropna(subset="value").reset_index(drop=True)
 
 
-def _places(results: pd.DataFrame, model: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Every real data set and measure that the model has, with the cells there."""
+def _judged(
+    results: pd.DataFrame, model: str
+) -> Iterator[tuple[str, str, pd.DataFrame, str, Estimate]]:
+    """Every real data set and measure that the model has: the values of all models there, the
+    simple model with the highest one (empty where there is none), and the difference to it."""
     for data in real_sets(results):
         rows = results[results["dataset"] == data]
         for measure, (name, variant) in JUDGED.items():
-            part = summary(rows, name, variant)
-            if len(part) and (part["model"] == model).any():
-                yield data, measure, rows
-
-
-def _best(own: pd.DataFrame) -> str:
-    """The simple model with the highest value; empty where there is none."""
-    simple = own.loc[own.index.intersection(SIMPLE), "mean"].dropna()
-    return str(simple.idxmax()) if len(simple) else ""
+            own = summary(rows, name, variant)
+            if own.empty or model not in (own := own.set_index("model")).index:
+                continue
+            simple = own.loc[own.index.intersection(SIMPLE), "mean"].dropna()
+            rung = str(simple.idxmax()) if len(simple) else ""
+            gap = paired(rows, data, name, model, rung, variant) if rung else Estimate(np.nan)
+            yield data, measure, own, rung, gap

@@ -101,7 +101,7 @@ def test_an_interrupted_cell_stops_training_and_keeps_the_best(smoke, screen, tm
 def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
     smoke, screen, monkeypatch
 ):
-    now, shown = [0.0], []
+    now, shown, drawn = [0.0], [], []
     monkeypatch.setattr(live, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     board = Dashboard(smoke[0])
     board.monitor = [{"step": 0}]
@@ -112,6 +112,7 @@ def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
         def whole(self, history, monitor, room):
             now[0] += 0.5
             shown.append(now[0])
+            drawn.append(now[0])
             return b"\x89PNG"
 
         def renewed(self, history, monitor):
@@ -125,6 +126,8 @@ def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
         now[0] += 0.01
         board.on_train_batch_end(None, None, None, None, 0)
     assert max(b - a for a, b in itertools.pairwise(shown)) < 5
+    assert len(drawn) > 10
+    assert 0.5 * len(drawn) / now[0] < 0.021  # whole pictures
     assert board.seconds_drawing / now[0] < 0.03
 
 
@@ -151,7 +154,7 @@ def test_the_first_epoch_is_shown_at_once(smoke, screen, monkeypatch):
     monkeypatch.setattr(Dashboard, "_tell", lambda *args: None)
     monkeypatch.setattr(Dashboard, "_rows", lambda self: (len(self.history), None))
     board._picture = SimpleNamespace(epochs=False, whole=lambda h, m, room: drawn.append(h) or b"")
-    board._shown, board._drawn = True, time.perf_counter()
+    board._whole, board._drawn = 1, time.perf_counter()
     board._renewed = board._drawn
     board.on_train_batch_end(None, None, None, None, 0)
     assert drawn == []
