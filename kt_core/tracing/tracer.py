@@ -232,8 +232,7 @@ class KnowledgeTracer:
 
     @in_python()
     def ability(self, data: Answers | None = None, columns: Columns = None) -> pd.DataFrame:
-        """How able each learner is in all, after all answers: to rank learners, or to hold them
-        against a score from outside.
+        """How able each learner is in all, after all answers.
 
         Unlike a mean of mastery it does not depend on which skills somebody practised how often.
         Which of the two tells more about an exam depends on the data: the report shows both
