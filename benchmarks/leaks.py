@@ -26,7 +26,8 @@ from kt_core.baselines.neural import TRAINING, NeuralTracer, Shape
 from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Dataset, Splits, load_dataset, make_splits
-from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.beliefs import Beliefs
+from kt_core.evaluation.evaluate import evaluate
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.presets import preset

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.association import Association
 from kt_core.metrics.bootstrap import Bootstrap

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from kt_core.evaluation.evaluate import Beliefs, believed_last
+from kt_core.evaluation.beliefs import Beliefs, believed_last
 from kt_core.evaluation.own import own_measures
 from kt_core.evaluation.tracer import from_mastery
 from kt_core.metrics.bootstrap import TINY, Bootstrap, Estimate

@@ -1,13 +1,11 @@
-"""From a model and sequences to beliefs: every interaction with what was believed around it.
+"""From a model and sequences to what it believes.
 
-`evaluate` makes one pass over a split and keeps what the measures need: one row per interaction,
-the states at the middle and end of each sequence, and the counts of broken constraints. How
-histories longer than a chunk are read: docs/method.md, "Long histories".
+`evaluate` makes one pass over a split and keeps what the measures need; `read_ends` only what is
+believed at the end. How histories longer than a chunk are read: docs/method.md, "Long histories".
 """
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,11 +22,11 @@ from kt_core.base.devices import for_reading
 from kt_core.base.errors import KTError
 from kt_core.data import Batch, SequenceDataset, Sequences
 from kt_core.data.batches import LengthBuckets, reading_tokens
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.collected import Collected
 from kt_core.evaluation.tracer import Trace
 from kt_core.mastery import States, asked_next, at_skill, latest, level_logits
 from kt_core.metrics.invariants import saturation, violations
-from kt_core.metrics.nulls import running_counts
 from kt_core.model import GainAKT2
 from kt_core.posterior import Doubt, Shared
 from kt_core.reading import WINDOW, Reading
@@ -38,97 +36,7 @@ NOT_FINITE = (
     "train again with a smaller train.learning_rate"
 )
 STATES_A_STEP = 128  # skills; with more of them batches are smaller, as states are [B, T, C]
-OF_ASKED = (  # columns of `Beliefs.frame` that are about an answer, not about one of its skills
-    "predicted",
-    "mastery_pre",
-    "gain",
-    "gains_before",
-    "difficulty",
-    "network",
-    "form",
-    "practice",
-    "speed",
-    "revision",
-    "flip",
-)
 SHORTEST = 64  # steps of a window, however many skills there are
-
-
-@dataclass
-class Beliefs:
-    """What was believed about a split. N interactions, S sequences, C skills, L learners.
-
-    Attributes
-    ----------
-    frame : [N] rows, in order within a learner: `learner`, `sequence`, `chunk`, `step`, `skill`,
-        `correct`; the fields of `kt_core.evaluation.tracer.Trace` that are known; `opportunity` and
-        `successes` on the skill before the step; and the `true_` columns of simulated learners.
-    middle, final : [S, C], filtered mastery after half of the steps and after all; NaN before the
-        first answer.
-    final_deviation : [S, C], standard deviation of the level behind `final`, in logits; None where
-        it is not known.
-    counts : rows with `learner` and the counts of `kt_core.metrics.invariants`; None where the
-        states of all skills are not known.
-    made_of, parts : of `kt_core.evaluation.tracer.Trace`.
-    """
-
-    frame: pd.DataFrame
-    learners: np.ndarray
-    middle: np.ndarray | None = None
-    final: np.ndarray | None = None
-    final_deviation: np.ndarray | None = None
-    counts: pd.DataFrame | None = None
-    made_of: np.ndarray | None = None
-    parts: pd.DataFrame | None = None
-
-    @functools.cached_property
-    def told(self) -> pd.DataFrame:
-        """What people are told about: `frame`, with a row for each skill of an answer on several in
-        place of the one on their combination, where the tracer tells them apart."""
-        if self.parts is None:
-            return self.frame
-        whole = self.frame.drop(columns=["opportunity", "successes"])
-        at = self.parts["interaction"].to_numpy()
-        kept = [c for c in whole if c not in OF_ASKED]
-        rows = (
-            whole[kept]
-            .iloc[at]
-            .assign(**{c: self.parts[c].to_numpy() for c in self.parts if c in whole})
-        )
-        told = pd.concat([whole.drop(index=whole.index[np.unique(at)]), rows])
-        told = told.sort_index(kind="stable").reset_index(drop=True)
-        return pd.concat([told, running_counts(told)], axis=1)
-
-    def has(self, column: str) -> bool:
-        """Whether the tracer, or the data, gave this column of `frame`."""
-        return column in self.frame
-
-    @property
-    def predicted(self) -> pd.DataFrame:
-        """The rows whose answer was predicted."""
-        return self.frame[self.frame["predicted"].notna()]
-
-    @classmethod
-    def of(cls, sequences: Sequences, trace: Trace, counts: pd.DataFrame | None = None) -> Beliefs:
-        """The beliefs of a trace, next to the answers that it is about."""
-        s = sequences
-        number = np.repeat(np.arange(len(s)), s.lengths)
-        frame = pd.DataFrame(
-            {
-                "learner": s.learner[number],
-                "sequence": number,
-                "chunk": s.chunk[number],
-                "step": np.arange(s.interactions) - s.starts[number],
-                "skill": s.skill,
-                **({"item": s.item} if s.item.any() else {}),
-                "correct": s.response,
-                **trace.columns(),
-                **s.truth,
-            }
-        )
-        frame = pd.concat([frame, running_counts(frame)], axis=1)
-        states = trace.middle, trace.final, trace.final_deviation
-        return cls(frame, s.learners, *states, counts, trace.made_of, trace.parts)
 
 
 def evaluate(
@@ -186,11 +94,38 @@ def read(
     return collected.trace(), pd.concat(counts, ignore_index=True)
 
 
+@dataclass(frozen=True)
+class Ends:
+    """What is believed after all answers of each learner; L learners, C skills.
+
+    Attributes
+    ----------
+    mastery : [L, C], filtered.
+    deviation : [L, C], standard deviation of the level behind it, in logits.
+    ability, ability_deviation : [L], mean and standard deviation of what a learner's answers on all
+        skills have in common (docs/method.md, "The skeleton"): 0 for the average training learner,
+        in standard deviations between learners. Unlike a mean of mastery it does not depend on
+        which skills were practised how often.
+
+    Only modes with a skeleton know more than mastery; the rest is None.
+    """
+
+    mastery: np.ndarray
+    deviation: np.ndarray | None = None
+    ability: np.ndarray | None = None
+    ability_deviation: np.ndarray | None = None
+
+    def of(self, learners: np.ndarray) -> Ends:
+        """Of some learners."""
+        known = {name: x[learners] for name, x in vars(self).items() if x is not None}
+        return Ends(**known)
+
+
 @torch.no_grad()
-def read_ends(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:
-    """Filtered mastery after all answers of each learner, and the standard deviation of its level
-    where that is known: [L, C] each, the last rows of `Beliefs.final` and `final_deviation` of each
-    learner. Nothing else is computed, which takes a fraction of the time of `read`.
+def read_ends(model: GainAKT2, sequences: Sequences) -> Ends:
+    """The last beliefs about each learner: `mastery` and `deviation` are the last rows of
+    `Beliefs.final` and `final_deviation`. Nothing else is computed, which takes a fraction of the
+    time of `read`.
 
     Raises
     ------
@@ -198,8 +133,9 @@ def read_ends(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.nda
         As of `read`.
     """
     steps = sequences.whole() if model.whole_histories else sequences
-    shape = len(sequences.learners), model.n_skills
-    final, deviation = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    learners = len(sequences.learners)
+    final, deviation = np.zeros((2, learners, model.n_skills), np.float32)
+    ability, doubt = np.zeros((2, learners))
     with _reading(model) as (device, most, size):
         if model.on_path:  # only the encoder reads window by window
             most = reading_tokens(device)
@@ -207,9 +143,13 @@ def read_ends(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.nda
             who, batch = steps.learner[batch.index.numpy()], batch.to(device)
             last = batch.valid.sum(1) - 1
             if model.on_path:
-                states = model.last_states(_reading_of(model, batch), last)
+                reading = _reading_of(model, batch)
+                states = model.last_states(reading, last)
                 end = states.filtered[:, 0]
                 deviation[who] = states.deviation[:, 0].float().cpu().numpy()
+                after = Shared.of(reading.information[torch.arange(len(last)), last + 1])
+                ability[who] = after.ability.double().cpu().numpy()
+                doubt[who] = after.ability_variance.double().sqrt().cpu().numpy()
             else:
                 start = torch.from_numpy(final[who]).to(device) if number else None
                 states = model.forward_with_states(
@@ -219,34 +159,7 @@ def read_ends(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.nda
             if not (states.logits.isfinite().all() and end.isfinite().all()):
                 raise KTError(NOT_FINITE)
             final[who] = end.float().cpu().numpy()
-    return final, deviation if model.on_path else None
-
-
-def read_abilities(model: GainAKT2, sequences: Sequences) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and standard deviation of each learner's ability after all answers, [L] each; None in a
-    mode without a skeleton.
-
-    Ability is what a learner's answers on all skills have in common (docs/method.md, "The
-    skeleton"): 0 for the average training learner, in standard deviations between learners. Unlike
-    a mean of mastery it does not depend on which skills were practised how often.
-
-    Raises
-    ------
-    KTError
-        As of `read`.
-    """
-    if not model.on_path:
-        return None
-    steps = sequences.whole()
-    mean, deviation = np.zeros((2, len(sequences.learners)))
-    with _reading(model) as (device, _, size):
-        for _, batch in _in_turn(steps, reading_tokens(device), size):
-            who, batch = steps.learner[batch.index.numpy()], batch.to(device)
-            known = _reading_of(model, batch).information
-            after = Shared.of(known[torch.arange(len(known)), batch.valid.sum(1)])
-            mean[who] = after.ability.double().cpu().numpy()
-            deviation[who] = after.ability_variance.double().sqrt().cpu().numpy()
-    return mean, deviation
+    return Ends(final, deviation, ability, doubt) if model.on_path else Ends(final)
 
 
 @contextmanager
@@ -470,16 +383,3 @@ def _values(states: States) -> dict[str, Tensor]:
     if e.difficulty is not None:
         values["difficulty"] = level.shrink * e.difficulty
     return values
-
-
-def ends(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The first and the last row of each learner on each skill, by learner and skill."""
-    groups = frame.groupby(["learner", "skill"])
-    rows = groups.head(1), groups.tail(1)
-    return tuple(x.set_index(["learner", "skill"]).sort_index() for x in rows)
-
-
-def believed_last(frame: pd.DataFrame) -> str:
-    """The column of mastery along the trajectory; empty where there is none."""
-    columns = ("mastery_last", "mastery_post", "mastery_pre")
-    return next((c for c in columns if c in frame), "")

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import expit
 
 from kt_core.data.sequences import Sequences, rows_of
-from kt_core.evaluation.evaluate import evaluate, read_abilities
+from kt_core.evaluation.evaluate import Ends, read_ends
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.paired import paired_table
@@ -105,14 +105,14 @@ def last_state(final: np.ndarray, sequences: Sequences) -> np.ndarray:
     return final[np.flatnonzero(np.diff(sequences.learner, append=-1))]
 
 
-def mastery_after(model: GainAKT2, sequences: Sequences, chunk: int) -> np.ndarray:
-    """[E, C], mastery of every skill after each learner's answers.
+def ends_after(model: GainAKT2, sequences: Sequences, chunk: int) -> Ends:
+    """What a model believes after the answers of the learners who have some, E of them.
 
-    `retrospective` and `cumulative` read all of them, `projection` the last `chunk`.
+    `projection` reads the last `chunk` of them, other modes all.
     """
     carried = model.whole_histories or model.config.mode == "cumulative"
     sequences = sequences if carried else window(sequences, chunk)
-    return last_state(evaluate(model, sequences, flips=False).final, sequences)
+    return read_ends(model, sequences).of(sequences.whole().learner)
 
 
 def ability_scores(
@@ -176,14 +176,6 @@ class Difficulties:
 
     level: np.ndarray
     skill: np.ndarray
-
-
-def ability_after(model: GainAKT2, sequences: Sequences) -> np.ndarray | None:
-    """[E], the model's belief about each learner's ability after these answers; None in a mode
-    without it."""
-    if (found := read_abilities(model, sequences)) is None:
-        return None
-    return found[0][sequences.whole().learner]
 
 
 def exam_table(

@@ -15,12 +15,12 @@ import pandas as pd
 
 from kt_core.base.devices import side_by_side
 from kt_core.evaluation.associations import association_table, gain_performance, joined
+from kt_core.evaluation.beliefs import Beliefs, believed_last
 from kt_core.evaluation.diagnostics import (
     collapse_table,
     conduct_table,
     skill_table,
 )
-from kt_core.evaluation.evaluate import Beliefs, believed_last
 from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.masked import gain_necessity
 from kt_core.evaluation.recovery import recovery_table

@@ -29,7 +29,7 @@ def needs(function: Any) -> list[str]:
     if not parameters or any(p.kind not in plain for p in parameters):
         raise KTError(
             "a measure takes columns of answers by their names, as in def surprise(predicted, "
-            "correct); kt_core.evaluation.evaluate.Beliefs lists them"
+            "correct); kt_core.evaluation.beliefs.Beliefs lists them"
         )
     return [p.name for p in parameters if p.default is p.empty]
 

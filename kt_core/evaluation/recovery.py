@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from kt_core.evaluation.evaluate import Beliefs, believed_last, ends
+from kt_core.evaluation.beliefs import Beliefs, believed_last, ends
 from kt_core.metrics.association import Association, rank_correlation
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 from kt_core.uncertainty import Uncertainty, coverage

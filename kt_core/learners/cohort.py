@@ -13,8 +13,8 @@ from kt_core.base.values import convert, names_of
 from kt_core.data import Sequences, Splits
 from kt_core.data.batches import days
 from kt_core.data.sequences import SPLITS
+from kt_core.evaluation.beliefs import Beliefs, believed_last
 from kt_core.evaluation.collected import made_of
-from kt_core.evaluation.evaluate import Beliefs, believed_last
 from kt_core.learners.standing import MINIMUM, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.model import GainAKT2

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.data import Splits
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.learners import cohort
 from kt_core.learners.standing import standing
 from kt_core.metrics.bootstrap import Bootstrap

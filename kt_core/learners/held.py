@@ -12,7 +12,7 @@ import pandas as pd
 
 from kt_core.data import Dataset
 from kt_core.data.simulate import final_mastery
-from kt_core.evaluation.evaluate import ends
+from kt_core.evaluation.beliefs import ends
 from kt_core.learners.predict import believed
 from kt_core.learners.standing import MINIMUM, READY, STILL, WEAK, standing
 from kt_core.metrics.bootstrap import Bootstrap

@@ -14,8 +14,9 @@ from kt_core.base.errors import KTError, brief
 from kt_core.base.values import counted
 from kt_core.data import ReadOptions, Sequences, known_answers, read_dataset
 from kt_core.data.table import Dataset
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.collected import made_of
-from kt_core.evaluation.evaluate import Beliefs, evaluate, read_abilities, read_ends
+from kt_core.evaluation.evaluate import evaluate, read_ends
 from kt_core.learners.standing import mastery_table
 from kt_core.runs.combinations import knowing
 from kt_core.runs.run import Run
@@ -80,7 +81,9 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
         dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
     run, s = _known(run, dataset)
     answers, of = (np.repeat(s.learner, s.lengths), s.skill), made_of(run.model)
-    table = mastery_table(*answers, *read_ends(run.model, s), run.uncertainty, every_skill, of)
+    ends = read_ends(run.model, s)
+    states = ends.mastery, ends.deviation
+    table = mastery_table(*answers, *states, run.uncertainty, every_skill, of)
     return named(table, s, run)
 
 
@@ -105,12 +108,13 @@ def abilities(run: Run, dataset: Dataset) -> pd.DataFrame:
         As of `predict`; and in a mode without a skeleton.
     """
     run, s = _known(run, dataset)
-    if (found := read_abilities(run.model, s)) is None:
+    ends = read_ends(run.model, s)
+    if ends.ability is None or ends.ability_deviation is None:
         mode = run.config.model.mode
         raise KTError(f"mode {mode} has no ability; train mode retrospective or retentive")
-    mean, deviation = found
-    columns = {"learner": s.learners, "ability": mean}
-    columns |= {"low": mean - SURE * deviation, "high": mean + SURE * deviation}
+    around = SURE * ends.ability_deviation
+    columns = {"learner": s.learners, "ability": ends.ability}
+    columns |= {"low": ends.ability - around, "high": ends.ability + around}
     answers = np.bincount(s.learner, s.lengths, len(s.learners)).astype(int)
     return pd.DataFrame(columns | {"answers": answers})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kt_core.evaluation.evaluate import Beliefs, believed_last, ends
+from kt_core.evaluation.beliefs import Beliefs, believed_last, ends
 from kt_core.uncertainty import Uncertainty
 
 MINIMUM = 8  # answers on a skill, before anything is said about a learner and this skill

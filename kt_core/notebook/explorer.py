@@ -19,7 +19,8 @@ from kt_core.base.errors import KTError
 from kt_core.base.state import weights_of
 from kt_core.data import Splits
 from kt_core.data.sequences import SPLITS
-from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.beliefs import Beliefs
+from kt_core.evaluation.evaluate import evaluate
 from kt_core.learners.cohort import (
     RULES,
     learner_frame,

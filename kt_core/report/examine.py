@@ -17,9 +17,10 @@ from kt_core.baselines.ladder import Ladder
 from kt_core.config import DataConfig
 from kt_core.data import Simulation, Splits
 from kt_core.data.table import data_checksums, table_sha256
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.ceiling import posterior_mastery
-from kt_core.evaluation.evaluate import Beliefs, evaluate
-from kt_core.evaluation.exam import ability_after, hold_exam, mastery_after
+from kt_core.evaluation.evaluate import evaluate
+from kt_core.evaluation.exam import ends_after, hold_exam
 from kt_core.evaluation.improvement import improvements, usual_improvement
 from kt_core.evaluation.masked import hidden_answers
 from kt_core.evaluation.measures import Measures, measure, prediction_of
@@ -163,10 +164,9 @@ def exam_of(run: Run, splits: Splits, split: str) -> pd.DataFrame:
     exam = hold_exam(sequences)
     if not len(exam.asked):
         return pd.DataFrame()
-    mastery = mastery_after(run.model, exam.chunks, run.config.data.chunk)
-    ability = ability_after(run.model, exam.chunks)
+    known = ends_after(run.model, exam.chunks, run.config.data.chunk)
     bootstrap = Bootstrap(len(sequences.learners), report.bootstrap, report.seed)
-    return ladder_of(run.config.data, splits).judge(exam, mastery, bootstrap, ability)
+    return ladder_of(run.config.data, splits).judge(exam, known.mastery, bootstrap, known.ability)
 
 
 LADDERS: dict[str, Ladder] = {}  # the latest one: models that are compared have the same data

@@ -39,7 +39,7 @@ from kt_core.data.reading import ReadOptions
 from kt_core.data.reading.note import ReadingNote
 from kt_core.data.registry import read_dataset
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.exam import hold_exam
 from kt_core.evaluation.measures import Measures, measure
 from kt_core.evaluation.tracer import Trace

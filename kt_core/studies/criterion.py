@@ -30,8 +30,7 @@ from kt_core.evaluation.exam import (
     PERCENT,
     RASCH,
     Rungs,
-    ability_after,
-    mastery_after,
+    ends_after,
     mean_of,
 )
 from kt_core.metrics.agreement import degree_of_agreement
@@ -174,10 +173,9 @@ def of_run(run: str | Path, scores: str | Path, until_date: bool = False) -> Cri
     config, model = saved.config, saved.model
     day = splits.dataset.note.day
     sequences = Sequences.of(table, splits.vocabulary, config.data.chunk, min_length=1, day=day)
-    mastery = mastery_after(model, sequences, config.data.chunk)
+    known = ends_after(model, sequences, config.data.chunk)
     rungs = Ladder.fit(splits).rungs(sequences)
-    ability = ability_after(model, sequences)
-    learners = _summaries(sequences, mastery, rungs, ability).merge(given, on="learner")
+    learners = _summaries(sequences, known.mastery, rungs, known.ability).merge(given, on="learner")
     learners["split"] = learners["learner"].map(split)
     notes += more
     if (learners["split"] == "train").any():

@@ -18,7 +18,8 @@ from kt_core.config import RunConfig
 from kt_core.data.registry import read_splits
 from kt_core.data.sequences import Sequences, Splits
 from kt_core.evaluation.associations import GAIN_PERFORMANCE
-from kt_core.evaluation.evaluate import Beliefs, believed_last, evaluate
+from kt_core.evaluation.beliefs import Beliefs, believed_last
+from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.exam import ON_ASKED, hold_exam
 from kt_core.evaluation.measures import Measures, measure, prediction_of
 from kt_core.evaluation.recovery import PRACTICES

@@ -19,7 +19,7 @@ from kt_core.config import LossConfig
 from kt_core.data.registry import DATASETS, read_splits
 from kt_core.data.sequences import Splits
 from kt_core.data.worlds import made
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.measures import Measures
 from kt_core.evaluation.own import SEES, needs
 from kt_core.metrics.bootstrap import Estimate
@@ -47,7 +47,7 @@ def register(name: str, what: Callable[..., Any], kind: str = own.MODEL, sees: s
         ``fit(splits, seed)`` and ``trace(sequences)``, as `kt_core.evaluation.tracer.Tracer` says.
         A loss term is a function of `PathTerms` (in retrospective and retentive) or `States` (in
         the other modes) and the `Batch`, to a tensor with one number. A measure is a function of
-        columns of answers, which it takes by their names (`kt_core.evaluation.evaluate.Beliefs`
+        columns of answers, which it takes by their names (`kt_core.evaluation.beliefs.Beliefs`
         lists them), to one number per answer; its mean and interval are listed. A world is a
         function without arguments that returns a `kt_core.data.Simulation`.
     kind : model, loss, measure or world.

@@ -19,7 +19,7 @@ from kt_core.baselines.counts import step_of
 from kt_core.baselines.factors import AFM, Rasch, climb
 from kt_core.data.sequences import Sequences, Vocabulary
 from kt_core.data.simulate import Simulation, simulate
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.measures import violation_table
 from kt_core.metrics.bootstrap import Bootstrap
 

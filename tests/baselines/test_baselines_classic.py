@@ -15,7 +15,7 @@ from kt_core.baselines.counts import SkillBaseRate, item_of, step_of
 from kt_core.baselines.logistic import PFA, BestLR
 from kt_core.data.sequences import Sequences, Splits, Vocabulary
 from kt_core.data.table import Dataset
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.measures import violation_table
 from kt_core.metrics.bootstrap import Bootstrap
 

@@ -22,7 +22,7 @@ from kt_core.baselines.ladder import mastery_after as of_tracer
 from kt_core.baselines.logistic import PFA
 from kt_core.config import DataConfig, ModelConfig
 from kt_core.data import Sequences, Simulation, Vocabulary, make_splits, simulate
-from kt_core.evaluation.evaluate import read_abilities
+from kt_core.evaluation.evaluate import read_ends
 from kt_core.evaluation.exam import (
     ABILITY,
     ASKED,
@@ -34,8 +34,8 @@ from kt_core.evaluation.exam import (
     PRIOR_SD,
     RASCH,
     ability_scores,
+    ends_after,
     hold_exam,
-    mastery_after,
     window,
 )
 from kt_core.evaluation.exam import AFM as AFM_RUNG
@@ -109,11 +109,11 @@ def test_answers_in_the_exam_never_change_the_mastery_before_it(mode):
     other = hold_exam(_with_other_answers(s, before=False))
     assert (own.asked.response != other.asked.response).any()
     reader = model(mode)
-    states = [mastery_after(reader, exam.chunks, CHUNK) for exam in (own, other)]
+    states = [ends_after(reader, exam.chunks, CHUNK).mastery for exam in (own, other)]
     assert states[0].shape == (4, C)
     np.testing.assert_array_equal(*states)
     early = hold_exam(_with_other_answers(s, before=True))
-    assert (mastery_after(reader, early.chunks, CHUNK) != states[0]).any()
+    assert (ends_after(reader, early.chunks, CHUNK).mastery != states[0]).any()
 
 
 @pytest.mark.parametrize("tracer", [Rasch, AFM, PFA])
@@ -249,10 +249,11 @@ def test_a_models_own_ability_is_no_rung_and_never_the_best_one(simulated, ladde
 def test_abilities_are_calibrated_and_do_not_depend_on_who_else_is_read():
     run = kt.demo().run
     sequences = kt.demo().splits.test
-    mean, deviation = read_abilities(run.model, sequences)
+    every = read_ends(run.model, sequences)
     one = sequences.of_learners(np.array([3]))
-    alone, doubt = read_abilities(run.model, one)
-    assert (alone[0], doubt[0]) == pytest.approx((mean[3], deviation[3]), abs=1e-5)
+    alone = read_ends(run.model, one)
+    for known in ("ability", "ability_deviation"):
+        assert getattr(alone, known)[0] == pytest.approx(getattr(every, known)[3], abs=1e-5)
     table = kt.demo().ability()
     spread = ((table["high"] - table["low"]) / 3.92) ** 2
     assert table["ability"].var() + spread.mean() == pytest.approx(1, abs=0.2)  # the prior's

@@ -26,7 +26,8 @@ from kt_core.baselines.skeleton import IDLE, SkeletonTracer
 from kt_core.config import DataConfig, ModelConfig
 from kt_core.data import Sequences, Vocabulary, make_splits
 from kt_core.data.simulate import Simulation, simulate
-from kt_core.evaluation.evaluate import Beliefs, evaluate
+from kt_core.evaluation.beliefs import Beliefs
+from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.masked import hidden_answers
 from kt_core.evaluation.measures import association_table, measure
 from kt_core.evaluation.tracer import Trace

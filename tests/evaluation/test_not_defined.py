@@ -12,7 +12,7 @@ from scipy.stats import pearsonr
 
 from kt_core.config import RunConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.masked import gain_necessity
 from kt_core.evaluation.measures import measure
 from kt_core.evaluation.shape import forgetting

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from kt_core import plots
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.learners import cohort
 from kt_core.model import GainAKT2
 from kt_core.notebook.explorer import Explorer

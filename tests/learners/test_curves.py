@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from kt_core import plots
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.learners import cohort
 from kt_core.learners.curves import after_breaks, before_and_after, skill_curves, trajectories
 

@@ -17,8 +17,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.diagnostics import conduct_table, share_of_variance
-from kt_core.evaluation.evaluate import Beliefs
 from kt_core.evaluation.recovery import recovery_table
 from kt_core.metrics import Association, Bootstrap, Prediction
 from kt_core.metrics.agreement import degree_of_agreement

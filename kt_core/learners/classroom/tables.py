@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kt_core.evaluation.evaluate import Beliefs
+from kt_core.evaluation.beliefs import Beliefs
 from kt_core.learners.standing import GROUPS, MINIMUM, WEAK, group
 from kt_core.uncertainty import Uncertainty
 
