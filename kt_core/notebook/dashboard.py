@@ -1,7 +1,8 @@
 """A live dashboard for JupyterLab while a model trains, with a stop button.
 
 The figure is drawn between two batches: its curves every few seconds, over a kept picture of all
-the rest, which is drawn so rarely that it takes little more than `SHARE` of the time.
+the rest, which is drawn so rarely that it takes little more than `SHARE` of the time, or up to
+`CRAMPED` where curves have left their axes.
 
 Training runs in a thread that the notebook's cell awaits, so that the kernel can react to the
 button (ipykernel 7.4 handles widgets while a cell awaits; 7.0 to 7.3 do so in a thread).
@@ -30,10 +31,12 @@ from kt_core.plots.style import PAGE
 from kt_core.plots.training import continue_curves, curves_of, draw_training
 from kt_core.training.train import History
 
-SHARE = 0.015  # of training time that whole pictures may take, except for the first and the last
+SHARE = 0.01  # of training time that whole pictures may take, except for the first and the last
+CRAMPED = 0.02  # the same, where a curve has left its axes
 SECONDS = 1.0  # between two updates of the progress line, at least
 RENEWED = 4.0  # seconds between two updates of the curves
 MOST_ROOM = 3.0  # of what there is, for what comes before the axes are drawn again
+MARGIN = 0.25  # of the height of curves, above and below them
 
 
 class Picture:
@@ -42,6 +45,7 @@ class Picture:
     def __init__(self, targets: TargetConfig):
         self.targets = targets
         self.epochs = False  # whether it has an epoch to show
+        self.fits = True  # whether all curves lie within their axes
 
     def whole(self, history: pd.DataFrame, monitor: pd.DataFrame, room: float = 1.0) -> bytes:
         """Draw everything, as PNG.
@@ -61,13 +65,15 @@ class Picture:
             ends = [ax.get_xlim()[1] for ax in figure.axes]  # some axes are shared
             for ax, end in zip(figure.axes, ends, strict=True):
                 ax.set_xlim(right=room * end)
+                ax.margins(y=MARGIN)  # no effect on axes with limits of their own
+        self.fits = True
         self._canvas.draw()
         self._kept = self._canvas.copy_from_bbox(figure.bbox)
         return self._with_curves()
 
     def renewed(self, history: pd.DataFrame, monitor: pd.DataFrame) -> bytes:
         """Draw the curves that the last whole picture has, as far as they go now."""
-        continue_curves(self._curves, history, monitor)
+        self.fits = continue_curves(self._curves, history, monitor)
         self._canvas.restore_region(self._kept)
         return self._with_curves()
 
@@ -204,7 +210,7 @@ class Dashboard(L.Callback):
         first = (2 * SECONDS, 6 * SECONDS)
         if self._whole < len(first):
             return first[self._whole]
-        return max(self._cost / SHARE, 2 * SECONDS)
+        return max(self._cost / (SHARE if self._picture.fits else CRAMPED), 2 * SECONDS)
 
     def _renew(self) -> None:
         begun = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -147,10 +148,12 @@ def plot_monitor(
 
 
 def plot_pace(monitor: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gradient norm before clipping, and the learning rate on a second axis."""
+    """Draw the gradient norm before clipping, on a logarithmic scale if it varies by more than ten
+    times, and the learning rate on a second axis."""
     norm = {"color": BLUE, "linewidth": 0.7, "gid": "step:gradient_norm"}
     ax.plot(monitor["step"], monitor["gradient_norm"], **norm)
-    ax.set_yscale("log")
+    if monitor["gradient_norm"].max() > 10 * monitor["gradient_norm"].min():
+        ax.set_yscale("log")
     ax.set(xlabel="training step", title="Gradients and learning rate")
     ax.set_ylabel("norm of the gradients", color=BLUE)
     rate = ax.twinx()
@@ -173,8 +176,9 @@ def curves_of(figure: Figure) -> list[Line2D]:
     return [line for ax in figure.axes for line in ax.lines if line.get_gid()]
 
 
-def continue_curves(curves: list[Line2D], history: pd.DataFrame, monitor: pd.DataFrame) -> None:
-    """Give curves the rows that there are now; nothing else in the figure changes."""
+def continue_curves(curves: list[Line2D], history: pd.DataFrame, monitor: pd.DataFrame) -> bool:
+    """Give curves the rows that there are now; nothing else in the figure changes. Whether the
+    axes have room for them."""
     for curve in curves:
         over, _, name = curve.get_gid().partition(":")
         if over == "epoch":
@@ -182,6 +186,13 @@ def continue_curves(curves: list[Line2D], history: pd.DataFrame, monitor: pd.Dat
         else:
             values = running_mean(monitor[name]) if over == "mean" else monitor[name]
             curve.set_data(monitor["step"], values)
+    return all(_within(curve) for curve in curves)
+
+
+def _within(curve: Line2D) -> bool:
+    """Whether all points of a curve that are known lie within its axes."""
+    sides = zip(curve.get_data(), (curve.axes.get_xlim(), curve.axes.get_ylim()), strict=True)
+    return not any((np.less(at, low) | np.greater(at, high)).any() for at, (low, high) in sides)
 
 
 def draw_training(

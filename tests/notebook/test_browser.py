@@ -154,6 +154,13 @@ def test_the_other_notebooks_run(lab, page, run, name):
     wait_until_done(page)
 
 
+@pytest.mark.parametrize("name", ["00_first_hour", "07_worlds", "08_constraints", "09_comparison"])
+def test_notebooks_run_with_what_they_are_shipped_with(lab, page, name):
+    lab.open(page, name, {"out": str(lab.root / name)} if name.startswith("07") else {})
+    wait_until_done(page)
+    assert page.locator(".jp-OutputArea-output img, .jp-OutputArea-output svg").count()
+
+
 def test_the_audit(lab, page, run):
     folder = lab.root
     steps = pd.DataFrame(

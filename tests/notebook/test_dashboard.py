@@ -98,8 +98,9 @@ def test_an_interrupted_cell_stops_training_and_keeps_the_best(smoke, screen, tm
     assert Run.load(tmp_path / "run").provenance["ended"].startswith("stopped by hand")
 
 
+@pytest.mark.parametrize(("fitting", "share"), [(True, 0.011), (False, 0.021)])
 def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
-    smoke, screen, monkeypatch
+    smoke, screen, monkeypatch, fitting, share
 ):
     now, shown, drawn = [0.0], [], []
     monkeypatch.setattr(live, "time", SimpleNamespace(perf_counter=lambda: now[0]))
@@ -107,7 +108,7 @@ def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
     board.monitor = [{"step": 0}]
 
     class Slow:
-        epochs = True
+        epochs, fits = True, fitting
 
         def whole(self, history, monitor, room):
             now[0] += 0.5
@@ -127,7 +128,7 @@ def test_it_is_renewed_every_few_seconds_and_takes_its_share_and_no_more(
         board.on_train_batch_end(None, None, None, None, 0)
     assert max(b - a for a, b in itertools.pairwise(shown)) < 5
     assert len(drawn) > 10
-    assert 0.5 * len(drawn) / now[0] < 0.021  # whole pictures
+    assert 0.5 * len(drawn) / now[0] < share + 0.002  # whole pictures, and the first two
     assert board.seconds_drawing / now[0] < 0.03
 
 
@@ -148,12 +149,33 @@ def test_renewed_curves_are_those_of_a_whole_picture():
     assert 1.9 < right / monitor["step"].head(2).max() < 2.3 and left < 1
 
 
+def test_a_picture_knows_whether_its_curves_have_left_their_axes():
+    history, monitor = (kt.demo().run.table(f"{name}.csv") for name in ("history", "monitor"))
+    picture = live.Picture(TargetConfig())
+    picture.whole(history, monitor.head(2))
+    picture.renewed(history, monitor)
+    assert not picture.fits  # there are more steps than there was room for
+    picture.whole(history, monitor, room=2.0)
+    assert picture.fits
+    for change, fits in ((1.0, True), (1.05, True), (1e-3, False), (1e3, False)):
+        norm = monitor["gradient_norm"]
+        picture.renewed(history, monitor.assign(gradient_norm=change * norm))
+        assert picture.fits == fits
+    picture.renewed(history.assign(**{"valid/auc": float("nan")}), monitor)
+    assert picture.fits  # what is not known is not drawn
+
+
 def test_the_first_epoch_is_shown_at_once(smoke, screen, monkeypatch):
     board = Dashboard(smoke[0])
     board.monitor, drawn = [{"step": 0}], []
     monkeypatch.setattr(Dashboard, "_tell", lambda *args: None)
     monkeypatch.setattr(Dashboard, "_rows", lambda self: (len(self.history), None))
-    board._picture = SimpleNamespace(epochs=False, whole=lambda h, m, room: drawn.append(h) or b"")
+
+    def whole(history, monitor, room):
+        drawn.append(history)
+        return b""
+
+    board._picture = SimpleNamespace(fits=True, epochs=False, whole=whole)
     board._whole, board._drawn = 1, time.perf_counter()
     board._renewed = board._drawn
     board.on_train_batch_end(None, None, None, None, 0)
