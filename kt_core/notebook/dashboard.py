@@ -55,7 +55,7 @@ class Picture:
         room : how far the axes of steps and epochs go, as a multiple of what there is.
         """
         figure = Figure(figsize=(PAGE * 1.35, 6.4), dpi=100, layout="none")  # drawn twice as fast
-        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.5, hspace=0.9)
+        figure.subplots_adjust(0.07, 0.21, 0.93, 0.93, wspace=0.5, hspace=0.5)
         self._canvas = FigureCanvasAgg(figure)
         draw_training(history, monitor, self.targets, figure)
         self._curves, self.epochs = curves_of(figure), not history.empty
@@ -65,7 +65,7 @@ class Picture:
             ends = [ax.get_xlim()[1] for ax in figure.axes]  # some axes are shared
             for ax, end in zip(figure.axes, ends, strict=True):
                 ax.set_xlim(right=room * end)
-                ax.margins(y=MARGIN)  # no effect on axes with limits of their own
+                ax.margins(y=max(MARGIN, ax.margins()[1]))  # where the axis has no fixed limits
         self.fits = True
         self._canvas.draw()
         self._kept = self._canvas.copy_from_bbox(figure.bbox)

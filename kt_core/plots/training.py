@@ -69,8 +69,7 @@ def plot_losses(history: pd.DataFrame, ax: Axes) -> Axes:
             label += " (dotted: validation)"
         place = {"xy": (0.99, 0.97), "xycoords": "axes fraction", "ha": "right", "va": "top"}
         panel.annotate(label, color=color, fontsize=6.5, **place)
-        low, high = panel.get_ylim()
-        panel.set_ylim(low, low + 1.7 * (high - low))  # room for the label
+        panel.margins(y=0.6)  # room for the label
         panel.yaxis.set_major_locator(MaxNLocator(2))
         panel.tick_params(labelsize=6.5, labelbottom=term == terms[-1])
         _epochs(history, panel)
