@@ -49,7 +49,8 @@ def main() -> None:
 def _seconds(
     config: RunConfig, splits: Splits, path: Path, board: dashboard.Dashboard | None
 ) -> float:
-    return train(config, splits, path, board).provenance["training_seconds"]
+    boards = [board] if board else []
+    return train(config, splits, path, boards).provenance["training_seconds"]
 
 
 if __name__ == "__main__":

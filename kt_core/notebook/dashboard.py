@@ -1,8 +1,8 @@
 """A live dashboard for JupyterLab while a model trains, with a stop button.
 
 The figure is drawn between two batches: its curves every few seconds, over a kept picture of all
-the rest, which is drawn so rarely that it takes little more than `SHARE` of the time, or up to
-`CRAMPED` where curves have left their axes.
+the rest, which is drawn again after a while, or as soon as it may where curves have left their
+axes.
 
 Training runs in a thread that the notebook's cell awaits, so that the kernel can react to the
 button (ipykernel 7.4 handles widgets while a cell awaits; 7.0 to 7.3 do so in a thread).
@@ -31,8 +31,8 @@ from kt_core.plots.style import PAGE
 from kt_core.plots.training import continue_curves, curves_of, draw_training
 from kt_core.training.train import History
 
-SHARE = 0.01  # of training time that whole pictures may take, except for the first and the last
-CRAMPED = 0.02  # the same, where a curve has left its axes
+SHARE = 0.01  # of training time that whole pictures take
+MOST = 0.023  # of training time that is spent on drawing when a curve has left its axes
 SECONDS = 1.0  # between two updates of the progress line, at least
 RENEWED = 4.0  # seconds between two updates of the curves
 MOST_ROOM = 3.0  # of what there is, for what comes before the axes are drawn again
@@ -159,7 +159,7 @@ class Dashboard(L.Callback):
         if now - self._told > SECONDS:
             self._tell(trainer, now)
         first_epoch = self._whole and self.history and not self._picture.epochs
-        if first_epoch or (self.monitor and now - self._drawn > self._pause):
+        if first_epoch or (self.monitor and self._is_due(now)):
             self._draw(now - self._started)
         elif self._whole and now - self._renewed > RENEWED:
             self._renew()
@@ -210,7 +210,13 @@ class Dashboard(L.Callback):
         first = (2 * SECONDS, 6 * SECONDS)
         if self._whole < len(first):
             return first[self._whole]
-        return max(self._cost / (SHARE if self._picture.fits else CRAMPED), 2 * SECONDS)
+        return max(self._cost / SHARE, 2 * SECONDS)
+
+    def _is_due(self, now: float) -> bool:
+        """Whether a whole picture is."""
+        if self._picture.fits or self._whole < 2:
+            return now - self._drawn > self._pause
+        return self.seconds_drawing + self._cost < MOST * (now - self._started)
 
     def _renew(self) -> None:
         begun = time.perf_counter()
