@@ -30,8 +30,10 @@ PYTHON = "python -c pass"
 REFUSED = 2  # the exit code
 
 
-def calls(answers: Path, odd: Path, oops: Path, damaged: Path, other: Path) -> dict[str, list[str]]:
-    """The commands that are measured, by how they are shown; those after `import torch` refuse.
+def calls(
+    answers: Path, odd: Path, oops: Path, damaged: Path, other: Path, judged: Path
+) -> dict[str, list[str]]:
+    """The commands that are measured, by how they are shown; those after `classroom` refuse.
 
     Parameters
     ----------
@@ -39,6 +41,7 @@ def calls(answers: Path, odd: Path, oops: Path, damaged: Path, other: Path) -> d
     oops : estimates of mastery, one of which is not a number.
     damaged : a run with a wrong bit in its weights.
     other : the demo's run with other test learners.
+    judged : the demo's run with its report.
     """
     experiment = ["--data", str(answers), "--outcome", str(answers), "--condition", "dose"]
     kt = [sys.executable, "-m", "kt_core"]
@@ -50,6 +53,14 @@ def calls(answers: Path, odd: Path, oops: Path, damaged: Path, other: Path) -> d
         "look (2,400 answers)": [*kt, "look", str(answers)],
         "import pandas": [sys.executable, "-c", "import pandas"],
         "import torch": [sys.executable, "-c", "import torch"],
+        "predict (2,400 answers)": [
+            *(*kt, "predict", str(STORED), "--data", str(answers)),
+            *("--out", str(answers.with_name("predicted.csv"))),
+        ],
+        "classroom (2,400 answers)": [
+            *(*kt, "classroom", str(judged), "--data", str(answers)),
+            *("--out", str(answers.with_name("class"))),
+        ],
         "train --data ODD": [*kt, "train", "--data", str(odd)],
         "class ODD": [*kt, "class", str(odd)],
         "worlds --models GPT": [*kt, "worlds", "--models", "GPT"],
@@ -74,6 +85,9 @@ def calls(answers: Path, odd: Path, oops: Path, damaged: Path, other: Path) -> d
 
 def seconds(command: list[str]) -> tuple[float, float]:
     """Wall clock and processor time of one call."""
+    written = Path(command[-1])
+    if written.name == "class":  # of the call before
+        shutil.rmtree(written, ignore_errors=True)
     begin, before = time.perf_counter(), _of_children()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if done.returncode not in (0, REFUSED):
@@ -110,8 +124,11 @@ def measured(repeats: int, only: str = "") -> pd.DataFrame:
         saved = json.loads((other / "config.json").read_text(encoding="utf-8"))
         saved["config"]["data"]["split_seed"] += 1
         (other / "config.json").write_text(json.dumps(saved), encoding="utf-8")
+        judged = Path(scratch, "judged")
+        shutil.copytree(STORED, judged)
+        seconds([sys.executable, "-m", "kt_core", "validate", str(judged)])
         for _ in range(repeats):
-            for name, command in calls(answers, odd, oops, damaged, other).items():
+            for name, command in calls(answers, odd, oops, damaged, other, judged).items():
                 if name != PYTHON and not re.search(only, name):
                     continue
                 found.setdefault(name, []).append(seconds(command))

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit, logit
-from scipy.stats import norm, qmc
+from scipy.special import expit, log_expit, logit, ndtri
 
 from kt_core.posterior import shrinkage
 
@@ -77,7 +76,7 @@ class Uncertainty:
         mastery : as believed.
         deviation : standard deviation of its level, in logits.
         """
-        reach = norm.ppf(0.5 + level / 2) * self.scale * deviation
+        reach = ndtri(0.5 + level / 2) * self.scale * deviation
         mean = mean_level(mastery, deviation)
         return np.minimum(expit(mean - reach), mastery), np.maximum(expit(mean + reach), mastery)
 
@@ -85,8 +84,9 @@ class Uncertainty:
 @functools.cache
 def _normal() -> np.ndarray:
     """[2, DRAWS], points that are spread as two independent standard normal numbers are."""
-    points = qmc.Sobol(2, seed=0).random(DRAWS)
-    return norm.ppf(points).T
+    from scipy.stats import qmc  # takes a second to load, and only growth needs it
+
+    return ndtri(qmc.Sobol(2, seed=0).random(DRAWS)).T
 
 
 def mean_level(mastery: np.ndarray, deviation: np.ndarray) -> np.ndarray:

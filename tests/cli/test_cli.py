@@ -271,11 +271,24 @@ def test_the_command_line_and_reading_a_run_load_nothing_that_takes_seconds():
         (["--help"], "numpy pandas torch lightning matplotlib scipy IPython papermill"),
         (["presets", "standard"], "numpy pandas torch lightning matplotlib scipy IPython"),
         (["look", "answers.csv"], "torch lightning matplotlib scipy IPython papermill"),
+        (
+            ["predict", "RUN", "--data", "answers.csv", "--out", "mastery.csv"],
+            "lightning matplotlib scipy.stats sklearn IPython papermill",
+        ),
+        (
+            ["classroom", "RUN", "--data", "answers.csv", "--out", "pages"],
+            "lightning matplotlib sklearn IPython papermill",
+        ),
     ],
 )
 def test_a_quick_command_loads_nothing_that_is_slow(tmp_path, command, heavy):
-    rows = "\n".join(f"learner{i},skill,{i % 2}" for i in range(20))
+    rows = "\n".join(f"learner{i // 9},skill 03,{i % 2}" for i in range(18))
     (tmp_path / "answers.csv").write_text(f"user,skill,correct\n{rows}\n")
+    if "RUN" in command:
+        shutil.copytree(STORED, tmp_path / "RUN")
+        judged = {"split": "test", "verdicts": [], "inflated": False}
+        judged["prediction"] = [{"learners": 40}]
+        (tmp_path / "RUN" / "metrics.json").write_text(json.dumps(judged))
     code = (
         "import sys, kt_core.cli\n"
         f"try: kt_core.cli.main({command})\n"

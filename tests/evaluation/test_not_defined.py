@@ -17,7 +17,8 @@ from kt_core.evaluation.masked import gain_necessity
 from kt_core.evaluation.measures import measure
 from kt_core.evaluation.shape import forgetting
 from kt_core.evaluation.tracer import Trace
-from kt_core.metrics import Association, Bootstrap
+from kt_core.metrics.association import Association
+from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.metrics.invariants import shares
 from kt_core.monitor import BatchSums, batch_metrics, pearson, skill_average_pearson
 from kt_core.report.tables import (

@@ -11,11 +11,12 @@ from scipy.stats import pearsonr
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from kt_core.metrics import Association, Bootstrap, Prediction, calibration_curve
 from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.bootstrap import levels
+from kt_core.metrics.association import Association
+from kt_core.metrics.bootstrap import Bootstrap, levels
 from kt_core.metrics.invariants import saturation, shares, violations
 from kt_core.metrics.nulls import base_rates, gain_nulls, running_counts, step_nulls
+from kt_core.metrics.prediction import Prediction, calibration_curve
 from kt_core.monitor import BatchSums, batch_metrics, batch_sums, pearson, skill_average_pearson
 
 

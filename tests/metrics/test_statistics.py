@@ -20,11 +20,11 @@ from sklearn.metrics import (
 from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.diagnostics import conduct_table, share_of_variance
 from kt_core.evaluation.recovery import recovery_table
-from kt_core.metrics import Association, Bootstrap, Prediction
 from kt_core.metrics.agreement import degree_of_agreement
-from kt_core.metrics.association import rank_correlation
-from kt_core.metrics.bootstrap import levels
+from kt_core.metrics.association import Association, rank_correlation
+from kt_core.metrics.bootstrap import Bootstrap, levels
 from kt_core.metrics.nulls import base_rates
+from kt_core.metrics.prediction import Prediction
 from kt_core.monitor import pearson
 
 # Intervals

@@ -13,7 +13,7 @@ import kt_core as kt
 from kt_core.base.errors import KTError
 from kt_core.cli.commands import main
 from kt_core.data.scores import read_scores
-from kt_core.learners import predict
+from kt_core.learners.predict import predict
 from kt_core.studies import criterion
 from kt_core.studies.criterion import ALL, AUC, KEYS, OWN, PEARSON, PRACTISED, SPEARMAN, WITHIN
 

@@ -15,7 +15,7 @@ from kt_core.baselines.bkt import BKT
 from kt_core.cli.commands import main
 from kt_core.data.sequences import Sequences, Vocabulary
 from kt_core.data.simulate import Hidden, Simulation, names_of
-from kt_core.learners import predict
+from kt_core.learners.predict import predict
 from kt_core.metrics.bootstrap import Bootstrap
 from kt_core.studies import decisions
 from kt_core.studies.policies import (
