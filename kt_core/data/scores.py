@@ -125,7 +125,7 @@ def _plain_scores(path: Path, header: list[str], encoding: str) -> pd.DataFrame:
         group = rows["group"].str.strip()
         rows["group"] = group.where(~group.isin(MISSING), "")
     if "date" in rows:
-        rows["date"] = _seconds(rows, str(path))
+        rows["date"] = seconds_since_1970(rows["date"], rows["line"], str(path))
     table = rows.drop(columns="line")
     unused = [name for name in header if name not in columns.values()]
     table.attrs.update(name=columns["score"], missing=0, unused=unused)
@@ -144,9 +144,16 @@ def _numbers(rows: pd.DataFrame, source: str) -> pd.Series:
     return number
 
 
-def _seconds(rows: pd.DataFrame, source: str) -> pd.Series:
-    """Dates as ISO 8601 writes them, and numbers of the epoch, as seconds since 1970."""
-    text = rows["date"].str.strip()
+def seconds_since_1970(text: pd.Series, line: pd.Series, source: str) -> pd.Series:
+    """Dates as ISO 8601 writes them, and numbers of the epoch, as seconds since 1970; NaN where
+    they are missing.
+
+    Raises
+    ------
+    KTError
+        For a text that is neither; `line` says where it is.
+    """
+    text = text.str.strip()
     missing = text.isin(MISSING)
     number = pd.to_numeric(text.where(~missing), errors="coerce").astype(float)
     day = text.where(~missing & number.isna())
@@ -157,7 +164,7 @@ def _seconds(rows: pd.DataFrame, source: str) -> pd.Series:
     if wrong.any():
         at = wrong.idxmax()
         raise KTError(
-            f"{source}, line {rows['line'][at]}: date {rows['date'][at]!r} is not a date such as "
+            f"{source}, line {line[at]}: date {text[at]!r} is not a date such as "
             "2017-05-31 or a time in seconds since 1970"
         )
     return seconds

@@ -22,6 +22,7 @@ from kt_core.data.formats.tables import names_in, read_columns, usual_columns
 from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.data.reading.values import MISSING, combined, each, parts_of, responses, written
 from kt_core.data.registry import load_dataset, locate
+from kt_core.data.scores import epoch_seconds, seconds_since_1970
 from kt_core.data.table import Dataset
 
 USUAL = {
@@ -29,7 +30,9 @@ USUAL = {
     "skill": GENERAL["skill"][0],
     "correct": GENERAL["correct"][0],
     "item": " ".join(GENERAL["item"]),
+    "timestamp": " ".join(GENERAL["timestamp"][:2]),
 }
+DAY = 86400.0  # seconds
 MOST_LEVELS = 20
 OPTION = "--outcome-column"
 
@@ -42,8 +45,9 @@ class Experiment:
     ----------
     practice : the answers that a model may see.
     outcome : one row per answer of the post-test: `learner`, `correct` (0 or 1, or a share right),
-        `skill` and `item` where known, each condition, and `practised`: whether the learner had
-        practised the skill. Without a column of skills, this one is absent too.
+        `skill` and `item` where known, `timestamp` as in the practice where both have times, each
+        condition, and `practised`: whether the learner had practised the skill. Without a column of
+        skills, this one is absent too.
     conditions : name -> its levels; the first is what the others are compared with.
     remarks : what was read and what was left out.
     """
@@ -85,19 +89,21 @@ def read_experiment(
     Parameters
     ----------
     path : the post-test: CSV, Parquet or a spreadsheet with the columns `learner`, `correct` and,
-        if known, `skill` and `item`, under these or other usual names, and the conditions. Without
-        skills, an answer counts as one on all skills together.
+        if known, `skill`, `item` and `timestamp` (dates as ISO 8601 writes them, or numbers of the
+        epoch), under these or other usual names, and the conditions. Without skills, an answer
+        counts as one on all skills together.
     conditions : column -> its levels, the first of which the others are compared with; without
         levels, those in the column, in the order of numbers or of the alphabet.
-    columns : `learner`, `skill`, `correct` or `item` -> name in the file, where it is not usual.
+    columns : `learner`, `skill`, `correct`, `item` or `timestamp` -> name in the file, where it is
+        not usual.
     pseudonyms : to replace the learners' ids, as in the practice.
 
     Raises
     ------
     KTError
         For a file that cannot be read, a column that is missing, a value that cannot be read, a
-        condition with one level or with others than are named, or when no learner or no skill of
-        the post-test is in the practice.
+        condition with one level or with others than are named, a learner who practises after the
+        post-test, or when no learner or no skill of the post-test is in the practice.
     """
     path = path_of("outcome", path)
     header = names_in(path)
@@ -111,6 +117,9 @@ def read_experiment(
     if "skill" in rows:
         rows["skill"] = each(rows["skill"], lambda t: combined(frozenset(parts_of(t))))
     rows["correct"] = responses(rows["correct"], rows["line"], str(path), brief)
+    remarks = [f"post-test: {', '.join(f'{p} from {n}' for p, n in found.items())}"]
+    if "timestamp" in rows:
+        remarks += _timed(rows, path, practice)
     levels = {}
     for name, named in conditions.items():
         rows[name] = written(rows[name])[0]
@@ -118,7 +127,6 @@ def read_experiment(
         levels[name] = _levels(path, name, rows, named)
     used = {*found.values(), *conditions}
     others = [name for name in header if name not in used]
-    remarks = [f"post-test: {', '.join(f'{p} from {n}' for p, n in found.items())}"]
     if others:
         remarks.append(f"columns of the post-test that are not used: {', '.join(others)}")
     if "skill" not in found:
@@ -146,6 +154,28 @@ def _columns(
                 f"{OPTION} {part}=NAME"
             )
     return found
+
+
+def _timed(rows: pd.DataFrame, path: Path, practice: Dataset) -> list[str]:
+    """Give the post-test's times the unit of the practice, or drop them and say why."""
+    seconds = seconds_since_1970(rows["timestamp"], rows["line"], str(path))
+    rows["timestamp"] = seconds * practice.note.day / DAY
+    times = practice.table.get("timestamp", pd.Series(dtype=float))
+    if not practice.note.day or epoch_seconds(times).isna().any() or times.empty:
+        del rows["timestamp"]
+        return ["times of the post-test are not used: the practice has no times since 1970"]
+    if seconds.isna().any():
+        raise KTError(f"{path}, line {rows['line'][seconds.isna().idxmax()]}: timestamp is empty")
+    last = times.groupby(practice.table["user"]).max()
+    early = rows["timestamp"] < rows["learner"].map(last)
+    if early.any():
+        at = early.idxmax()
+        raise KTError(
+            f"{path}, line {rows['line'][at]}: learner {brief(rows['learner'][at])} practises "
+            "after this answer; leave such practice out, or rename the column of times, so that no "
+            "model reads them"
+        )
+    return []
 
 
 def _refuse_missing(rows: pd.DataFrame, part: str, path: Path, needed: tuple[str, ...]) -> None:

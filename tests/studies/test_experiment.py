@@ -297,6 +297,57 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
             columns={"correct": "mark"}))[1], {"dose": ()})  # fmt: skip
 
 
+@pytest.mark.parametrize("unit", ["dates", "seconds", "milliseconds"])
+def test_times_of_the_post_test_are_read_as_those_of_the_practice(tmp_path, unit):
+    start = pd.Timestamp("2017-05-01 09:00")
+    answered = practice()
+    place = answered.groupby("user").cumcount()
+    times = start + pd.to_timedelta(place, "h")
+    ways = {"dates": lambda t: t, "seconds": lambda t: t.astype("int64") // 10**9}
+    ways["milliseconds"] = lambda t: t.astype("int64") // 10**6
+    after = pd.Series(start + pd.Timedelta("10D"), posttest().index).astype("datetime64[ns]")
+    practised = answered.assign(timestamp=ways[unit](times.astype("datetime64[ns]")))
+    practised.to_csv(tmp_path / "practice.csv", index=False)
+    dataset = read_dataset(tmp_path / "practice.csv")
+    for told in ("dates", "seconds"):  # the units of the two files may differ
+        outcome = posttest().assign(answered_at=ways[told](after))
+        outcome.to_csv(tmp_path / "outcome.csv", index=False)
+        found = read_experiment(dataset, tmp_path / "outcome.csv", {"dose": ()})
+        vocabulary = Vocabulary.of(found.practice.table)
+        asked = study.with_question(
+            found.practice.table, found.outcome, vocabulary, 200, dataset.note.day
+        )
+        last = asked.starts + asked.lengths - 1
+        days = asked.time[last] - asked.time[asked.starts]
+        np.testing.assert_allclose(days, 10.0, atol=1e-6)
+    outcome.loc[3, "answered_at"] = ways["seconds"](pd.Series([start]).astype("datetime64[ns]"))[0]
+    outcome.to_csv(tmp_path / "outcome.csv", index=False)
+    with pytest.raises(KTError, match="line 5: learner 'u00' practises after this answer"):
+        read_experiment(dataset, tmp_path / "outcome.csv", {"dose": ()})
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [("maybe", "line 2: date 'maybe' is not a date"), ("", "line 2: timestamp is empty")],
+)
+def test_a_time_of_the_post_test_that_cannot_be_read(tmp_path, time, message):
+    answered = practice().assign(timestamp="2017-05-01 09:00:00")
+    answered.to_csv(tmp_path / "practice.csv", index=False)
+    outcome = posttest().assign(timestamp="2017-05-31").astype(object)
+    outcome.loc[0, "timestamp"] = time
+    outcome.to_csv(tmp_path / "outcome.csv", index=False)
+    dataset = read_dataset(tmp_path / "practice.csv")
+    with pytest.raises(KTError, match=message):
+        read_experiment(dataset, tmp_path / "outcome.csv", {"dose": ()})
+
+
+def test_times_of_the_post_test_alone_are_not_used(tmp_path):
+    data, path = files(tmp_path, posttest().assign(timestamp="2017-05-31"))
+    found = read_experiment(read_dataset(data), path, {"dose": ()})
+    assert "timestamp" not in found.outcome
+    assert any("the practice has no times" in remark for remark in found.remarks)
+
+
 def test_pseudonyms_of_practice_and_post_test_are_the_same(tmp_path):
     data, path = files(tmp_path)
     key = Pseudonyms("a key of sixteen or more characters")
