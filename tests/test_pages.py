@@ -7,6 +7,7 @@ command are checked; every other command of this project is called as it stands.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import itertools
 import json
@@ -24,7 +25,7 @@ from kt_core.base import own
 from kt_core.baselines.registry import BASELINES
 from kt_core.cli.arguments import overrides_of, parser
 from kt_core.cli.commands import ACTIONS, main
-from kt_core.config import Mode
+from kt_core.config import LossConfig, Mode, RunConfig
 from kt_core.learners.cohort import RULES
 from kt_core.presets import PRESETS, USUAL, configure
 from kt_core.report.tables import metrics_dict
@@ -188,6 +189,23 @@ def test_settings_that_the_text_names_exist():
             if code.startswith("--set "):
                 _, setting = shlex.split(code)
                 configure(overrides=dict([setting.split("=", 1)]))
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    rows = re.findall(r"^\| `([\w.]+)` \|([^|]*)\|", text_of("docs/settings.md"), re.M)
+    told = {name: default.strip(" `") for name, default in rows}
+    defaults = {
+        f"{section}.{f.name}": getattr(getattr(RunConfig(loss=LossConfig()), section), f.name)
+        for section in ("data", "model", "loss", "train", "targets", "report")
+        for f in dataclasses.fields(getattr(RunConfig(), section))
+    }
+    assert list(told) == list(defaults)
+    for name, default in defaults.items():
+        if isinstance(default, (bool, str)) or default == {}:
+            text = str(default)
+            assert told[name] == (text.lower() if isinstance(default, bool) else text), name
+        else:
+            assert float(told[name]) == default, name
 
 
 def test_presets_are_all_told():

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from kt_core.base import own
 from kt_core.base.errors import KTError
 from kt_core.base.files import new_folder
 from kt_core.base.locks import locked
+from kt_core.base.log import log as said
 from kt_core.data.same import check_named_once
 from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.kernel import Kernel
@@ -48,9 +50,21 @@ def write_report(
     if len(folders) > 1:
         name, page, title = COMPARISON, "comparison.html", "Runs compared"
         parameters = {"runs": named, "split": split}
+    _warn_of_own_measures()
     with locked(first), executed(name, parameters, quiet, kernel, log) as notebook:
         keep(notebook, first)
         return export_html(notebook, first / page, title)
+
+
+def _warn_of_own_measures() -> None:
+    """Say which measures of the user's own the report's process cannot know."""
+    here = [name for name, one in own.of(own.MEASURE).items() if one.home is None]
+    if here:
+        said.warning(
+            "not in the report: %s. A report is made in a process of its own; define the function "
+            "in a module, and register it from there",
+            ", ".join(f"measure {name!r}" for name in here),
+        )
 
 
 def write_audit_report(

@@ -21,6 +21,7 @@ from kt_core.config import with_overrides
 from kt_core.data import Dataset, Simulation, load_dataset, simulate
 from kt_core.data.registry import datasets
 from kt_core.evaluation.tracer import Trace
+from kt_core.notebook import reports
 from kt_core.presets import configure, preset
 from kt_core.studies import benchmark, cells, worlds
 from kt_core.studies.cell import Cell
@@ -131,7 +132,7 @@ def test_the_page_runs_as_it_is_written(answers, tmp_path, monkeypatch):
     own.load("my_models.py")
     here = lambda cells, out, store: [run_cell(cell, out, store=store) for cell in cells]  # noqa: E731
     monkeypatch.setattr(cells, "run_cells", here)  # in this process, which has loaded everything
-    names = {"kt": kt, "answers": answers}
+    names = {"kt": kt, "answers": answers, "__name__": "__main__"}
     names["SMALL"] = (("data.learners", 60), ("report.bootstrap", 50))
     for block in (MEASURE, JUDGED, CELLS, LOSS):
         code = re.sub("|".join(map(re.escape, SHORTER)), lambda m: SHORTER[m.group()], block)
@@ -289,3 +290,10 @@ def test_what_is_no_world_is_refused(forgotten):
         kt.register("world-hidden", Simulation, kind="world")
     with pytest.raises(KTError, match="not a kt_core.data.Simulation"):
         kt.register("nothing", dict, kind="world")
+
+
+def test_a_report_says_which_measures_it_cannot_know(forgotten, caplog):
+    names = {"__name__": "a notebook", "kt": kt}
+    exec(MEASURE, names)
+    reports._warn_of_own_measures()
+    assert "not in the report: measure 'surprise, in bits'" in caplog.text
