@@ -20,6 +20,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+from kt_core.base.errors import KTError
 from kt_core.baselines.counts import (
     Counts,
     check_fitted,
@@ -58,7 +59,15 @@ class CountRegression:
         self.weights: Weights | None = None
 
     def fit(self, splits: Splits, seed: int = 0) -> None:
-        """Fit with each penalty on training answers; keep the fit with the best validation loss."""
+        """Fit with each penalty on training answers; keep the fit with the best validation loss.
+
+        Raises
+        ------
+        KTError
+            When all training answers are of one kind.
+        """
+        if len(np.unique(splits.train.response)) < 2:
+            raise KTError(f"{self.name}: the training answers are all right or all wrong")
         skills = len(splits.vocabulary.skills)
         items = int(item_of(splits.train).max()) if self.totals else 0
         train, valid = (self.features(p, skills, items) for p in (splits.train, splits.valid))

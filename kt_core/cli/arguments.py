@@ -38,7 +38,7 @@ def parser(
         action="append",
         default=[],
         metavar="FILE.py",
-        help="a Python file that registers models, loss terms or measures of your own",
+        help="a Python file that registers models, loss terms, measures or worlds of your own",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 

@@ -21,7 +21,7 @@ from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.log import log, log_to_output
 from kt_core.base.places import NOTEBOOKS, default_out
 from kt_core.base.signals import TERMINATED, Sigterm
-from kt_core.base.values import counted, is_text
+from kt_core.base.values import counted, is_text, whole_number
 from kt_core.cli import early
 from kt_core.cli.arguments import (
     configured,
@@ -238,9 +238,10 @@ def look(args: argparse.Namespace) -> None:
     dataset = read_dataset(Path(args.path), _options(args))
     table = dataset.table
     print(dataset.note)
-    first = counted("answer", min(args.rows, len(table)))
+    rows = whole_number("--rows", args.rows, 0)
+    first = counted("answer", min(rows, len(table)))
     print(f"\nThe first {first}, as they would be read:\n")
-    print(table.head(args.rows).drop(columns="timestamp", errors="ignore").to_string(index=False))
+    print(table.head(rows).drop(columns="timestamp", errors="ignore").to_string(index=False))
     words, path = ["python", "-m", "kt_core"], [args.path, *reading_words(args)]
     print(f"\nTo train on it: {shlex.join([*words, 'run', '--data', *path])}")
     print(f"To make pages for a teacher: {shlex.join([*words, 'class', *path])}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kt_core.base.errors import KTError, NotebookFailed
 from kt_core.base.places import default_out
+from kt_core.base.values import whole_number
 from kt_core.cli import early
 from kt_core.cli.arguments import columns_of, reading_of, reading_settings
 from kt_core.presets import USUAL
@@ -89,7 +90,8 @@ def worlds(args: argparse.Namespace) -> int:
     names = tuple(args.world) or judged.SHOWN
     shown = {"model": args.shown} if args.shown else {}
     models = (*(args.models or judged.MODELS_SHOWN), *shown.values())
-    plan = judged.plan(names, models, args.draws, args.preset or USUAL)
+    draws = whole_number("--draws", args.draws, 1)
+    plan = judged.plan(names, models, draws, args.preset or USUAL)
     failed = {}
     if not args.print:
         failed = run_cells(plan, out, args.jobs, args.scheduler, make_folder(store))

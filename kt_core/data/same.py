@@ -46,9 +46,16 @@ class Answers:
 
 
 def check_named_once(folders: list[Path]) -> None:
-    """Raise a KTError when two of the folders are one run."""
+    """Raise a KTError when two of the folders are one run, or have one name."""
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise KTError("a run is named twice; to compare, name different ones")
+    known: dict[str, Path] = {}
+    for folder in folders:
+        if (other := known.setdefault(folder.name, folder)) is not folder:
+            raise KTError(
+                f"{other} and {folder} have one name, by which tables and figures tell runs apart; "
+                "rename one of the folders"
+            )
 
 
 def check_same(folders: list[Path], answers: Iterable[Answers]) -> None:

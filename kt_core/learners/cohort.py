@@ -244,7 +244,8 @@ def _of(skills: np.ndarray | slice, parts: list[torch.Tensor]) -> np.ndarray:
 
 
 def telling_step(learner: pd.DataFrame) -> int:
-    """The last answer on the most practised skill, whose prediction holds the most gains."""
+    """The last answer on the most practised skill, whose prediction holds the most gains; of a
+    learner with two answers or more, as the first is not predicted."""
     asked = learner[learner["asked"]]
     most = asked["skill"].value_counts(sort=True).index[0]
     return max(int(asked.loc[asked["skill"] == most, "step"].max()), 2)
@@ -262,7 +263,10 @@ def learning_curves(beliefs: Beliefs, most: int = 15, resamples: int = 200) -> p
     table = []
     for opportunity, part in rows.groupby("opportunity"):
         table.append({"opportunity": opportunity, **curve_point(part, bootstrap)})
-    return pd.DataFrame(table)
+    return pd.DataFrame(table, columns=["opportunity", *POINT])
+
+
+POINT = ("observed", "low", "high", "predicted", "mastery", "answers")
 
 
 def curve_point(answers: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, float]:

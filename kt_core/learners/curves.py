@@ -126,9 +126,8 @@ def before_and_after(beliefs: Beliefs, names: tuple[str, ...]) -> pd.DataFrame:
     """
     table = standing(beliefs)
     table = table[table["answers"] >= 2].reset_index(drop=True)
-    thirds = pd.cut(
-        table["start"].rank(method="first", pct=True), 3, labels=["low", "middle", "high"]
-    )
+    place = table["start"].rank(method="first", pct=True)
+    thirds = pd.cut(place, 3, labels=["low", "middle", "high"]) if len(table) else place
     return pd.DataFrame(
         {
             "learner": table["learner"],

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 
 from kt_core.base.errors import KTError
 from kt_core.base.values import convert
@@ -56,6 +57,8 @@ def explain(
     # Narrower types where they come from disk.
     q, r, i = (x[rows].astype(np.int64) for x in (whole.skill, whole.response, whole.item))
     step = convert("step", step, int)
+    if len(q) < 2:
+        raise KTError(f"learner {learner!r} has one answer, and the first is never predicted")
     if not 2 <= step <= len(q):
         raise KTError(f"step {step}: learner {learner!r} has predicted answers 2 to {len(q)}")
     model.eval()
@@ -94,8 +97,8 @@ def explain(
         "asked": name[asked],
         "answer": int(r[t]),
         "logit": logit,
-        "probability": _sigmoid(logit),
-        "mastery": _sigmoid(logit + difficulty - form),
+        "probability": float(expit(logit)),
+        "mastery": float(expit(logit + difficulty - form)),
         "shrink": level.shrink[0, t].item(),
     }
     return frame
@@ -115,7 +118,3 @@ def history(sequences: Sequences, learner: str) -> tuple[Sequences, np.ndarray]:
     if len(at) == 0:
         raise KTError(f"learner {learner!r} is not in this split")
     return whole, whole.starts[at[0]] + np.arange(whole.lengths[at[0]])
-
-
-def _sigmoid(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))

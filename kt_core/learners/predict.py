@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -221,11 +222,10 @@ class LiveLearner:
     def _time(self, when: Any) -> pd.Timestamp | None:
         if not self.run.model.timed:
             return None
-        try:
-            time = pd.Timestamp(when)
-        except (ValueError, TypeError):
-            time = pd.NaT
-        if when is None or time is pd.NaT:
+        given = when if isinstance(when, str | date | np.datetime64) else None
+        iso = {"format": "ISO8601"} if isinstance(given, str) else {}
+        time = pd.to_datetime(given, errors="coerce", utc=True, **iso)
+        if time is None or time is pd.NaT:
             raise KTError(
                 f"when = {brief(when)}: this run was trained with the times of answers; give a "
                 "date and time, such as when='2026-03-01 14:30'"

@@ -15,6 +15,7 @@ from kt_core.data.same import check_named_once
 from kt_core.notebook.headless import executed, keep
 from kt_core.notebook.kernel import Kernel
 from kt_core.notebook.page import export_html
+from kt_core.runs.find import check_split
 from kt_core.runs.run import Run
 
 REPORT, AUDIT, COMPARISON = "02_consistency_report", "05_audit", "09_comparison"
@@ -38,10 +39,12 @@ def write_report(
     Raises
     ------
     KTError
-        When a folder is named twice, is not a finished run or cannot be written, when the data of
-        a run is not there, or when runs that are compared are not about the same answers.
+        When a folder or a name is there twice, a folder is not a finished run or cannot be written,
+        when the data of a run is not there, or when runs that are compared are not about the same
+        answers.
     """
     check_named_once(folders)
+    check_split(split)
     for folder in folders:
         check_writable(folder)
     first, named = folders[0], [str(folder.absolute()) for folder in folders]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.data.same import Answers, check_same
+from kt_core.data.same import Answers, check_named_once, check_same
 from kt_core.evaluation.exam import ON_ASKED
 from kt_core.evaluation.masked import log_loss
 from kt_core.metrics.association import VARIANTS
@@ -38,11 +38,12 @@ def examine_all(folders: list[Path], split: str = "test") -> list[Examined]:
     Raises
     ------
     KTError
-        Before anything is measured, when they are about other learners or other answers, or their
-        reports resample learners otherwise.
+        Before anything is measured, when two have one name, they are about other learners or other
+        answers, or their reports resample learners otherwise.
     """
     if len({Path(folder).resolve() for folder in folders}) < 2:
         raise KTError("to compare, name at least two different runs")
+    check_named_once([Path(folder) for folder in folders])
     check_same(folders, (_answers(folder, split) for folder in folders))
     return [examine(folder, split) for folder in folders]
 

@@ -44,7 +44,8 @@ def to_latex(table: pd.DataFrame, digits: int = 3, caption: str = "", label: str
     Raises
     ------
     KTError
-        When `table` is not a DataFrame, or `digits` is not a number from 0 to 15.
+        When `table` is not a DataFrame, two of its columns would have one title, or `digits` is not
+        a number from 0 to 15.
 
     Examples
     --------
@@ -69,7 +70,9 @@ def to_latex(table: pd.DataFrame, digits: int = 3, caption: str = "", label: str
             low, high = (table[end].map(lambda x: _cell(x, digits)) for end in ends)
             known = (values != MISSING) & (low != MISSING) & (high != MISSING)
             values = values.where(~known, values + " [" + low + ", " + high + "]")
-        columns[name.replace("_", " ").translate(ESCAPED)] = values
+        if (title := name.replace("_", " ").translate(ESCAPED)) in columns:
+            raise KTError(f"two columns would be called {title!r}; rename one")
+        columns[title] = values
         alignment += "l" if ends or not pd.api.types.is_numeric_dtype(table[name]) else "r"
     return pd.DataFrame(columns).to_latex(
         index=False,
@@ -101,10 +104,11 @@ def to_csv(table: pd.DataFrame, path: str | Path, digits: int = 6) -> Path:
         raise KTError(f"{target}: name it .csv")
     texts = table.select_dtypes(exclude=["number", "bool"]).astype("string")
     computed = texts.apply(lambda column: column.str.startswith(FORMULA).fillna(False))
-    if count := int(computed.to_numpy().sum()):
+    titles = {name: f"'{name}" for name in table if str(name).startswith(FORMULA)}
+    if count := int(computed.to_numpy().sum()) + len(titles):
         log.warning("%s: %s names begin as formulas do; they got an apostrophe", path, f"{count:,}")
     texts = texts.where(~computed, "'" + texts)
-    return write_table(table.round(digits).assign(**texts), target)
+    return write_table(table.round(digits).assign(**texts).rename(columns=titles), target)
 
 
 def _checked(table: Any) -> pd.DataFrame:

@@ -307,10 +307,11 @@ def _correlations(m: Measures) -> dict[str, str]:
 
 
 def metrics_dict(examined: Examined) -> dict[str, Any]:
-    """All numbers of one run as plain JSON; undefined values are null."""
+    """All numbers of one run but the curve of calibration, as plain JSON; undefined values are
+    null."""
     m = examined.measures
-    tables = ("prediction", "violations", "associations", "conduct", "necessity", "growth")
-    tables += ("forgetting", "exam", "collapse", "recovery", "skills")
+    tables = ("prediction", "simple", "violations", "associations", "conduct", "necessity")
+    tables += ("growth", "forgetting", "exam", "collapse", "recovery", "skills")
     content: dict[str, Any] = {
         "split": examined.split,
         "inflated": examined.inflated,

@@ -269,7 +269,8 @@ def _counted(
 def _auc(examined: Examined, targets: TargetConfig) -> dict[str, Any]:
     e, null = examined.valid_auc, examined.valid_null_auc
     word = _word(e.value, e.low, targets.auc, targets.auc_minimum)
-    best = best_auc(examined.splits.dataset.name)
+    data = examined.run.config.data
+    best = 1.0 if data.path else best_auc(data.dataset)
     reported = examined.measures.quality("AUC")["value"]
     for split, value in (("valid", e.value), (examined.split, reported)):
         if value > best:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kt_core.base.errors import KTError
+from kt_core.base.errors import KTError, brief
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Dataset, ReadOptions, known_answers, read_dataset
 from kt_core.data.pseudonyms import pseudonyms, same_key
@@ -34,6 +34,10 @@ def answers_for(
         When it cannot be read, none of its skills is known, or the key of the pseudonyms is not the
         run's.
     """
+    if not isinstance(source, str | Path | pd.DataFrame):
+        raise KTError(
+            f"answers = {brief(source)}: expected a pandas DataFrame or the name of a file"
+        )
     config = with_overrides(run.config, reading).data
     config = dataclasses.replace(config, columns=run.config.data.columns | config.columns)
     key = run.provenance.get("pseudonyms", "")

@@ -51,13 +51,27 @@ def find_runs(runs: list[str]) -> list[Path]:
     """The named run folders, or the newest finished one under ``runs/`` if none is named."""
     if named := names_of("runs", [runs] if isinstance(runs, str) else runs):
         return [path_of("runs", run) for run in named]
-    weights = default_out().glob("[!.]*/model.safetensors")
-    finished = sorted(
-        (path for path in weights if not unfinished(path.parent)), key=lambda p: p.stat().st_mtime
-    )
-    if not finished:
+    if not (finished := finished_runs()):
         raise KTError(f"no finished run in {default_out()}: train one with 01_train, or name one")
-    return [finished[-1].parent]
+    return [finished[-1]]
+
+
+def finished_runs() -> list[Path]:
+    """The finished runs under ``runs/``, the newest last; what cannot be read is told."""
+    found = []
+    for weights in default_out().glob("[!.]*/model.safetensors"):
+        try:
+            if not unfinished(weights.parent):
+                found.append((weights.stat().st_mtime, weights.parent))
+        except KTError as error:
+            log.warning("left out: %s", error)
+    return [path for _, path in sorted(found)]
+
+
+def check_split(split: str) -> None:
+    """Raise a KTError for what is not a split that a report can be about."""
+    if split not in ("valid", "test"):
+        raise KTError(f"split {brief(split)}: choose valid or test")
 
 
 def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
@@ -69,8 +83,7 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
     KTError
         When the folder is not a finished run, or the data is not what it was trained on.
     """
-    if split not in ("valid", "test"):
-        raise KTError(f"split {brief(split)}: choose valid or test")
+    check_split(split)
     run = Run.load(path)
     splits = read_splits(run.config)
     check_unchanged(run.path, splits, run.vocabulary, run.provenance)

@@ -54,7 +54,7 @@ class Run:
     vocabulary: Vocabulary
     provenance: dict[str, Any]
     trained: GainAKT2 | None = None
-    uncertainty: Uncertainty | None = None  # `retrospective` only
+    uncertainty: Uncertainty | None = None  # of modes with a skeleton
 
     @property
     def model(self) -> GainAKT2:

@@ -23,6 +23,7 @@ from kt_core.base.log import log
 from kt_core.baselines.bkt import BKT
 from kt_core.baselines.factors import AFM, Rasch
 from kt_core.data import Splits
+from kt_core.data.same import check_named_once
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
 from kt_core.runs.find import open_run
 from kt_core.runs.provenance import git_commit
@@ -76,9 +77,10 @@ def decide(
     Raises
     ------
     KTError
-        If a run is not about simulated learners, or runs of one world and draw were trained on
-        different learners of it.
+        If a run is not about simulated learners, two have one name, or runs of one world and draw
+        were trained on different learners of it.
     """
+    check_named_once([Path(path) for path in runs])
     groups: dict[tuple[str, int], list[tuple[Run, Splits]]] = {}
     for path in runs:
         run, splits = open_run(path)

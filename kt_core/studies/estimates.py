@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kt_core.base.errors import KTError, brief, reason
+from kt_core.base.errors import KTError, brief
 from kt_core.base.values import path_of
 from kt_core.data.formats.frames import as_texts
 from kt_core.data.formats.layouts import GENERAL
+from kt_core.data.formats.tables import names_in, read_columns, usual_columns
 from kt_core.data.pseudonyms import Pseudonyms
 from kt_core.data.reading.values import combined, each, parts_of, plain, written
 
 COLUMNS = ("learner", "step", "skill", "mastery")
 PREDICTED = "predicted"  # a further column, where it is named
-USUAL = {part: " ".join(GENERAL[role]) for part, role in (("learner", "user"), ("skill", "skill"))}
+USUAL = {"learner": " ".join(GENERAL["user"]), "skill": " ".join(GENERAL["skill"])}
+USUAL |= {"mastery": "mastery", "step": "step"}
+OPTION = "--mastery-column"
 ORDERS = ("orderid", "timestamp", "logid")
 
 
@@ -25,7 +28,7 @@ def read_mastery(
     columns: dict[str, str] | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> pd.DataFrame:
-    """Read and check the long table, from CSV or Parquet, or as it is in memory.
+    """Read and check the long table, from text, Parquet or a spreadsheet, or as it is in memory.
 
     Without a column of steps, a learner's rows are counted from 1, in order of the time or the
     number of the answer where the file has one, else as in the file.
@@ -43,12 +46,18 @@ def read_mastery(
     Raises
     ------
     KTError
-        When it cannot be read, a column is missing, or a step or mastery is not a number.
+        When it cannot be read, a column is missing or may be one of several, or a step or mastery
+        is not a number.
     """
     path = named(source)
-    raw = _raw(source, path)
-    names = _columns(path, [str(c) for c in raw.columns], columns or {})
-    table = as_texts(pd.DataFrame({part: raw[name] for part, name in names.items()}))
+    if isinstance(source, pd.DataFrame):
+        header = [str(name) for name in source.columns]
+        names = _columns(path, header, columns or {})
+        raw = source.set_axis(header, axis=1).reset_index(drop=True)
+        table = as_texts(pd.DataFrame({part: raw[name] for part, name in names.items()}))
+    else:
+        names = _columns(path, names_in(path), columns or {})
+        table = read_columns(path, names).drop(columns="line")
     for part in ("learner", "skill"):
         table[part] = written(table[part])[0]
     table["skill"] = each(table["skill"], lambda t: combined(frozenset(parts_of(t))))
@@ -61,17 +70,6 @@ def read_mastery(
 def named(source: str | Path | pd.DataFrame) -> Path:
     """What messages call a table of estimates."""
     return Path("mastery") if isinstance(source, pd.DataFrame) else path_of("mastery", source)
-
-
-def _raw(source: Path | pd.DataFrame, path: Path) -> pd.DataFrame:
-    if isinstance(source, pd.DataFrame):
-        return source.set_axis(source.columns.map(str), axis=1).reset_index(drop=True)
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
-        raise KTError(f"{path}: cannot be read as a table ({reason(error)})") from None
 
 
 def checked_estimates(table: pd.DataFrame, path: str) -> pd.DataFrame:
@@ -105,22 +103,10 @@ def checked_estimates(table: pd.DataFrame, path: str) -> pd.DataFrame:
 
 def _columns(path: Path, header: list[str], given: dict[str, str]) -> dict[str, str]:
     """Part -> column of a table of estimates: `learner`, `skill`, `mastery`, `step` or `order`."""
-    parts = (*COLUMNS, *({PREDICTED} & set(given)))
-    unknown = set(given) - set(parts)
-    if unknown:
-        choices = [*COLUMNS, PREDICTED]
-        raise KTError(f"--mastery-column: {sorted(unknown)} unknown; choose from {choices}")
-    found = {}
-    for part in parts:
-        usual = USUAL.get(part, "").split()
-        fits = [n for n in header if plain(n) in usual and n not in given.values()]
-        name = given.get(part) or (part if part in header else fits[0] if fits else "")
-        if part in given and name not in header:
-            raise KTError(f"{path}: no column {name!r}; it has: {', '.join(header)}")
+    found = usual_columns(path, header, USUAL | {PREDICTED: ""}, given, OPTION)
+    for name in found.values():
         if header.count(name) > 1:
             raise KTError(f"{path}: {header.count(name)} columns are called {name!r}; rename one")
-        if name:
-            found[part] = name
     absent = [part for part in COLUMNS if part not in found and part != "step"]
     if absent:
         raise KTError(
@@ -128,7 +114,12 @@ def _columns(path: Path, header: list[str], given: dict[str, str]) -> dict[str, 
             f"has {', '.join(header)}. Name it with --mastery-column {absent[0]}=NAME"
         )
     if "step" not in found:
-        orders = [n for n in header if plain(n) in ORDERS]
+        orders = [n for n in header if plain(n) in ORDERS and n not in found.values()]
+        if len(orders) > 1:
+            raise KTError(
+                f"{path}: {' and '.join(orders)} can both be the order of the rows; drop or rename "
+                "one, or add a column step"
+            )
         if orders:
             found["order"] = orders[0]
     return found

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kt_core.base.errors import KTError
 from kt_core.base.files import make_folder, write_json, write_table
 from kt_core.base.places import default_out
 from kt_core.config import RunConfig
@@ -19,7 +18,7 @@ from kt_core.evaluation.evaluate import evaluate
 from kt_core.presets import configure
 from kt_core.report.examine import examine
 from kt_core.report.tables import metrics_dict
-from kt_core.runs.find import find_runs
+from kt_core.runs.find import find_runs, finished_runs
 from kt_core.runs.run import Run
 from kt_core.tracing.demo import demo
 from kt_core.tracing.tracer import scratch, trained
@@ -34,11 +33,10 @@ SMALL = "trained just now in seconds on 60 simulated learners, too few for concl
 
 def run_or_demo(run: str) -> Path:
     """The named run folder; the newest finished run if none is named, and the demo without one."""
-    try:
-        return find_runs([run] if run else [])[0]
-    except KTError:
-        if run:
-            raise
+    if run:
+        return find_runs([run])[0]
+    if own := finished_runs():
+        return own[-1]
     print(f"No run of your own in {default_out()}: shown is {DEMO}.")
     return demo().run.path
 

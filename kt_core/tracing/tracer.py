@@ -23,7 +23,7 @@ from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
 from kt_core.base.log import log
 from kt_core.base.state import STATE, free_folder, way_on
-from kt_core.base.values import path_of
+from kt_core.base.values import names_of, path_of
 from kt_core.config import RunConfig, meanings, options, with_overrides
 from kt_core.data import Dataset, Splits
 from kt_core.data.kept import IN_RUN
@@ -404,12 +404,12 @@ class KnowledgeTracer:
         from kt_core import plots
 
         frame = self._frame(learner, data, columns)
-        skills = (skills,) if isinstance(skills, str) and skills else skills
+        chosen = names_of("skills", [skills] if isinstance(skills, str) and skills else skills)
         with plt.rc_context():  # the user's own style comes back
             plots.use_style()
             if ax is None:
                 _, ax = plt.subplots(figsize=(plots.PAGE, 2.6))
-            plots.plot_revision(frame, ax, skills=list(skills))
+            plots.plot_revision(frame, ax, skills=chosen)
             ax.set_title(f"Learner {plots.as_text(learner)}")
         return ax
 
@@ -452,6 +452,8 @@ class KnowledgeTracer:
             When `path` exists already or cannot be written.
         """
         folder = path_of("path", path).absolute()
+        if folder.resolve().is_relative_to(self.run.path.resolve()):
+            raise KTError(f"{folder} is inside the run's own folder; name a place outside it")
         free_folder(folder)
         with new_folder(folder) as partial:
             shutil.copytree(self.run.path, partial, dirs_exist_ok=True)

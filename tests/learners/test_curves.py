@@ -1,5 +1,7 @@
 """Frames about practice, on a few answers that are counted by hand."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +67,12 @@ def test_mastery_before_and_after(beliefs):
     assert pairs["before"].to_numpy() == pytest.approx(0.5)
     assert pairs["after"].to_numpy() == pytest.approx(0.7)
     assert pairs["start"].value_counts().to_dict() == {"low": 20, "middle": 20, "high": 20}
+
+
+def test_nobody_practises_twice(beliefs):
+    once = dataclasses.replace(beliefs, frame=beliefs.frame.groupby(["learner", "skill"]).head(1))
+    pairs = before_and_after(once, NAMES)
+    assert pairs.empty and list(pairs) == list(before_and_after(beliefs, NAMES))
 
 
 def test_the_figures_of_practice(beliefs):

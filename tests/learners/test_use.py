@@ -225,3 +225,27 @@ def test_a_table_handed_over_is_checked(histories, change, words):
     table = change(mixed if "after" in words else table).reset_index(drop=True)
     with pytest.raises(KTError, match=words):
         Dataset("mine", table)
+
+
+@pytest.mark.parametrize("when", ["03/04/2026", "soon", "", 20, True, None, 1.5, [1]])
+def test_a_time_that_may_mean_two_things_is_refused(trained, monkeypatch, when):
+    monkeypatch.setattr(type(trained.model), "timed", True)
+    with pytest.raises(KTError, match="give a date and time, such as when='2026-03-01 14:30'"):
+        LiveLearner(trained)._time(when)
+
+
+def test_times_with_and_without_a_zone_are_one_clock(trained, monkeypatch):
+    monkeypatch.setattr(type(trained.model), "timed", True)
+    live, noon = LiveLearner(trained), pd.Timestamp("2026-03-01 12:00")
+    for same in (
+        "2026-03-01 12:00",
+        "2026-03-01T13:00+01:00",
+        noon,
+        noon.tz_localize("UTC"),
+        noon.to_pydatetime(),
+        np.datetime64("2026-03-01T12:00"),
+    ):
+        live.history = [(0, 0, 1, live._time(same))]
+        assert live._time("2026-03-01 12:00").timestamp() == noon.timestamp()
+        with pytest.raises(KTError, match="the last answer was given at 2026-03-01 12:00"):
+            live._time("2026-03-01T12:30+01:00")

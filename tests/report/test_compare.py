@@ -51,6 +51,10 @@ def test_what_cannot_be_compared_is_refused_before_it_is_measured(
         examine_all([trained.path, other], split)
     with pytest.raises(KTError, match="at least two different"):
         examine_all([trained.path, trained.path])
+    same = tmp_path / "copy" / trained.path.name
+    shutil.copytree(trained.path, same)
+    with pytest.raises(KTError, match="have one name, by which tables and figures tell runs apart"):
+        examine_all([trained.path, same])
 
 
 def test_in_words_it_says_what_the_intervals_say(examined, another):

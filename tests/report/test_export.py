@@ -47,11 +47,12 @@ def test_the_tables_of_a_model_go_through():
 
 def test_csv_is_rounded_and_safe_for_a_spreadsheet(tmp_path, caplog):
     table = TABLE.assign(measure=["=1+1", "-a"], none=[None, "x"])
+    table = table.rename(columns={"inside": "=inside"})
     with caplog.at_level(logging.WARNING, "kt_core"):
         path = kt.to_csv(table, tmp_path / "t.csv", digits=3)
-    assert "2 names begin as formulas do" in caplog.text
+    assert "3 names begin as formulas do" in caplog.text
     assert path.read_text().splitlines() == [
-        "measure,value,low,high,gap,gap_low,gap_high,answers,inside,none",
+        "measure,value,low,high,gap,gap_low,gap_high,answers,'=inside,none",
         "'=1+1,0.728,0.723,0.732,-0.01,-0.02,0.0,1234567,True,",
         "'-a,,,,0.2,,,3,False,x",
     ]
@@ -63,6 +64,10 @@ def test_csv_is_rounded_and_safe_for_a_spreadsheet(tmp_path, caplog):
         (lambda: kt.to_latex({"a": 1}), "expected a pandas DataFrame, not {'a': 1}"),
         (lambda: kt.to_latex(TABLE, digits=-1), "digits = -1: must be between 0 and 15"),
         (lambda: kt.to_latex(pd.DataFrame([[1, 2]], columns=["a", "a"])), "two columns have the"),
+        (
+            lambda: kt.to_latex(pd.DataFrame([[1, 2]], columns=["a_b", "a b"])),
+            "two columns would be called 'a b'",
+        ),
         (lambda: kt.to_csv(TABLE, "t.parquet"), "t.parquet: name it .csv"),
         (lambda: kt.to_csv(TABLE, "nowhere/t.csv"), "there is no folder"),
     ],

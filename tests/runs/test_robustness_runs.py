@@ -31,6 +31,7 @@ from kt_core.runs.run import Run
 from kt_core.studies import benchmark, sweeps
 from kt_core.studies.audit import audit_files
 from kt_core.studies.grids import read_grid
+from kt_core.tracing.examples import run_or_demo
 
 
 class Trap:
@@ -484,6 +485,16 @@ def test_the_newest_finished_run_is_found(trained, tmp_path, monkeypatch):
     (tmp_path / "half" / "state.json").write_text('{"state": "training"}')
     os.utime(tmp_path / "half" / "model.safetensors")
     assert find_runs([]) == [tmp_path / "newest"]
+
+
+def test_a_damaged_run_does_not_hide_the_others(trained, tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.setattr("kt_core.runs.find.default_out", lambda: tmp_path)
+    for name in ("good", "damaged"):
+        shutil.copytree(trained.path, tmp_path / name)
+    (tmp_path / "damaged" / "state.json").write_text('{"state": "tr')
+    assert find_runs([]) == [tmp_path / "good"] == [run_or_demo("")]
+    assert "left out: " in caplog.text and "damaged" in caplog.text
+    assert "No run of your own" not in capsys.readouterr().out
 
 
 def as_version_0_1(folder, **retired):

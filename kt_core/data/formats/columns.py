@@ -28,7 +28,7 @@ JOINED = "+"  # in --column timestamp=Date+Time
 KEYS = "correctanswer correctresponse rightanswer answerkey solution key"
 TIME_LIKE = re.compile(r"time|date")  # in a name that is not used, and which the note lists
 MAY_BE_DURATION = ("time",)
-ORDERS = ("orderid", "logid", "problemlogid", "rowid")  # they number answers: as good as a time
+ORDERS = ("orderid", "logid", "problemlogid")  # they number answers: as good as a time
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def as_texts(table: pd.DataFrame) -> pd.DataFrame:
 
 def _as_text(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
+        column = column.astype(object)
     if column.dtype == object:  # numbers among texts, as spreadsheets have them
         column = pd.Series([_plain(value) for value in column], column.index, object)
     text = column.astype("string")
@@ -32,6 +32,8 @@ def _plain(value: object) -> object:
     if isinstance(value, SEVERAL):
         values = value.tolist() if isinstance(value, np.ndarray) else list(value)
         return repr(sorted(values, key=str) if isinstance(value, set | frozenset) else values)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

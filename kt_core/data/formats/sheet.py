@@ -23,7 +23,7 @@ def is_sheet(path: Path) -> bool:
 
 
 def read_sheet(path: Path) -> tuple[pd.DataFrame, str]:
-    """The first sheet as text, with `line`, the number of each row; and a remark on other sheets.
+    """The first sheet as text, with the number of each row in `\\0line`; and a remark on others.
 
     Raises
     ------

@@ -25,7 +25,6 @@ class Source:
     uses : what each column is used as.
     columns : part -> the name of its column.
     blocks : the rows, as `kt_core.data.reading.prepare` takes them.
-    steady : whether `blocks` needs little memory, for sources of any size.
     remarks : for the note.
     """
 
