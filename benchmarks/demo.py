@@ -14,7 +14,7 @@ from kt_core.data.kept import IN_RUN
 from kt_core.presets import configure
 from kt_core.runs.run import Run
 from kt_core.tracing.demo import STORED
-from kt_core.tracing.tracer import trained
+from kt_core.tracing.training import trained
 
 OVERRIDES = {"data.learners": 200, "model.d_model": 32, "model.heads": 2, "model.d_ff": 64}
 

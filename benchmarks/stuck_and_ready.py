@@ -28,7 +28,7 @@ from kt_core.presets import configure
 from kt_core.report.text import interval
 from kt_core.studies.benchmark import markdown
 from kt_core.studies.worlds import SHOWN
-from kt_core.tracing.tracer import trained
+from kt_core.tracing.training import trained
 
 MODES = ("retrospective", "retentive")  # those that say how sure they are
 LEARNERS = 1000

@@ -17,9 +17,10 @@ from kt_core.base.errors import KTError, brief
 from kt_core.config import LossConfig
 from kt_core.data.batches import Batch
 from kt_core.layers import Ids, Next, Scalar, Skills, Steps, Valid
-from kt_core.mastery import PathTerms, States, at_skill
+from kt_core.mastery import PathTerms
 from kt_core.model import GainAKT2
 from kt_core.side_heads import GAIN_STEP
+from kt_core.states import States, at_skill
 
 GAIN_MARGIN = 0.1  # by which gains after right answers should exceed those after wrong ones
 

@@ -19,10 +19,11 @@ from kt_core.config import ModelConfig
 from kt_core.difficulty import Difficulty
 from kt_core.encoder import Encoder
 from kt_core.layers import HIDDEN, Horizon, Ids, Next, Start, Steps, Valid
-from kt_core.mastery import Encoded, HistoryEnd, MasteryPath, States
+from kt_core.mastery import HistoryEnd, MasteryPath
 from kt_core.parts import Parts
 from kt_core.reading import FEATURES, WINDOW, Reading
 from kt_core.side_heads import SideHeads
+from kt_core.states import Encoded, States
 
 HEADS = {
     "retrospective": MasteryPath,

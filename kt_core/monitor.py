@@ -19,8 +19,8 @@ from torch import Tensor
 
 from kt_core.base.processes import gathered
 from kt_core.layers import Ids, Scalar, Valid
-from kt_core.mastery import States, at_skill
 from kt_core.metrics.invariants import saturation, shares, violations
+from kt_core.states import States, at_skill
 
 
 class Monitor(L.Callback):

@@ -1,7 +1,7 @@
 """Modes `projection` and `cumulative`: mastery and gains read off next to a free prediction head.
 
 `projection` is the unconstrained original. In `cumulative` mastery accumulates non-negative gains
-and stays in [0, 1], whatever the weights. Notation as in `mastery.py`; docs/method.md, "The modes".
+and stays in [0, 1], whatever the weights. Notation as in `states.py`; docs/method.md, "The modes".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 
 from kt_core.config import ModelConfig
 from kt_core.layers import Horizon, Ids, Next, SequenceDropout, Skills, Start, Steps, Vectors
-from kt_core.mastery import Encoded, States, asked_next, at_skill
+from kt_core.states import Encoded, States, asked_next, at_skill
 
 GAIN_STEP = 0.1  # how much mastery one unit of gain adds in `cumulative`
 

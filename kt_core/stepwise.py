@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kt_core.layers import HIDDEN, Ids, Steps, output
-from kt_core.mastery import Encoded, States, credible
 from kt_core.model import GainAKT2
 from kt_core.posterior import Answers, Own, Shared, matched, shrinkage
 from kt_core.reading import Past, Reading
 from kt_core.skeleton import BLOCK, ROUNDS, STILL, Skeleton
+from kt_core.states import Encoded, States, credible
 
 Parts = TypeVar("Parts", Answers, Own, Shared)
 Each = Int[Tensor, "N"]  # a skill, response or item of each learner

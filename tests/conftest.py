@@ -134,7 +134,7 @@ def stir(model, scale=0.3):
 
 def states_of(mastery, trajectory, gains, own_gains, logits, skills):
     """States with these values, without a model."""
-    from kt_core.mastery import Encoded, States, asked_next
+    from kt_core.states import Encoded, States, asked_next
 
     encoded, asked = Encoded(skills, skills, gains, gains), asked_next(mastery, skills)
     return States(logits, encoded, asked, mastery, trajectory, gains, own_gains)

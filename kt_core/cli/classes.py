@@ -66,7 +66,7 @@ def _write(
 
 def _train(args: argparse.Namespace) -> tuple[Run, Dataset]:
     """A new run on a file of answers, in a folder that the command line prints."""
-    from kt_core.tracing.tracer import trained  # its room loads every model
+    from kt_core.tracing.training import trained  # its room loads every model
 
     config = configured_class(args)
     folder = run_folder(config, args.name).absolute()

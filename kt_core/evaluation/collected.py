@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kt_core.data import Batch, Sequences
 from kt_core.evaluation.tracer import Trace, from_mastery
-from kt_core.mastery import States
 from kt_core.model import GainAKT2
+from kt_core.states import States
 
 
 class Columns:

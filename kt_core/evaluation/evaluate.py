@@ -25,11 +25,12 @@ from kt_core.data.batches import LengthBuckets, reading_tokens
 from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.collected import Collected
 from kt_core.evaluation.tracer import Trace
-from kt_core.mastery import States, asked_next, at_skill, latest, level_logits
+from kt_core.mastery import level_logits
 from kt_core.metrics.invariants import saturation, violations
 from kt_core.model import GainAKT2
 from kt_core.posterior import Doubt, Shared
 from kt_core.reading import WINDOW, Reading
+from kt_core.states import States, asked_next, at_skill, latest
 
 NOT_FINITE = (
     "the model's predictions are not finite: training has diverged or the weights are damaged; "

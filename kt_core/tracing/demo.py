@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kt_core.base.files import copy, make_folder
-from kt_core.tracing.tracer import KnowledgeTracer, load, scratch
+from kt_core.tracing.tracer import KnowledgeTracer, load
+from kt_core.tracing.training import scratch
 
 STORED = Path(__file__).parent / "demo_run"
 

@@ -21,7 +21,7 @@ from kt_core.report.tables import metrics_dict
 from kt_core.runs.find import find_runs, finished_runs
 from kt_core.runs.run import Run
 from kt_core.tracing.demo import demo
-from kt_core.tracing.tracer import scratch, trained
+from kt_core.tracing.training import scratch, trained
 
 if TYPE_CHECKING:
     from kt_core.studies.cell import Cell

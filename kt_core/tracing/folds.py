@@ -22,7 +22,9 @@ from kt_core.data.store.read import is_stored
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.metrics.bootstrap import Bootstrap, tidy
 from kt_core.metrics.prediction import Prediction
-from kt_core.tracing.tracer import Answers, KnowledgeTracer, trained
+from kt_core.tracing.settings import Answers
+from kt_core.tracing.tracer import KnowledgeTracer
+from kt_core.tracing.training import trained
 from kt_core.tracing.words import in_python
 
 FEWEST = 3  # folds, and so learners: to train, to choose and to test
@@ -67,7 +69,7 @@ def cross_validate(
     """
     for name in {"fold", "temporary"} & set(settings):
         raise KTError(f"cross_validate: {name} has no meaning here; leave it out")
-    table, config = KnowledgeTracer(**settings)._config(data)
+    table, config = KnowledgeTracer(**settings).configured(data)
     if table is None and is_stored(config.data.path):
         raise KTError(f"{data}: stored on disk; cross-validation needs answers in memory")
     dataset = load_dataset(config.data, table)

@@ -27,7 +27,8 @@ from kt_core.notebook.reports import write_audit_report
 from kt_core.presets import PRESETS
 from kt_core.report.text import estimate
 from kt_core.studies.models import BASELINES, OURS, check_model
-from kt_core.tracing.tracer import Answers, KnowledgeTracer
+from kt_core.tracing.settings import Answers
+from kt_core.tracing.tracer import KnowledgeTracer
 from kt_core.tracing.words import in_python
 
 
@@ -192,7 +193,7 @@ def judge(model: str, data: Answers, **settings: Any) -> Judged:
     if model in OURS:
         way = "preset" if model in PRESETS else "mode"
         raise KTError(f"model {model!r}: fit it with kt_core.fit(data, {way}={model!r})")
-    table, config = KnowledgeTracer(**settings)._config(data)
+    table, config = KnowledgeTracer(**settings).configured(data)
     splits = read_splits(config, table)
     tracer = baselines()[model]()
     tracer.fit(splits, config.train.seed)

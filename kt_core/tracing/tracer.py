@@ -5,15 +5,13 @@ A fitted model is a run (`kt_core.runs`), trained as by the command line, which 
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import difflib
 import html
 import inspect
 import shutil
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from IPython import get_ipython
@@ -22,21 +20,20 @@ from sklearn.exceptions import NotFittedError
 from kt_core.base.errors import KTError, brief
 from kt_core.base.files import new_folder
 from kt_core.base.log import log
-from kt_core.base.state import STATE, free_folder, way_on
+from kt_core.base.state import free_folder
 from kt_core.base.values import names_of, path_of
-from kt_core.config import RunConfig, meanings, options, with_overrides
+from kt_core.config import RunConfig
 from kt_core.data import Dataset, Splits
-from kt_core.data.kept import IN_RUN
 from kt_core.data.pseudonyms import pseudonyms
 from kt_core.data.reading.note import ReadingNote
-from kt_core.data.registry import datasets, read_splits
+from kt_core.data.registry import read_splits
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.measures import prediction_of
 from kt_core.learners.cohort import learner_frame
 from kt_core.learners.explain import explain
 from kt_core.learners.predict import LiveLearner, abilities, histories, named, predict
 from kt_core.metrics.bootstrap import Bootstrap, tidy
-from kt_core.presets import PRESETS, USUAL, configure, preset
+from kt_core.presets import USUAL
 from kt_core.report.own import own_learners
 from kt_core.report.text import with_interval
 from kt_core.runs.answers import answers_for
@@ -44,21 +41,12 @@ from kt_core.runs.combinations import knowing
 from kt_core.runs.find import open_run, run_folder
 from kt_core.runs.run import Run
 from kt_core.tracing.card import card, line
+from kt_core.tracing.settings import Answers, Columns, configured, settings_of
+from kt_core.tracing.training import scratch, trained
 from kt_core.tracing.words import in_python, reading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Answers: TypeAlias = pd.DataFrame | str | Path
-Columns: TypeAlias = dict[str, str] | None
-GIVEN = {  # settings with a name of their own here
-    "data.dataset": "data",
-    "data.path": "data",
-    "data.columns": "columns",
-    "data.fold": "fold",
-    "model.mode": "mode",
-    "train.seed": "seed",
-}
 
 
 class NotFitted(KTError, NotFittedError):
@@ -138,7 +126,7 @@ class KnowledgeTracer:
             For an unknown setting, data that cannot be read or has too few learners, or a folder
             that exists.
         """
-        table, config = self._config(data)
+        table, config = self.configured(data)
         if self.temporary and self.out is not None:
             raise KTError(f"out = {brief(self.out)}: leave it out, or temporary")
         if self.temporary:
@@ -473,16 +461,10 @@ class KnowledgeTracer:
             return f"<code>{html.escape(repr(self))}</code>"
         return card(self._run, self._auc)
 
-    def _config(self, data: Answers) -> tuple[pd.DataFrame | None, RunConfig]:
+    def configured(self, data: Answers) -> tuple[pd.DataFrame | None, RunConfig]:
         """The answers, where they are in memory, and the settings of a run on them."""
-        overrides = dict(self.overrides)
-        for name in set(GIVEN) & set(overrides):
-            raise KTError(f"{name}: is given as {GIVEN[name]}=... here")
-        if self.columns is not None:
-            overrides["data.columns"] = meanings(self.columns)
-        table, dataset, path = _named(data)
-        given = dataset, path, self.mode or "", self.seed, self.fold, overrides
-        return table, configure(self.preset, *given)
+        settings = self.preset, self.mode, self.seed, self.fold, self.columns
+        return configured(data, *settings, dict(self.overrides))
 
     def _set(self, run: Run) -> KnowledgeTracer:
         self._run, self._splits, self._auc = run, None, ""
@@ -558,52 +540,7 @@ def load(path: str | Path) -> KnowledgeTracer:
         When the folder is not a finished run, or is damaged.
     """
     run = Run.load(path_of("path", path).absolute())
-    return KnowledgeTracer(**_settings(run.config))._set(run)
-
-
-def trained(config: RunConfig, splits: Splits, folder: Path, progress: bool) -> Run:
-    """Train and show a progress bar. If the training is interrupted, say how to continue it. The
-    state of the caller's random numbers is left as it was."""
-    from lightning.pytorch.utilities.seed import isolate_rng  # takes seconds to load
-
-    from kt_core.tracing.progress import Progress
-    from kt_core.training.train import train
-
-    try:
-        with isolate_rng(), Progress(config.train.epochs, progress) as bar:
-            run = train(config, splits, folder, [bar])
-    except KeyboardInterrupt:
-        if (folder / STATE).is_file():
-            raise KeyboardInterrupt(way_on(folder)) from None
-        raise
-    if run is None:  # of several processes that train together, this is not the first
-        raise KTError("several processes train together: start `python -m kt_core train` instead")
-    return run
-
-
-def scratch() -> Path:
-    """A new folder that is removed when Python ends."""
-    folder = Path(tempfile.mkdtemp(prefix="kt_core-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _named(data: Answers) -> tuple[pd.DataFrame | None, str, str]:
-    """A table in memory, the name of a data set, or the path of a file."""
-    if isinstance(data, pd.DataFrame):
-        return data, "", IN_RUN
-    known = isinstance(data, str) and data in datasets()
-    if not known and not isinstance(data, str | Path):
-        raise KTError(
-            f"data = {brief(data)}: expected a pandas DataFrame, the name of a file, or one of the "
-            f"data sets {', '.join(datasets())}"
-        )
-    there = path_of("data", data).exists()
-    if known and there:
-        raise KTError(f"{data!r} is a data set and also a file here; the file is './{data}'")
-    if not known and not there:
-        raise KTError(f"{data}: no such file; data sets by name: {', '.join(datasets())}")
-    return (None, str(data), "") if known else (None, "", str(Path(data).absolute()))
+    return KnowledgeTracer(**settings_of(run.config))._set(run)
 
 
 def _tell(note: ReadingNote) -> None:
@@ -611,17 +548,3 @@ def _tell(note: ReadingNote) -> None:
     for what, count in note.counts.items():
         if "the model does not know" in what or "it knows, left out" in what:
             log.warning("%s: %s %s", note.source, f"{count:,}", what)
-
-
-def _settings(config: RunConfig) -> dict[str, Any]:
-    """The arguments of `KnowledgeTracer` that give a configuration."""
-    name = config.preset if config.preset in PRESETS else "standard"
-    base = with_overrides(preset(name), {"model.mode": config.model.mode}).to_dict()
-    found = config.to_dict()
-    own: dict[str, Any] = {"preset": name, "columns": config.data.columns or None}
-    own |= {"mode": config.model.mode, "seed": config.train.seed, "fold": config.data.fold}
-    for option in options():
-        section, key = option.split(".")
-        if option not in (*GIVEN, "train.progress") and found[section][key] != base[section][key]:
-            own[option] = found[section][key]
-    return own

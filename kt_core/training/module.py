@@ -15,9 +15,10 @@ from kt_core.config import ModelConfig, RunConfig
 from kt_core.data import Batch, Splits
 from kt_core.data.sequences import tally
 from kt_core.layers import HIDDEN
-from kt_core.mastery import Encoded, PathTerms, States
+from kt_core.mastery import PathTerms
 from kt_core.model import GainAKT2
 from kt_core.runs.shapes import shapes
+from kt_core.states import Encoded, States
 from kt_core.training.fit import NextStep
 from kt_core.training.teacher import Teacher
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invariants import DTYPES, MODES, WEIGHTS, Case, checked, drawn, extreme_model
 
-from kt_core.mastery import Encoded, credible, retrospective_mastery
+from kt_core.mastery import retrospective_mastery
 from kt_core.side_heads import cumulative_mastery
+from kt_core.states import Encoded, credible
 
 
 def broken(case):

@@ -12,11 +12,12 @@ from invariants import CONSTRAINTS, OF_BREAKS
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
 from kt_core.layers import HIDDEN, Lags, Recent
-from kt_core.mastery import PathTerms, at_skill
+from kt_core.mastery import PathTerms
 from kt_core.metrics.invariants import shares, violations
 from kt_core.model import GainAKT2
 from kt_core.presets import preset
 from kt_core.side_heads import GAIN_STEP, cumulative_mastery
+from kt_core.states import at_skill
 
 C = 7
 

@@ -13,9 +13,10 @@ from kt_core import losses
 from kt_core.config import PATH_TERMS, LossConfig, ModelConfig
 from kt_core.data import Batch
 from kt_core.layers import HIDDEN
-from kt_core.mastery import PathTerms, at_skill, level_logits, retrospective_mastery
+from kt_core.mastery import PathTerms, level_logits, retrospective_mastery
 from kt_core.metrics.invariants import violations
 from kt_core.model import GainAKT2
+from kt_core.states import at_skill
 from kt_core.training.module import hide
 
 C, ITEM_SKILL = 7, (0, 0, 0, 2, 2, 5, 6)

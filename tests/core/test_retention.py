@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from kt_core.base.errors import KTError
 from kt_core.config import ModelConfig
-from kt_core.mastery import PathTerms, at_skill, retrospective_mastery
+from kt_core.mastery import PathTerms, retrospective_mastery
 from kt_core.metrics.invariants import violations
 from kt_core.model import GainAKT2
 from kt_core.retention import Retention, fading, other_steps, retentive_mastery
+from kt_core.states import at_skill
 
 C, ITEM_SKILL = 4, (0, 1, 2, 3)
 STATES = ("logits", "asked", "filtered", "trajectory", "gains", "own_gains", "belief", "deviation")
