@@ -34,7 +34,8 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "stepwise": "layers model posterior reading skeleton states",
     "losses": "base config data layers mastery model side_heads states",
     "monitor": "base layers metrics states",
-    "evaluation": "base data layers mastery metrics model posterior reading states sums uncertainty",
+    "evaluation": "base data layers mastery metrics model posterior reading states sums "
+    "uncertainty",
     "runs": "base config data model uncertainty",
     "recurrent": "layers",
     "training": "base config data difficulty evaluation layers losses mastery model monitor "

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kt_core.base.errors import KTError
 from kt_core.base.files import plain
+from kt_core.data.same import Answers, check_same
 from kt_core.evaluation.exam import ASKED, BEFORE, PER_SKILL
 from kt_core.evaluation.measures import Measures
 from kt_core.metrics.association import VARIANTS
@@ -257,8 +257,7 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
     KTError
         When the runs are not about the same answers.
     """
-    for e in examined[1:]:
-        _same_learners(examined[0], e)
+    check_same([e.run.path for e in examined], map(_answers, examined))
     rows, shares = [], []
     for e, gap in zip(examined, paired_aucs(examined), strict=True):
         config, v = e.run.config, e.measures.violations.set_index("constraint")
@@ -285,13 +284,8 @@ def comparison(examined: list[Examined]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows), pd.concat(shares, ignore_index=True)
 
 
-def _same_learners(a: Examined, b: Examined) -> None:
-    columns = ["learner", "step", "skill", "correct"]
-    if not a.beliefs.frame[columns].equals(b.beliefs.frame[columns]):
-        raise KTError(
-            f"{a.run.path} and {b.run.path} are not about the same answers (data, fold, chunks): "
-            "only runs on the same learners can be compared"
-        )
+def _answers(e: Examined) -> Answers:
+    return Answers.of(getattr(e.splits, e.split), e.splits.vocabulary, e.run.config.report)
 
 
 def _correlations(m: Measures) -> dict[str, str]:

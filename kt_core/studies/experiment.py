@@ -26,6 +26,7 @@ from kt_core.base.values import whole_number
 from kt_core.baselines.registry import baselines
 from kt_core.config import RunConfig, with_overrides
 from kt_core.data import Sequences, Splits, Vocabulary, make_splits
+from kt_core.data.folds import divided, groups
 from kt_core.data.sequences import rows_of
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.metrics.bootstrap import Bootstrap, Estimate
@@ -75,19 +76,18 @@ def cross_fitted(
     for model in models:
         check_model(model)
         _check_clock(experiment, model, config)
-    learners = experiment.practice.table["user"].drop_duplicates().to_numpy()
-    folds = whole_number("--folds", folds, 3, len(learners))
-    rng = np.random.default_rng(config.train.seed)
-    group = pd.Series(rng.permutation(len(learners)) % folds, index=learners)
+    practice, first = experiment.practice, dataclasses.replace(config.data, fold=0)
+    folds = whole_number("--folds", folds, 3, practice.table["user"].nunique())
+    group = groups(practice, folds, config.train.seed)
     predicted = {model: np.full(len(experiment.outcome), np.nan) for model in models}
     for fold in range(folds):
-        splits = _splits(experiment, group, fold, folds, config)
+        splits = make_splits(divided(practice, group, fold, folds), first, config.parts)
         here = group[experiment.outcome["learner"]].to_numpy() == fold
         for model in models:
             told(f"fold {fold + 1} of {folds}: {model}")
             predict, reach = _fitted(model, splits, config)
-            asked = experiment.practice.table, experiment.outcome[here], splits.vocabulary
-            predicted[model][here] = answers(predict, *asked, reach, experiment.practice.note.day)
+            asked = practice.table, experiment.outcome[here], splits.vocabulary
+            predicted[model][here] = answers(predict, *asked, reach, practice.note.day)
     return predicted
 
 
@@ -99,16 +99,6 @@ def _check_clock(experiment: Experiment, model: str, config: RunConfig) -> None:
             f"{model!r} cannot say what was forgotten in between; train it by steps: "
             "--set model.times=false"
         )
-
-
-def _splits(
-    experiment: Experiment, group: pd.Series, fold: int, folds: int, config: RunConfig
-) -> Splits:
-    """Fold `fold` as the test split, the next one for validation, the others for training."""
-    table = experiment.practice.table
-    number = (group[table["user"]].to_numpy() - fold) % folds - 1
-    dataset = dataclasses.replace(experiment.practice, table=table.assign(fold=number))
-    return make_splits(dataset, dataclasses.replace(config.data, fold=0), config.parts)
 
 
 class _Silent(L.Callback):

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.base.state import free_folder
 from kt_core.base.values import counted, path_of, whole_number
 from kt_core.config import ReportConfig
-from kt_core.data import Dataset, make_splits
+from kt_core.data import make_splits
+from kt_core.data.folds import divided, groups
 from kt_core.data.kept import IN_RUN
 from kt_core.data.registry import load_dataset
 from kt_core.data.store.read import is_stored
@@ -86,8 +86,7 @@ def cross_validate(
             f"needs at least {FEWEST}"
         )
     folds = whole_number("folds", folds, FEWEST, len(learners))
-    rng = np.random.default_rng(config.data.split_seed)
-    group = pd.Series(rng.permutation(len(learners)) % folds, index=np.sort(learners))
+    group = groups(dataset, folds, config.data.split_seed)
     own = dataclasses.replace(config.data, path=IN_RUN, fold=0)
     config = dataclasses.replace(config, data=own)
     tested, rows, count = [], [], 0
@@ -100,7 +99,7 @@ def cross_validate(
             place = path_of("out", out).absolute()
             free_folder(place)
         for fold in range(folds):
-            splits = make_splits(_divided(dataset, group, fold, folds), config.data, config.parts)
+            splits = make_splits(divided(dataset, group, fold, folds), config.data, config.parts)
             run = trained(config, splits, place / f"fold{fold + 1}", progress)
             beliefs = evaluate(run.model, splits.test, flips=False)
             found = beliefs.predicted[["predicted", "correct", "learner"]]
@@ -111,13 +110,6 @@ def cross_validate(
     rows.append(_quality(pd.concat(tested), count, config.report).assign(fold="all"))
     columns = ["fold", "measure", "value", "low", "high", "answers", "learners"]
     return pd.concat(rows, ignore_index=True)[columns]
-
-
-def _divided(dataset: Dataset, group: pd.Series, fold: int, folds: int) -> Dataset:
-    """With fold `fold` as the test split and the next one for validation; without checksums of
-    files, as the folds are in none."""
-    number = (group[dataset.table["user"]].to_numpy() - fold) % folds - 1
-    return dataclasses.replace(dataset, table=dataset.table.assign(fold=number), sources={})
 
 
 def _quality(rows: pd.DataFrame, learners: int, report: ReportConfig) -> pd.DataFrame:

@@ -18,7 +18,9 @@ from kt_core.cli.commands import main
 from kt_core.cli.experiment import conditions_of
 from kt_core.config import ModelConfig, with_overrides
 from kt_core.data import Dataset, ReadOptions, Vocabulary, read_dataset
+from kt_core.data.folds import divided, groups
 from kt_core.data.pseudonyms import Pseudonyms
+from kt_core.data.sequences import make_splits
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.tracer import Trace
 from kt_core.model import GainAKT2
@@ -205,8 +207,8 @@ def test_predictions_are_the_state_at_the_end_of_the_practice(trained, smoke):
 
 def test_what_is_answered_to_the_question_changes_nothing(tiny, config, monkeypatch):
     tracer = PFA()
-    group = pd.Series(np.arange(LEARNERS) % 5, tiny.practice.table["user"].unique())
-    splits = study._splits(tiny, group, 0, 5, config)
+    group = groups(tiny.practice, 5, 0)
+    splits = make_splits(divided(tiny.practice, group, 0, 5), config.data)
     assert len(splits.test.learners) == 8 and len(splits.train.learners) == 24
     tracer.fit(splits)
     table, vocabulary = tiny.practice.table, splits.vocabulary
