@@ -28,7 +28,8 @@ from kt_core.studies.grids import AXIS_OF
 MODES = ("projection", "cumulative", "retrospective")  # the first has no constraint
 TABLE = "constraints.csv"
 PUBLISHED = {"monotonicity": 0.425, "negative_gains": 0.025, "bounds": 0.217}
-REFERENCE = "published, unconstrained"
+REFERENCE = "reported, unconstrained"
+FORMER = {"published, unconstrained": REFERENCE}  # in older tables
 SOURCE = "as reported for the original GainAKT2, without data, learners and tolerance"
 EVIDENCE = {  # what a model says about answers: measure, variant -> its name
     ("AUC", ""): "AUC (pre)",
@@ -197,7 +198,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     absent = [name for name in COLUMNS if name not in table]
     if absent:
         raise KTError(f"{path}: not the table of a comparison: no column {', '.join(absent)}")
-    return table
+    return table.replace({"model": FORMER})
 
 
 def text(table: pd.DataFrame) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def test_one_command_trains_each_mode_once_and_goes_on_after_an_interruption(com
     assert trained == ["projection", "stopped", "cumulative", "retrospective"]
     assert "3 cells, 1 of them finished before" in printed
     assert "projection: auxiliary losses non_negative 0.1, consistency 0.05" in printed
-    assert "published, unconstrained (*)" in printed and "not measured here" in printed
+    assert "reported, unconstrained (*)" in printed and "not measured here" in printed
     for name in ("constraints.csv", "figures/constraints.png", "constraints.html"):
         assert str(folder / name) in printed and (folder / name).stat().st_size > 1000
     assert (folder / "figures" / "constraints.pdf").is_file()
@@ -122,8 +122,8 @@ def test_constraints_by_construction_are_never_broken_and_the_free_mode_breaks_t
     shown = constraints.text(table).set_index("measure")
     count = f"0 of {kept['places'].iloc[0]:,}"
     assert shown.loc["Mastery falls between steps", "cumulative"] == count
-    assert shown.loc["Mastery outside [0, 1]", "published, unconstrained (*)"] == "21.7%"
-    assert shown.loc["AUC (pre)", "published, unconstrained (*)"] == ""
+    assert shown.loc["Mastery outside [0, 1]", "reported, unconstrained (*)"] == "21.7%"
+    assert shown.loc["AUC (pre)", "reported, unconstrained (*)"] == ""
 
 
 def test_a_second_call_trains_nothing_and_leaves_the_same_bytes(compared, patched, monkeypatch):
