@@ -80,10 +80,10 @@ def executed(
             shutil.rmtree(place, ignore_errors=True)
 
 
-def keep(notebook: Path, folder: Path, name: str = "") -> None:
-    """Copy an executed notebook into the folder of a run, under its own name or another. Its links
-    to interactive figures lead from there."""
-    target = make_folder(folder / "notebooks") / f"{name or notebook.stem}.ipynb"
+def keep(notebook: Path, folder: Path) -> None:
+    """Copy an executed notebook into the folder of a run. Its links to interactive figures lead
+    from there."""
+    target = make_folder(folder / "notebooks") / notebook.name
     text = notebook.read_text(encoding="utf-8")
     write_text(target, text.replace(f"href='{INTERACTIVE}/", f"href='../{INTERACTIVE}/"))
 

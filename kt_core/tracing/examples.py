@@ -75,25 +75,25 @@ def estimates_or_demo(mastery: str, responses: str, sees: str) -> tuple[str, str
     return str(files[0]), str(files[1]), "pre"
 
 
-def sweep_or_example(folder: str, usual: str = "sweep") -> str:
-    """The named folder of a sweep, or the `usual` one; a sweep of two cells without either."""
-    if own := _own(folder, usual):
+def sweep_or_example(folder: str) -> str:
+    """The named folder of a sweep, or ``sweep/``; a sweep of two cells without either."""
+    if own := _own(folder, "sweep"):
         return own
     from kt_core.studies import sweeps  # it loads every model
     from kt_core.studies.cell import Cell
 
-    print(f"No sweep in {usual}/: shown are two cells, {SMALL}.")
-    return _example(usual, sweeps, [Cell("simulated", mode, preset=PRESET) for mode in MODES])
+    print(f"No sweep in sweep/: shown are two cells, {SMALL}.")
+    return _example("sweep", sweeps, [Cell("simulated", mode, preset=PRESET) for mode in MODES])
 
 
-def constraints_or_example(folder: str, usual: str = "constraints") -> str:
-    """The named folder of a comparison of modes, or the `usual` one; a small one without either."""
-    if own := _own(folder, usual):
+def constraints_or_example(folder: str) -> str:
+    """The named folder of a comparison of modes, or ``constraints/``; a small one without either."""
+    if own := _own(folder, "constraints"):
         return own
     from kt_core.studies import constraints
 
-    print(f"No comparison in {usual}/: shown are the modes {SMALL}.")
-    return _example(usual, constraints, constraints.plan(PRESET))
+    print(f"No comparison in constraints/: shown are the modes {SMALL}.")
+    return _example("constraints", constraints, constraints.plan(PRESET))
 
 
 def _own(folder: str, usual: str) -> str:

@@ -32,6 +32,7 @@ from kt_core.model import GainAKT2
 from kt_core.training.checkpoints import Checkpoints, WholeFiles
 
 LESS = "choose fewer train.tokens_per_batch or a smaller model"  # where memory is too small
+WARM_UP, FLOOR = 0.3, 0.01  # of one cycle: share of the steps, and of the rate
 # Logged values are means over the epoch and over all processes.
 OVER_ALL = {"on_step": False, "on_epoch": True, "sync_dist": True}
 
@@ -265,13 +266,13 @@ def averaging(decay: float) -> WeightAveraging:
     return WeightAveraging(use_buffers=False, multi_avg_fn=update)
 
 
-def one_cycle(step: int, total: int, warm_up: float = 0.3, floor: float = 0.01) -> float:
-    """Share of the peak learning rate: a linear rise, then a cosine decay to `floor`."""
+def one_cycle(step: int, total: int) -> float:
+    """Share of the peak learning rate: a linear rise, then a cosine decay to `FLOOR`."""
     progress = min(step / max(total, 1), 1.0)
-    if progress < warm_up:
-        return floor + (1 - floor) * progress / warm_up
-    fall = (progress - warm_up) / (1 - warm_up)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fall))
+    if progress < WARM_UP:
+        return FLOOR + (1 - FLOOR) * progress / WARM_UP
+    fall = (progress - WARM_UP) / (1 - WARM_UP)
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * fall))
 
 
 def _run(trainer: L.Trainer, *args: Any, **more: Any) -> None:
