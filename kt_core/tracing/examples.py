@@ -87,7 +87,7 @@ def sweep_or_example(folder: str) -> str:
 
 
 def constraints_or_example(folder: str) -> str:
-    """The named folder of a comparison of modes, or ``constraints/``; a small one without either."""
+    """The named folder of a comparison of modes, or ``constraints/``; else a small one."""
     if own := _own(folder, "constraints"):
         return own
     from kt_core.studies import constraints
