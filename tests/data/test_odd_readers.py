@@ -11,6 +11,7 @@ from reading import histories, stored_histories
 from test_robustness_readers import GOOD, HEAD, PYKT, both, parquet, zipped
 
 from kt_core.config import DataConfig
+from kt_core.data.formats.frames import as_texts
 from kt_core.data.formats.readers import read_table
 from kt_core.data.store.convert import convert
 from kt_core.data.store.read import stored_splits
@@ -106,3 +107,10 @@ def test_a_conversion_of_a_mended_file_begins_again(tmp_path):
     path.write_text(GOOD)
     config = DataConfig(path=str(convert(path, tmp_path / "stored")))
     assert stored_splits(dataclasses.replace(config)).train.interactions > 0
+
+
+def test_bytes_are_the_text_that_they_hold_and_stay_apart():
+    ids = [b"ada", b"\xff", b"\xfe", "ben"]
+    texts = as_texts(pd.DataFrame({"user": ids, "kind": pd.Categorical([1, 0, None, 1])}))
+    assert texts["user"].tolist() == ["ada", "\\xff", "\\xfe", "ben"]
+    assert texts["kind"].tolist() == ["1", "0", "", "1"]

@@ -33,7 +33,7 @@ def _plain(value: object) -> object:
         values = value.tolist() if isinstance(value, np.ndarray) else list(value)
         return repr(sorted(values, key=str) if isinstance(value, set | frozenset) else values)
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode("utf-8", "backslashreplace")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
