@@ -414,8 +414,10 @@ class KnowledgeTracer:
         from kt_core.notebook.reports import write_report
 
         _ = self.splits  # without its data, this is refused before a notebook is started
+        if in_notebook := hasattr(get_ipython(), "kernel"):
+            print("making the report: half a minute for a small class, minutes for a school ...")
         page = write_report([self.run.path], split, quiet=True)
-        if hasattr(get_ipython(), "kernel"):
+        if in_notebook:
             from IPython.display import HTML, display
 
             from kt_core.notebook.page import framed
