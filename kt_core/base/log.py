@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TextIO
 
 from kt_core.base.errors import KTError
 
 log = logging.getLogger("kt_core")
 
 
-def log_to_output() -> None:
-    """Write messages to the standard error stream, at the level that ``KT_LOG`` names.
+class _Output(logging.StreamHandler):
+    """A handler of ours."""
+
+
+class _Once(logging.Filter):
+    """Lets a note pass that has not been told before, and every warning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self.told or record.levelno > logging.INFO
+        self.told.add(text)
+        return new
+
+
+def log_to_output(stream: TextIO | None = None, once: bool = False) -> None:
+    """Write messages at the level that ``KT_LOG`` names.
 
     The command line and the notebooks call this; a library must not.
+
+    Parameters
+    ----------
+    stream : where to; default: the standard error stream, and where they already go.
+    once : whether a note that is the same as an earlier one is left out.
 
     Raises
     ------
@@ -23,9 +47,14 @@ def log_to_output() -> None:
     level = os.environ.get("KT_LOG", "INFO")
     if level not in logging.getLevelNamesMapping():
         raise KTError(f"KT_LOG={level}: choose DEBUG, INFO, WARNING or ERROR")
+    if stream is not None:  # in place of an earlier one of ours, never of the user's
+        for old in [h for h in log.handlers if isinstance(h, _Output)]:
+            log.removeHandler(old)
     if not log.handlers:
-        handler = logging.StreamHandler()
+        handler = _Output(stream)
         handler.setFormatter(logging.Formatter("%(message)s"))
+        if once:
+            handler.addFilter(_Once())
         log.addHandler(handler)
         log.setLevel(level)
         log.propagate = False

@@ -8,6 +8,7 @@ import html
 import itertools
 import os
 import re
+import sys
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -50,11 +51,11 @@ document.addEventListener("click", event => {
 
 
 def begin() -> None:
-    """Set up a notebook: the style of figures, and log messages below the cell."""
+    """Set up a notebook: the style of figures, and log messages below the cell, not in red."""
     from kt_core.plots.style import use_style  # takes seconds to load, for figures alone
 
     use_style()
-    log_to_output()
+    log_to_output(sys.stdout, once=True)
 
 
 def show(table: pd.DataFrame, caption: str = "", digits: int = 3, marks: Sequence[str] = ()):

@@ -1,6 +1,7 @@
 """A notebook as a page: contents of what is there, numbered captions, nothing hidden or empty."""
 
 import html
+import logging
 import re
 
 import nbformat
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from kt_core.base.log import log
 from kt_core.notebook import page as pages
 from kt_core.notebook.headless import keep
 from kt_core.notebook.page import answers, export_html, figure, framed, nothing, show, twin
@@ -116,3 +118,18 @@ def test_links_to_interactive_figures_lead_from_where_they_are_read(tmp_path, mo
     monkeypatch.setattr(pages, "in_jupyterlab", lambda: True)
     shown = twin(chart, folder, "c", "Parts", "Choose.").data
     assert "<a href='../runs/it%27s%201/interactive/c.html'>" in shown
+
+
+def test_a_notebook_tells_a_note_once_and_every_warning(capsys, monkeypatch):
+    mine = logging.NullHandler()
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", False)
+    for _ in range(2):  # a second notebook in the same kernel tells it again
+        pages.begin()
+        for level in (logging.INFO, logging.INFO, logging.WARNING, logging.WARNING):
+            log.log(level, "read")
+        assert capsys.readouterr() == ("read\n" * 3, "")
+    assert len(log.handlers) == 1
+    monkeypatch.setattr(log, "handlers", [mine])
+    pages.begin()
+    assert log.handlers == [mine]  # what the user has set up stays
