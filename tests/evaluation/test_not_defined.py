@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from kt_core.config import RunConfig
+from kt_core.config import DataConfig, RunConfig
 from kt_core.data import Dataset, Sequences, Vocabulary
 from kt_core.evaluation.beliefs import Beliefs
 from kt_core.evaluation.masked import gain_necessity
@@ -165,10 +165,8 @@ def test_verdicts_on_nothing_are_words():
     assert (row["value"], row["verdict"]) == ("not defined", UNDEFINED)
     nan = SimpleNamespace(value=np.nan, low=np.nan, high=np.nan)
     m.prediction = pd.DataFrame({"quality": ["AUC"], "predictor": ["model"], "value": [np.nan]})
-    splits = SimpleNamespace(dataset=SimpleNamespace(name="assist2015"))
-    examined = SimpleNamespace(
-        valid_auc=nan, valid_null_auc=nan, measures=m, splits=splits, split="test"
-    )
+    run = SimpleNamespace(config=RunConfig(data=DataConfig(dataset="assist2015")))
+    examined = SimpleNamespace(valid_auc=nan, valid_null_auc=nan, measures=m, run=run, split="test")
     row = _auc(examined, RunConfig().targets)
     assert (row["value"], row["verdict"]) == ("not defined", UNDEFINED)
 
