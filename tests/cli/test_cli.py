@@ -352,7 +352,7 @@ REFUSED = [  # and a part of what is said
     (["sweep", "--grid", "grid.yaml", "--out", "o", "--jobs", "0"], "--jobs 0: at least 1"),
     ([*AUDIT, "--out", "there"], "there exists already"),
     (AUDIT, "oops.csv, row 1: mastery 'oops' is not a number"),
-    ([*AUDIT, "--mastery-column", "teacher=x"], "--mastery-column: ['teacher'] unknown"),
+    ([*AUDIT, "--mastery-column", "teacher=x"], "--mastery-column teacher: choose from"),
     ([*AUDIT[:2], "fine.csv", *AUDIT[3:]], "odd.csv: unknown format"),
     (["criterion", "demo", "--scores", "odd.csv"], "odd.csv: no column learner"),
     (
