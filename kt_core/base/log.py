@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TextIO
+import sys
 
 from kt_core.base.errors import KTError
 
@@ -29,15 +29,15 @@ class _Once(logging.Filter):
         return new
 
 
-def log_to_output(stream: TextIO | None = None, once: bool = False) -> None:
-    """Write messages at the level that ``KT_LOG`` names.
+def log_to_output(below_cell: bool = False) -> None:
+    """Write messages to the standard error stream, at the level that ``KT_LOG`` names.
 
     The command line and the notebooks call this; a library must not.
 
     Parameters
     ----------
-    stream : where to; default: the standard error stream, and where they already go.
-    once : whether a note that is the same as an earlier one is left out.
+    below_cell : of a notebook: on the standard output, which is not shown in red, and a note once;
+        in place of an earlier handler of ours, never of the user's.
 
     Raises
     ------
@@ -47,13 +47,13 @@ def log_to_output(stream: TextIO | None = None, once: bool = False) -> None:
     level = os.environ.get("KT_LOG", "INFO")
     if level not in logging.getLevelNamesMapping():
         raise KTError(f"KT_LOG={level}: choose DEBUG, INFO, WARNING or ERROR")
-    if stream is not None:  # in place of an earlier one of ours, never of the user's
+    if below_cell:
         for old in [h for h in log.handlers if isinstance(h, _Output)]:
             log.removeHandler(old)
     if not log.handlers:
-        handler = _Output(stream)
+        handler = _Output(sys.stdout if below_cell else None)
         handler.setFormatter(logging.Formatter("%(message)s"))
-        if once:
+        if below_cell:
             handler.addFilter(_Once())
         log.addHandler(handler)
         log.setLevel(level)

@@ -15,11 +15,10 @@ from kt_core.data import Dataset
 from kt_core.data.registry import read_splits
 from kt_core.learners.classroom import classroom as write_pages
 from kt_core.learners.classroom import words
+from kt_core.learners.classroom.trust import METRICS
 from kt_core.runs.answers import answers_for
 from kt_core.runs.find import open_run, run_folder
 from kt_core.runs.run import Run
-
-NEEDED = {"verdicts", "prediction", "inflated"}  # of a run's metrics, for the pages
 
 
 def from_answers(args: argparse.Namespace) -> None:
@@ -83,7 +82,7 @@ def checked(run: Run) -> dict[str, Any] | None:
     file = run.path / "metrics.json"
     if file.is_file():
         metrics = read_json(file)
-        if metrics.get("split") == "test" and metrics.keys() >= NEEDED:  # an old one may lack some
+        if metrics.get("split") == "test" and metrics.keys() >= METRICS:  # an old one may lack some
             return metrics
     from kt_core.report.examine import examine  # what measures takes seconds to load
     from kt_core.report.tables import metrics_dict

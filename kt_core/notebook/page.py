@@ -8,7 +8,6 @@ import html
 import itertools
 import os
 import re
-import sys
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -55,7 +54,7 @@ def begin() -> None:
     from kt_core.plots.style import use_style  # takes seconds to load, for figures alone
 
     use_style()
-    log_to_output(sys.stdout, once=True)
+    log_to_output(below_cell=True)
 
 
 def show(table: pd.DataFrame, caption: str = "", digits: int = 3, marks: Sequence[str] = ()):

@@ -20,6 +20,7 @@ from kt_core.data.formats.layouts import GENERAL
 from kt_core.data.formats.memphis import posttest
 from kt_core.data.formats.tables import names_in, read_columns, usual_columns
 from kt_core.data.pseudonyms import Pseudonyms
+from kt_core.data.reading.times import DAY
 from kt_core.data.reading.values import MISSING, combined, each, parts_of, responses, written
 from kt_core.data.registry import load_dataset, locate
 from kt_core.data.scores import epoch_seconds, seconds_since_1970
@@ -32,7 +33,6 @@ USUAL = {
     "item": " ".join(GENERAL["item"]),
     "timestamp": " ".join(GENERAL["timestamp"][:2]),
 }
-DAY = 86400.0  # seconds
 MOST_LEVELS = 20
 OPTION = "--outcome-column"
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from kt_core.base.errors import KTError
-from kt_core.data import Sequences, Vocabulary
+from kt_core.data.same import Answers
 from kt_core.evaluation.associations import association_table
 from kt_core.evaluation.evaluate import evaluate
 from kt_core.evaluation.measures import prediction_of
@@ -71,20 +70,13 @@ def _check_comparable(a: KnowledgeTracer, b: KnowledgeTracer) -> None:
     """Raise a KTError unless two models are about the same answers of the same test learners."""
     if a.run.path == b.run.path:
         raise KTError(f"{a.run.path}: this is one model; to compare, name two")
-    tests = [_answers(m.splits.test, m.splits.vocabulary) for m in (a, b)]
-    what = "answers"
-    if set(tests[0]["learner"]) != set(tests[1]["learner"]):
-        what = "test learners"
-    if what == "test learners" or not tests[0].equals(tests[1]):
+    first, second = (
+        Answers.of(m.splits.test, m.splits.vocabulary, m.run.config.report) for m in (a, b)
+    )
+    same = set(first.learners) == set(second.learners)
+    if not (same and first.frame.equals(second.frame)):
+        what = "answers" if same else "test learners"
         raise KTError(
             f"{a.run.path} and {b.run.path} have other {what} (data, fold, chunks): only models "
             "with the same test learners can be compared"
         )
-
-
-def _answers(sequences: Sequences, vocabulary: Vocabulary) -> pd.DataFrame:
-    number = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    columns = {"learner": sequences.learners[sequences.learner[number]].astype(str)}
-    columns |= {"chunk": sequences.chunk[number], "response": sequences.response}
-    skills = np.asarray(vocabulary.skills, object)[sequences.skill]
-    return pd.DataFrame(columns).assign(skill=skills)

@@ -466,7 +466,7 @@ class KnowledgeTracer:
     def configured(self, data: Answers) -> tuple[pd.DataFrame | None, RunConfig]:
         """The answers, where they are in memory, and the settings of a run on them."""
         settings = self.preset, self.mode, self.seed, self.fold, self.columns
-        return configured(data, *settings, dict(self.overrides))
+        return configured(data, *settings, self.overrides)
 
     def _set(self, run: Run) -> KnowledgeTracer:
         self._run, self._splits, self._auc = run, None, ""

@@ -339,7 +339,7 @@ def _nanoseconds(
         clock = time(h, int(minute or 0), int(second or 0))
     except ValueError:
         return None
-    seconds = days * 86400 + clock.hour * 3600 + clock.minute * 60 + clock.second - _offset(zone)
+    seconds = days * DAY + clock.hour * 3600 + clock.minute * 60 + clock.second - _offset(zone)
     return seconds * 10**9 + int((fraction or "0").ljust(9, "0"))
 
 

@@ -21,6 +21,7 @@ LOST = "No forgetting: skills"
 LOST_TOGETHER = "No forgetting, all skills"
 UNDEFINED = "not defined"  # how a verdict begins on which nothing is known
 NAMED = "contradicted for "  # how one begins that names skills
+METRICS = {"verdicts", "prediction", "inflated"}  # what `trust` reads of ``metrics.json``
 TELLS_LESS, AS_MUCH = "tells less than", "tells as much"  # what one says of simpler calculations
 
 
