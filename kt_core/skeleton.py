@@ -370,9 +370,10 @@ class Skeleton(nn.Module):
         """Entry [s, u]: share of a gain at step u that reaches the skill asked at step s."""
         if self.raw_transfer is None and self.parts is None:
             return same_skill(skills).to(self.spread.dtype)
-        if self.raw_transfer is None:
+        if self.raw_transfer is None or not _fitted(self.raw_transfer):
             return pairs(self.shares().T, skills)
-        # A product with ones and zeros: its gradient is far cheaper than that of looking up.
+        # A product with ones and zeros is slower, but its gradient far cheaper than that of looking
+        # up.
         given = F.embedding(skills, self.shares())
         return F.one_hot(skills, self.n_skills).to(given.dtype) @ given.transpose(1, 2)
 
@@ -414,6 +415,11 @@ class Skeleton(nn.Module):
     def _wide(self, values: Tensor) -> Tensor:
         """In half precision sums over a history would lose their last answers."""
         return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _fitted(parameter: Tensor) -> bool:
+    """Whether a gradient is taken by it."""
+    return torch.is_grad_enabled() and parameter.requires_grad
 
 
 def _exp(logarithm: Tensor) -> Tensor:

@@ -63,15 +63,18 @@ class AbilityTracer:
     def fit(self, splits: Splits, seed: int = 0) -> None:
         """Fit on training answers with several priors; keep what predicts validation best."""
         items, skills = splits.vocabulary.item_skill, len(splits.vocabulary.skills)
-        train, self.prior, self.losses = self._histories(splits.train), Prior(), {}
-        tried: list[tuple[float, Prior, _Fits]] = []
+        train, start, forms = self._histories(splits.train), Prior(), []
         for logs in self.scales:
             marginal = Marginal(train, np.array(items, int), skills, self.slopes, logs)
-            fits = _Fits(marginal, lambda effects: self._loss(splits.valid, effects))
-            self.prior, loss = climb(fits, self.prior, self._choices(marginal))
-            self.losses |= {(logs, prior): value for prior, value in fits.losses.items()}
-            tried.append((loss, self.prior, fits))
-        _, self.prior, fits = min(tried, key=lambda one: one[0])
+            forms.append(_Fits(marginal, lambda effects: self._loss(splits.valid, effects)))
+        forms.sort(key=lambda fits: fits(start))
+        fits, *others = forms
+        self.prior, loss = climb(fits, start, self._choices(fits.marginal))
+        for other in others:  # it may win with the priors that suit the first
+            if other(self.prior) < loss:
+                fits = other
+                self.prior, loss = climb(fits, self.prior, self._choices(fits.marginal))
+        self.losses = {(f.marginal.logs, prior): x for f in forms for prior, x in f.losses.items()}
         self.effects, _ = fits.marginal.fit(self.prior, fits.thetas[self.prior])
 
     def _choices(self, marginal: Marginal) -> dict[str, tuple[float, ...]]:
@@ -125,6 +128,8 @@ class _Fits:
         self.losses: dict[Prior, float] = {}
 
     def __call__(self, prior: Prior) -> float:
+        if prior in self.losses:
+            return self.losses[prior]
         effects, self.last = self.marginal.fit(prior, self.last, ROUGH)
         self.thetas[prior], self.losses[prior] = self.last, self.loss(effects)
         return self.losses[prior]

@@ -50,6 +50,10 @@ class Batch:
         days = None if self.days is None else self.days[:, now]
         return Batch(*(x[:, now] for x in steps), self.index, days)
 
+    def rows(self, chosen: Bool[Tensor, "B"]) -> Batch:
+        """Some of the sequences."""
+        return Batch(*(None if x is None else x[chosen] for x in vars(self).values()))
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
         return Batch(*(None if x is None else x.to(device) for x in vars(self).values()))

@@ -72,13 +72,15 @@ def hidden_answers(
             batch = data[chosen]
             at, valid = _places(whole, batch), batch.valid
             batch = batch.to(device)
-            for number in range(turns):
+            for number in np.unique(fold[at][fold[at] >= 0]):
                 now = torch.zeros(valid.shape, dtype=torch.bool)
                 now[valid] = torch.from_numpy(fold[at] == number)
                 key = torch.full(valid.shape, 2.0)  # padding comes last
                 key[valid] = torch.from_numpy(order[number, at])
-                values = _read(model, batch, now.to(device), key.to(device))
                 rows = at[now[valid].numpy()]
+                read = now.any(1)  # the others have nothing hidden
+                now, key = now[read], key[read]
+                values = _read(model, batch.rows(read.to(device)), now.to(device), key.to(device))
                 for name, value in values.items():
                     columns[name][rows] = value.cpu()[now].double().numpy()
     number = np.repeat(np.arange(len(whole)), whole.lengths)

@@ -141,13 +141,13 @@ def measure(
     """
     bootstrap = Bootstrap(len(beliefs.learners), resamples, seed)
     found: dict[str, Any] = side_by_side(
-        {
-            "predicted": lambda: _of_predictions(beliefs, base, bootstrap, rungs or {}),
-            "believed": lambda: _of_hidden(hidden, hidden_elsewhere, skill_names, bootstrap, seed),
+        {  # the longest first
             "associations": lambda: joined(
                 association_table(beliefs, base, bootstrap, ladder),
                 gain_performance(improved, bootstrap),
             ),
+            "predicted": lambda: _of_predictions(beliefs, base, bootstrap, rungs or {}),
+            "believed": lambda: _of_hidden(hidden, hidden_elsewhere, skill_names, bootstrap, seed),
             "skills": lambda: skill_table(beliefs, base, skill_names),
             "violations": lambda: violation_table(beliefs, bootstrap),
             "conduct": lambda: conduct_table(beliefs, bootstrap),

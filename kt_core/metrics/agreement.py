@@ -46,12 +46,13 @@ def degree_of_agreement(
     below, up_to = (before[ends][rare] for ends in spans(new_level))
     first, last = (before[ends][rare] for ends in spans(new_group))
     few, many, tied = learner[rare], learner[~rare], (below < up_to).any()
+    groups = new_group.sum() > 1
     values, pairs = np.full(len(bootstrap.weights), np.nan), 0
     sums = np.zeros(len(many) + 1, np.int64)
     for i, weights in enumerate(bootstrap.weights):
         np.cumsum(weights.astype(np.int64).take(many), out=sums[1:])
-        w, start = weights.take(few), sums.take(first)
-        total = w @ (sums.take(last) - start)
+        w, start = weights.take(few), sums.take(first) if groups else 0
+        total = w @ (sums.take(last) - start) if groups else w.sum() * sums[-1]
         pairs = int(total) if i == 0 else pairs
         if total:
             level = (sums.take(below) + sums.take(up_to)) / 2 if tied else sums.take(below)

@@ -86,7 +86,7 @@ class Association:
         return self.bootstrap.estimate(values, self.entries, self.learners)
 
     def _by_skill(self) -> list[np.ndarray]:
-        return [np.asarray((c.T @ self.bootstrap.weights.T).T) for c in self.cells]
+        return [np.asarray((c.T @ self.bootstrap.columns).T) for c in self.cells]
 
 
 def rank_correlation(
@@ -120,10 +120,11 @@ class _Ranks:
         level = np.diff(values[self.order], prepend=np.nan) != 0
         place = np.argsort(self.order)
         self.below, self.up_to = (ends[place] for ends in spans(level))
+        self.count = np.zeros(len(values) + 1)
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
-        count = np.append(0, np.cumsum(weights[self.order]))
-        return count[self.below] + count[self.up_to] - count[-1]
+        np.cumsum(weights.take(self.order), out=self.count[1:])
+        return self.count.take(self.below) + self.count.take(self.up_to) - self.count[-1]
 
 
 def _known(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ matrix product computes all resamples. Two measures on the same `Bootstrap` are 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,6 +73,11 @@ class Bootstrap:
         draws = rng.multinomial(n, np.full(n, 1 / n), size=resamples) if n else np.ones((0, 0))
         self.n, self.resamples = n, resamples
         self.weights = np.vstack([np.ones((1, n)), draws]).astype(np.float64)
+
+    @functools.cached_property
+    def columns(self) -> np.ndarray:
+        """[n, R+1], the weights as products with sparse matrices take them without a copy."""
+        return np.ascontiguousarray(self.weights.T)
 
     def estimate(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from kt_core.metrics.agreement import degree_of_agreement
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, levels
@@ -65,11 +67,20 @@ def calibration_curve(prediction: Prediction, points: int = 101, resamples: int 
     """
     p, y, learner = prediction.p, prediction.y, prediction.learner
     grid = np.linspace(*np.quantile(p, (0.005, 0.995)), points)
-    fit = IsotonicRegression(out_of_bounds="clip", y_min=0, y_max=1)
+    level, place = np.unique(p, return_inverse=True)
+
+    def fitted(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Linear between the predictions that were drawn, level beyond them."""
+        rows = weights[learner]
+        count = np.bincount(place, rows, len(level))
+        drawn = count > 0
+        right = np.bincount(place, rows * y, len(level))[drawn] / count[drawn]
+        curve = isotonic_regression(right, weights=count[drawn]).x
+        return lambda at: np.interp(at, level[drawn], curve)
+
     weights = prediction.bootstrap.weights[: resamples + 1]
-    weights = [w for w in weights if w[learner].sum() > 0]
-    curves = np.array([fit.fit(p, y, sample_weight=w[learner]).predict(grid) for w in weights])
-    recalibrated = fit.fit(p, y).predict(p)
+    curves = np.array([fitted(w)(grid) for w in weights if w[learner].any()])
+    recalibrated = fitted(weights[0])(p)
     miscalibration = float(((p - y) ** 2 - (recalibrated - y) ** 2).mean())
     ends = levels(prediction.learners)
     low, high = np.quantile(curves[1:] if len(curves) > 1 else curves, ends, axis=0)
