@@ -109,6 +109,7 @@ demo: $(VENV)/.installed
 docs: $(VENV)/.installed $(DOCS)/.installed
 	$(PY) docs/pages.py build/docs
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	$(PY) docs/searched.py
 	@echo "site: build/site/index.html"
 
 clean:
