@@ -1,11 +1,14 @@
-"""Time and memory on a data set larger than memory: simulated, converted, and read in training.
+"""Time and memory on a data set larger than memory: simulated, converted, read in training, and
+predicted.
 
 python benchmarks/large.py --rows 1e8 --folder /somewhere/with/10GB
 
 Each part runs in a separate process, whose peak resident memory is printed. The parts convert the
 CSV file, then run some steps of training and the evaluation for a report. The latter part runs
-twice, because the first time writes the splits. Resident memory includes pages of mapped files,
-which the system may reclaim at any time; `anonymous` is what the process itself holds.
+twice, because the first time writes the splits. The last part is `predict` for all learners, by a
+model that is trained for an epoch on some others. `--parts` chooses. Resident memory includes pages
+of mapped files, which the system may reclaim at any time; `anonymous` is what the process itself
+holds.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import torch
 
+from kt_core.cli.commands import main as main_of
 from kt_core.config import with_overrides
 from kt_core.data import loader
 from kt_core.data.registry import read_splits
@@ -37,19 +41,36 @@ from kt_core.training.module import KTModule, new_model
 BLOCK = 1_000_000
 STEPS, SKILLS = 100, 200  # mean steps per learner; number of skills
 TRAINING_STEPS = 200
+OTHERS, RUN = 200_000, "others"  # answers that the predicting model is trained on; its name
+PARTS = (
+    "simulate",
+    "convert",
+    "read for the first time",
+    "read again",
+    "train on others",
+    "predict",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=float, default=1e8)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     source, target = args.folder / "answers.csv", args.folder / "answers.stored"
-    parts = [("simulate", simulate, int(args.rows), source), ("convert", convert, source, target)]
-    parts += [("read for the first time", read, target), ("read again", read, target)]
+    parts = {
+        "simulate": (simulate, int(args.rows), source),
+        "convert": (convert, source, target),
+        "read for the first time": (read, target),
+        "read again": (read, target),
+        "train on others": (train_on_others, args.folder),
+        "predict": (predict_all, args.folder, target),
+    }
     rows = []
-    for name, call, *given in parts:
+    for name in args.parts:
+        call, *given = parts[name]
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             rows.append({"part": name} | pool.submit(measured, call, *given).result())
         print(rows[-1], flush=True)
@@ -113,6 +134,23 @@ def read(target: Path) -> dict[str, float]:
         "training, 1/s": n / seconds,
         "resident when opened, MiB": opened,
     }
+
+
+def train_on_others(folder: Path) -> None:
+    """A run on learners who answer questions on the same skills."""
+    simulate(OTHERS, folder / "others.csv")
+    data = ["--data", str(folder / "others.csv"), "--preset", "quick"]
+    command = ["train", *data, "--set", "train.epochs=1", "--name", RUN, "--out", str(folder)]
+    if main_of(command):
+        raise SystemExit("the training failed")
+
+
+def predict_all(folder: Path, target: Path) -> None:
+    """Mastery of every learner of the store, in a file, with one thread."""
+    torch.set_num_threads(1)
+    table = str(folder / "mastery.parquet")
+    if main_of(["predict", str(folder / RUN), "--data", str(target), "--out", table]):
+        raise SystemExit("the prediction failed")
 
 
 def _anonymous() -> float:
