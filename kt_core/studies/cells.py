@@ -123,17 +123,27 @@ def run_cell(cell: Cell, out: Path, threads: int = 1, store: Path | None = None)
     if cell.model in OURS:
         if failed := _in_notebooks(cell, out, threads, report=store is None):
             return failed
-        table = None if store is None else of_run(examine(out / cell.folder))
-    else:
-        table = of_baseline(cell.model, cell.config, cell.seed)
-    if table is not None:
-        axes = {key: getattr(cell, key) for key in ("dataset", "model", "seed", "fold")}
-        seconds = time.perf_counter() - started
-        table = table.assign(**axes, cell_seconds=seconds, commit=git_commit())
-        table["fingerprint"] = cell.fingerprint
-        with whole(stored(cell, make_folder(store))) as temporary:
-            table.to_parquet(temporary, compression="zstd")
+    if store is not None:
+        keep(cell, out / cell.folder, store, started)
     return ""
+
+
+def keep(cell: Cell, folder: Path, store: Path, started: float) -> None:
+    """Measure a cell and write its results into a store. A baseline is trained first; other models
+    are in a run folder.
+
+    Parameters
+    ----------
+    started : when the cell was begun, by `time.perf_counter`.
+    """
+    ours = cell.model in OURS
+    table = of_run(examine(folder)) if ours else of_baseline(cell.model, cell.config, cell.seed)
+    axes = {key: getattr(cell, key) for key in ("dataset", "model", "seed", "fold")}
+    seconds = time.perf_counter() - started
+    table = table.assign(**axes, cell_seconds=seconds, commit=git_commit())
+    table["fingerprint"] = cell.fingerprint
+    with whole(stored(cell, make_folder(store))) as temporary:
+        table.to_parquet(temporary, compression="zstd")
 
 
 def _in_notebooks(cell: Cell, out: Path, threads: int, report: bool) -> str:

@@ -4,6 +4,7 @@ is trained in seconds. A printed sentence says so.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 DEMO = "the built-in demo, on simulated learners"
 PRESET, MODES = "smoke", ("cumulative", "retrospective")
+MODELS = ("retrospective", "Rasch", "AFM", "BKT-correct")  # of small studies
+DATASETS, SMALL_WORLDS = ("simulated",), ("simulated", "world-hidden")
 SMALL = "trained just now in seconds on 60 simulated learners, too few for conclusions"
 
 
@@ -94,6 +97,38 @@ def constraints_or_example(folder: str) -> str:
 
     print(f"No comparison in constraints/: shown are the modes {SMALL}.")
     return _example("constraints", constraints, constraints.plan(PRESET))
+
+
+def benchmark_or_example(store: str) -> Path:
+    """The named folder of finished cells, or the usual one; a few small ones without either."""
+    from kt_core.studies import plan
+
+    return _store_or_example(store, plan.STORE, "benchmark", DATASETS)
+
+
+def worlds_or_example(store: str) -> Path:
+    """The same of worlds."""
+    from kt_core.studies import worlds
+
+    return _store_or_example(store, worlds.STORE, "worlds", SMALL_WORLDS)
+
+
+def _store_or_example(store: str, usual: Path, name: str, datasets: tuple[str, ...]) -> Path:
+    if store or any(usual.glob("*.parquet")):
+        return Path(store or usual)
+    from kt_core.studies.cell import Cell  # these load every model
+    from kt_core.studies.cells import keep
+    from kt_core.studies.models import OURS
+
+    models = ", ".join(MODELS)
+    print(f"No finished cells in {usual}: shown are {models}, {SMALL}. Name your folder in store.")
+    folder = make_folder(scratch() / name)
+    for cell in (Cell(d, model, preset=PRESET) for d in datasets for model in MODELS):
+        started, run = time.perf_counter(), folder / "runs" / cell.folder
+        if cell.model in OURS:
+            _train(cell.config, run)
+        keep(cell, run, folder / "store", started)
+    return folder / "store"
 
 
 def _own(folder: str, usual: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nbformat
 import pytest
 
@@ -9,6 +11,7 @@ from kt_core.base.errors import KTError
 from kt_core.notebook import headless
 from kt_core.notebook.headless import executed
 from kt_core.notebook.kernel import Kernel
+from kt_core.studies import plan, worlds
 from kt_core.tracing import examples
 
 SAID = {
@@ -47,11 +50,25 @@ def test_it_runs_as_it_is_shipped(kernel, name):
     assert [p.name for p in sorted(set(folder.iterdir()) - before)] == LEFT.get(name, [])
 
 
+@pytest.mark.parametrize(("name", "study"), [("04_benchmark", plan), ("07_worlds", worlds)])
+def test_studies_run_where_there_are_no_finished_cells(kernel, name, study, monkeypatch, capsys):
+    kernel, folder = kernel
+    monkeypatch.setattr(study, "STORE", folder / "none")
+    small = examples.benchmark_or_example("") if study is plan else examples.worlds_or_example("")
+    assert f"No finished cells in {folder / 'none'}: " in capsys.readouterr().out
+    with executed(name, {"store": str(small), "out": name}, quiet=True, kernel=kernel) as done:
+        cells = nbformat.read(done, 4).cells
+    outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
+    assert sum("image/" in str(o.get("data", "")) for o in outputs) >= 1
+    assert (folder / name / "figures").is_dir()
+
+
 def test_what_is_named_is_what_is_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweep").mkdir()
     assert examples.sweep_or_example("") == "sweep" and examples.sweep_or_example("x") == "x"
     assert examples.constraints_or_example("x") == "x"
+    assert examples.benchmark_or_example("x") == examples.worlds_or_example("x") == Path("x")
     assert examples.run_or_demo("x").name == "x"
     assert [run.name for run in examples.runs_or_example(["x", "y"])] == ["x", "y"]
     assert examples.estimates_or_demo("x", "", "") == ("x", "", "")
