@@ -1,6 +1,6 @@
 """What notebooks without a screen cost beyond the work in their cells.
 
-python benchmarks/waiting.py                 # a run, and a sweep of 8 cells, two at a time
+python benchmarks/waiting.py      # a run, and a sweep of 8 cells, one at a time and two
 
 The same cells as a script, in one process, are the measure: it loads the same libraries, trains the
 same model and draws the same figures. Processor seconds include all child processes; the wall clock
@@ -60,7 +60,7 @@ def in_cells(folder: Path) -> float:
     return sum(cell.metadata.papermill.get("duration") or 0.0 for cell in cells)
 
 
-def table(cells: int, jobs: int) -> pd.DataFrame:
+def table(cells: int, jobs: list[int]) -> pd.DataFrame:
     """One row per command. `beyond` is what the wall clock shows beyond the cells of notebooks,
     whose libraries are loaded, and `ratio` is to the script, in processor time."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,10 +71,12 @@ def table(cells: int, jobs: int) -> pd.DataFrame:
         run = [*KT, "run", "--preset", "smoke", "--name", "run", "--out", str(folder)]
         rows["run"] = measured(run)
         rows["run"]["in cells, s"] = in_cells(folder / "run")
-        sweep = [*KT, "sweep", "--grid", str(grid), "--out", str(folder / "sweep")]
-        name = f"sweep of {cells} cells, --jobs {jobs}"
-        rows[name] = measured([*sweep, "--jobs", str(jobs)])
-        rows[name]["in cells, s"] = in_cells(folder / "sweep") / jobs
+        for number in jobs:
+            out = folder / f"sweep-{number}"
+            sweep = [*KT, "sweep", "--grid", str(grid), "--out", str(out), "--jobs", str(number)]
+            name = f"sweep of {cells} cells, --jobs {number}"
+            rows[name] = measured(sweep)
+            rows[name]["in cells, s"] = in_cells(out) / number
     found = pd.DataFrame(rows).T
     found["beyond, s"] = found["wall, s"] - found["in cells, s"]
     found["ratio"] = found["processor, s"] / found["processor, s"].iloc[0]
@@ -84,6 +86,6 @@ def table(cells: int, jobs: int) -> pd.DataFrame:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--cells", type=int, default=8)
-    arguments.add_argument("--jobs", type=int, default=2)
+    arguments.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
     given = arguments.parse_args()
     print(markdown(table(given.cells, given.jobs), digits=1))

@@ -205,15 +205,16 @@ class _Bend:
     def fit(cls, frame: pd.DataFrame, ways: list[str], skills: int) -> _Bend:
         """Slopes have a common part and, narrower, each skill's distance from it."""
         y, offset = frame["correct"].to_numpy(float), frame["offset"].to_numpy(float)
-        x, skill, J = frame[ways].to_numpy(float), frame["skill"].to_numpy(), len(ways)
+        x, J = [frame[way].to_numpy(float) for way in ways], len(ways)
+        skill = frame["skill"].to_numpy()
         prior = np.append(np.ones(J), np.tile([APART[way] ** -2.0 for way in ways], skills))
 
         def objective(w: np.ndarray) -> tuple[float, np.ndarray]:
             slope = w[:J] + w[J:].reshape(skills, J)
-            logits = offset + (slope[skill] * x).sum(axis=1)
+            bends = (slope[:, j].take(skill) * x[j] for j in range(J))
+            logits = sum(bends, start=offset)
             residual = expit(logits) - y
-            steep = [np.bincount(skill, residual * x[:, j], skills) for j in range(J)]
-            steep = np.column_stack(steep)
+            steep = np.column_stack([np.bincount(skill, residual * z, skills) for z in x])
             loss = log_loss(logits, y).sum() + 0.5 * (prior * w * w).sum()
             return loss, np.concatenate([steep.sum(axis=0), steep.ravel()]) + prior * w
 
