@@ -55,7 +55,7 @@ class Vocabulary:
         ----------
         several : as of `with_parts`.
         """
-        skills = cls(_sorted(set(table["skill"]))).with_parts(several or {})
+        skills = cls(_sorted(set(table["skill"].unique()))).with_parts(several or {})
         if "item" not in table:
             return skills
         rows = table if training is None else table[training]

@@ -120,9 +120,8 @@ def run_cell(cell: Cell, out: Path, threads: int = 1, store: Path | None = None)
     """Train and measure one cell; return the reason where a command fails, else nothing."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    if cell.model in OURS:
-        if failed := _in_notebooks(cell, out, threads, report=store is None):
-            return failed
+    if cell.model in OURS and (failed := _in_notebooks(cell, out, threads, report=store is None)):
+        return failed
     if store is not None:
         keep(cell, out / cell.folder, store, started)
     return ""

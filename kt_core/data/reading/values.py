@@ -44,6 +44,13 @@ def each(text: pd.Series, change: Callable[[str], str]) -> pd.Series:
     return pd.Series(np.array([change(v) for v in values], object)[codes], text.index, object)
 
 
+def numbers(text: pd.Series) -> pd.Series:
+    """The column as numbers, with every different value read once; NaN where it is none."""
+    codes, values = pd.factorize(text)
+    read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+    return pd.Series(read.to_numpy(float)[codes], text.index)
+
+
 def written(text: pd.Series) -> tuple[pd.Series, np.ndarray, np.ndarray]:
     """Ids or names without blanks around them or invisible characters, and with composed
     characters (NFC).
@@ -75,7 +82,7 @@ def responses(
     if comma:
         lower = each(lower, lambda t: t.replace(",", "."))
     known = dict.fromkeys(RIGHT, 1.0) | dict.fromkeys(WRONG, 0.0)
-    value = pd.to_numeric(lower, errors="coerce").astype(float)
+    value = numbers(lower)
     value = value.where(np.isfinite(value)).where(~lower.isin(known.keys()), lower.map(known))
     bad = ~value.between(0, 1)
     if bad.any():
@@ -95,7 +102,7 @@ def folds(text: pd.Series, line: pd.Series, source: str, show: Show) -> pd.Serie
     KTError
         For anything else, with the line.
     """
-    value = pd.to_numeric(text, errors="coerce").astype(float)
+    value = numbers(text)
     bad = ~(value.between(-1, HIGHEST_FOLD) & (value % 1 == 0))
     if bad.any():
         at = bad.idxmax()
