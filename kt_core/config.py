@@ -267,7 +267,14 @@ class ReportConfig(Section):
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run."""
+    """Everything that decides a run.
+
+    Examples
+    --------
+    >>> config = kt.configure("quick", mode="cumulative")
+    >>> config.model.mode, config.data.dataset
+    ('cumulative', 'simulated')
+    """
 
     preset: str = "standard"
     data: DataConfig = field(default_factory=DataConfig)
@@ -328,6 +335,11 @@ def with_overrides(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     ------
     KTError
         For an unknown name or an impossible value.
+
+    Examples
+    --------
+    >>> with_overrides(kt.configure("smoke"), {"train.epochs": 3}).train.epochs
+    3
     """
     if not isinstance(overrides, dict):
         raise KTError(f"overrides = {brief(overrides)}: expected a mapping of names to values")

@@ -34,6 +34,16 @@ class Monitor(L.Callback):
     ----------
     rows : one flat dict of floats each time, with `step`, `epoch`, `learning_rate`, `loss` (of
         this batch) and `gradient_norm` (before clipping).
+
+    Examples
+    --------
+    >>> config = kt.configure("smoke", overrides={"train.progress": False, "train.monitor": False})
+    >>> monitor = kt.Monitor(every=5)
+    >>> run = kt.train(config, kt.read_splits(config), "runs/watched", callbacks=[monitor])
+    epoch 1/2  loss ...
+    epoch 2/2  loss ...
+    >>> monitor.rows[0]["step"], monitor.rows[1]["step"]
+    (0, 5)
     """
 
     def __init__(self, every: int = 25):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import re
 
 import numpy as np
@@ -15,6 +16,7 @@ from pages import gallery
 import kt_core as kt
 from kt_core.base import own
 from kt_core.data import Simulation, simulate
+from kt_core.tracing.own import Judged
 
 NAMES = re.findall(
     r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.MULTILINE
@@ -37,22 +39,39 @@ def object_of(name):
     return getattr(importlib.import_module(module), attribute)
 
 
+def methods_of(name):
+    """The public methods and properties of a class that is used by them, by name."""
+    members = inspect.getmembers_static(object_of(name))
+    return {
+        f"{name}.{n}": inspect.unwrap(m.fget if isinstance(m, property) else m)
+        for n, m in members
+        if not n.startswith("_") and (callable(m) or isinstance(m, property))
+    }
+
+
 def test_the_reference_has_every_public_name_with_a_docstring():
     shown = {object_of(name) for name in NAMES}
     public = {getattr(kt, name) for name in kt.__all__ if name not in ("losses", "plots")}
     assert public <= shown and all(thing.__doc__ for thing in shown)
 
 
-EXAMPLES = [name for name in NAMES if ">>>" in (object_of(name).__doc__ or "")]
+SHOWN = {name: object_of(name) for name in NAMES}
+for used in (kt.KnowledgeTracer, kt.LiveLearner, Judged):
+    SHOWN |= methods_of(f"{used.__module__}.{used.__name__}")
+SHOWN.pop("kt_core.tracing.tracer.KnowledgeTracer.configured")  # for the package's own use
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+def test_all_that_the_reference_shows_has_an_example():
+    assert [name for name, thing in SHOWN.items() if ">>>" not in thing.__doc__] == []
+
+
+@pytest.mark.parametrize("name", SHOWN)
 def test_examples_run(name, place, monkeypatch):
     folder, answers = place
     monkeypatch.chdir(folder)
     monkeypatch.setattr(own, "_KNOWN", {})
     monkeypatch.setenv(own.VARIABLE, "[]")
-    thing = object_of(name)
+    thing = SHOWN[name]
     names = vars(importlib.import_module(thing.__module__)).copy()
     names |= {"kt": kt, "np": np, "torch": torch, "answers": answers}
     test = doctest.DocTestParser().get_doctest(thing.__doc__, names, name, None, None)

@@ -10,6 +10,12 @@ class KTError(ValueError):
     """Bad input or configuration, worded for the person who can correct it.
 
     Characters that would steer a terminal are written as escapes.
+
+    Examples
+    --------
+    >>> kt.configure("quickly")
+    Traceback (most recent call last):
+    kt_core.base.errors.KTError: preset 'quickly' does not exist; choose one of: smoke, quick, ...
     """
 
     def __init__(self, message: object = ""):

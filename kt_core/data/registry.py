@@ -261,7 +261,13 @@ def splits_of(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
 
 
 def read_splits(config: RunConfig, table: pd.DataFrame | None = None) -> Splits:
-    """The data that `config` names, or a `table` in its place, split by learner."""
+    """The data that `config` names, or a `table` in its place, split by learner.
+
+    Examples
+    --------
+    >>> read_splits(kt.configure("smoke", "simulated"))
+    <simulated: ... training, ... validation and ... test learners>
+    """
     splits = splits_of(config, table)
     log.info("%s", splits.dataset.note)
     if splits.dataset.inflated:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kt_core.base.errors import KTError
 from kt_core.base.log import log
+from kt_core.base.values import counted
 from kt_core.config import DataConfig
 from kt_core.data.table import Dataset
 
@@ -23,7 +24,7 @@ SPLITS = ("train", "valid", "test")
 MOST_LEARNERS = 20_000  # of a split whose answers are kept in memory and reported
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """Names of the skills, in the order of their ids 0..C-1, and of the items, from id 1 on.
 
@@ -39,6 +40,9 @@ class Vocabulary:
     items: tuple[str, ...] = ()
     item_skill: tuple[int, ...] = ()
     parts: tuple[tuple[int, ...], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{counted('skill', len(self.skills))}, {counted('item', len(self.items))}>"
 
     @classmethod
     def of(
@@ -117,7 +121,7 @@ def parts_by_id(
     return tuple(tuple(number[p] for p in several.get(name, (name,))) for name in skills)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sequences:
     """Chunks of interactions as flat arrays.
 
@@ -131,6 +135,11 @@ class Sequences:
     truth : true values of simulated learners, each [N].
     time : [N], when each answer was given, in days (`time_unit`); None where that is not known.
     dated : whether `time` is in real days, not in usual breaks.
+
+    Examples
+    --------
+    >>> kt.demo().splits.test
+    <2,386 answers of 40 learners>
     """
 
     skill: np.ndarray
@@ -147,6 +156,10 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def __repr__(self) -> str:
+        learners = counted("learner", len(self.learners))
+        return f"<{counted('answer', self.interactions)} of {learners}>"
 
     def whole(self) -> Sequences:
         """The same interactions, with the chunks of each learner joined to one sequence."""
@@ -250,15 +263,27 @@ class Sequences:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
-    """Training, validation and test sequences over one vocabulary."""
+    """Training, validation and test sequences over one vocabulary.
+
+    Examples
+    --------
+    >>> splits = kt.demo().splits
+    >>> splits.describe()["learners"].tolist()
+    [128, 32, 40]
+    """
 
     dataset: Dataset
     vocabulary: Vocabulary
     train: Sequences
     valid: Sequences
     test: Sequences
+
+    def __repr__(self) -> str:
+        train, valid, test = (f"{len(getattr(self, name).learners):,}" for name in SPLITS)
+        learners = f"{train} training, {valid} validation and {test} test learners"
+        return f"<{self.dataset.name}: {learners}>"
 
     def describe(self) -> pd.DataFrame:
         """Learners, chunks, interactions and share of right answers of each split."""

@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 
 from kt_core.base.errors import KTError, brief
+from kt_core.base.values import counted
 from kt_core.data.reading.note import ReadingNote
 
 NEEDED = ("user", "skill", "correct")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A canonical table and where it comes from.
 
@@ -46,6 +47,9 @@ class Dataset:
     def __post_init__(self) -> None:
         if not self.table.empty:
             check(self.table, self.name)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {counted('answer', len(self.table))}>"
 
 
 def check(table: pd.DataFrame, name: str) -> None:

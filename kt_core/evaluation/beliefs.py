@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from kt_core.base.values import counted
 from kt_core.data import Sequences
 from kt_core.evaluation.tracer import Trace
 from kt_core.metrics.nulls import running_counts
@@ -27,7 +28,7 @@ OF_ASKED = (  # columns of `Beliefs.frame` that are about an answer, not about o
 )
 
 
-@dataclass
+@dataclass(repr=False)
 class Beliefs:
     """What was believed about a split. N interactions, S sequences, C skills, L learners.
 
@@ -43,6 +44,13 @@ class Beliefs:
     counts : rows with `learner` and the counts of `kt_core.metrics.invariants`; None where the
         states of all skills are not known.
     made_of, parts : of `kt_core.evaluation.tracer.Trace`.
+
+    Examples
+    --------
+    >>> model = kt.demo()
+    >>> beliefs = kt.evaluate(model.run.model, model.splits.test)
+    >>> (beliefs.frame["gain"] >= 0).all()
+    np.True_
     """
 
     frame: pd.DataFrame
@@ -53,6 +61,10 @@ class Beliefs:
     counts: pd.DataFrame | None = None
     made_of: np.ndarray | None = None
     parts: pd.DataFrame | None = None
+
+    def __repr__(self) -> str:
+        learners = counted("learner", len(self.learners))
+        return f"<beliefs about {counted('answer', len(self.frame))} of {learners}>"
 
     @functools.cached_property
     def told(self) -> pd.DataFrame:

@@ -43,7 +43,14 @@ SHORTEST = 64  # steps of a window, however many skills there are
 def evaluate(
     model: GainAKT2, sequences: Sequences, flips: bool = True, whole: bool = True
 ) -> Beliefs:
-    """What `model` believes about `sequences`; see `read`."""
+    """What `model` believes about `sequences`; see `read`.
+
+    Examples
+    --------
+    >>> model = kt.demo()
+    >>> kt.evaluate(model.run.model, model.splits.test)
+    <beliefs about 2,386 answers of 40 learners>
+    """
     return Beliefs.of(sequences, *read(model, sequences, flips, whole))
 
 

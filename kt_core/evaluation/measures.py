@@ -43,7 +43,7 @@ CONSTRAINTS = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Measures:
     """Tidy tables; NaN means *not defined* on this data.
 
@@ -65,6 +65,12 @@ class Measures:
     exam : of `kt_core.evaluation.exam.exam_table`: mastery before the last quarter of each history
         against the score in it, next to the psychometric ladder.
     A table that cannot be computed is empty.
+
+    Examples
+    --------
+    >>> measures = kt.examine("runs/mine").measures
+    >>> measures.association("prospective validity, learner x skill")["value"] > 0.4
+    np.True_
     """
 
     prediction: pd.DataFrame
@@ -81,6 +87,9 @@ class Measures:
     growth: pd.DataFrame = field(default_factory=pd.DataFrame)
     exam: pd.DataFrame = field(default_factory=pd.DataFrame)
     simple: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def __repr__(self) -> str:
+        return f"<measures: {', '.join(name for name, x in vars(self).items() if np.size(x) > 1)}>"
 
     def quality(self, name: str, predictor: str = "model") -> pd.Series:
         """One row of `prediction`."""

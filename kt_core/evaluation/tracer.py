@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from kt_core.base.values import counted
 from kt_core.data.sequences import Sequences, Splits
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace:
     """Beliefs around every interaction; a field that a tracer does not have is None.
 
@@ -49,6 +50,11 @@ class Trace:
         where each skill is only itself.
     parts : for every answer on several skills one row for each of them: `interaction` (0..N-1),
         `skill`, and `mastery_post`, `mastery_last` and the deviations of that skill.
+
+    Examples
+    --------
+    >>> Trace(predicted=np.array([np.nan, 0.6, 0.7]))
+    <predicted of 3 answers>
     """
 
     predicted: np.ndarray
@@ -74,6 +80,10 @@ class Trace:
     made_of: np.ndarray | None = None
     parts: pd.DataFrame | None = None
 
+    def __repr__(self) -> str:
+        known = [name for name, value in vars(self).items() if value is not None]
+        return f"<{', '.join(known)} of {counted('answer', len(self.predicted))}>"
+
     def columns(self) -> dict[str, np.ndarray]:
         """The fields per interaction that are not None, by name."""
         states = ("middle", "final", "final_deviation", "made_of", "parts")
@@ -92,7 +102,19 @@ def from_mastery(
 
 
 class Tracer(Protocol):
-    """The interface of every baseline."""
+    """The interface of every baseline.
+
+    Examples
+    --------
+    >>> class Always:  # says the same of every answer
+    ...     def fit(self, splits, seed=0):
+    ...         self.p = splits.train.response.mean()
+    ...     def trace(self, sequences):
+    ...         p = np.full(sequences.interactions, self.p)
+    ...         p[sequences.starts] = np.nan  # nothing is known before a first answer
+    ...         return Trace(predicted=p)
+    >>> kt.register("always", Always)
+    """
 
     name: str
 

@@ -47,6 +47,14 @@ def explain(
     ------
     KTError
         For another mode, an unknown learner, or a step that is not predicted.
+
+    Examples
+    --------
+    >>> model = kt.demo()
+    >>> given = model.run.model, model.splits.test, model.run.vocabulary
+    >>> parts = explain(*given, model.splits.test.learners[4], step=20)
+    >>> parts["part"].iloc[-1]
+    'item difficulty'
     """
     if not model.on_path:
         raise KTError(

@@ -77,6 +77,12 @@ def predict(run: Run, dataset: Dataset | pd.DataFrame, every_skill: bool = False
     ------
     KTError
         When no skill is known, or a table cannot be read.
+
+    Examples
+    --------
+    >>> model = kt.demo()
+    >>> list(kt.predict(model.run, model.splits.dataset))
+    ['learner', 'skill', 'mastery', 'low', 'high', 'opportunities', 'steps']
     """
     if isinstance(dataset, pd.DataFrame):
         dataset = read_dataset(dataset, ReadOptions(known=frozenset(run.vocabulary.skills)))
@@ -107,6 +113,12 @@ def abilities(run: Run, dataset: Dataset) -> pd.DataFrame:
     ------
     KTError
         As of `predict`; and in a mode without a skeleton.
+
+    Examples
+    --------
+    >>> model = kt.demo()
+    >>> list(abilities(model.run, model.splits.dataset))
+    ['learner', 'ability', 'low', 'high', 'answers']
     """
     run, s = _known(run, dataset)
     ends = read_ends(run.model, s)
@@ -158,6 +170,14 @@ class LiveLearner:
         KTError
             For a skill that the run does not know, a time before that of the last answer, or any
             other value.
+
+        Examples
+        --------
+        >>> ada = kt.demo().live()
+        >>> ada.answer("skill 03", correct=True)
+        >>> ada.answer("skill 99", correct=True)
+        Traceback (most recent call last):
+        kt_core.base.errors.KTError: skill 'skill 99' is not one of the 20 skills of the model; ...
         """
         number = self._skill(skill)
         if not isinstance(correct, (int, np.integer, np.bool_)) or correct not in (0, 1):
@@ -176,6 +196,15 @@ class LiveLearner:
         ------
         KTError
             Before the first answer.
+
+        Examples
+        --------
+        >>> ada = kt.demo().live()
+        >>> ada.answer("skill 03", correct=True)
+        >>> 0 < ada.mastery("skill 03") < 1
+        True
+        >>> len(ada.mastery())  # of every skill
+        20
         """
         self._begun()
         filtered = self._steps.mastery()[0].double().numpy()
@@ -186,7 +215,15 @@ class LiveLearner:
         return float(filtered[self._skill(skill)])
 
     def predict(self, skill: str, item: str = "", when: Any = None) -> float:
-        """P(right) if this were asked next, at the time `when` (see `answer`)."""
+        """P(right) if this were asked next, at the time `when` (see `answer`).
+
+        Examples
+        --------
+        >>> ada = kt.demo().live()
+        >>> ada.answer("skill 03", correct=True)
+        >>> round(ada.predict("skill 03", item="31"), 1)
+        0...
+        """
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")
         number, time = self._skill(skill), self._time(when)

@@ -32,7 +32,7 @@ from kt_core.runs.find import open_run
 from kt_core.runs.run import Run
 
 
-@dataclass
+@dataclass(repr=False)
 class Examined:
     """A run, its beliefs about one split, and the measures of them."""
 
@@ -43,6 +43,9 @@ class Examined:
     measures: Measures
     valid_auc: Estimate
     valid_null_auc: Estimate  # of the success counter, on the same learners
+
+    def __repr__(self) -> str:
+        return f"<{self.run.name} on its {self.split} split: {self.beliefs}>"
 
     @property
     def inflated(self) -> bool:
@@ -105,6 +108,12 @@ def examine(
     KTError
         When the folder is not a finished run, or its data has changed; when learners of `data` are
         among those that the run was trained or chosen on.
+
+    Examples
+    --------
+    >>> examined = kt.examine("runs/mine")
+    >>> examined.measures.violations["broken"].head(3).tolist()  # what is guaranteed
+    [0, 0, 0]
     """
     run, splits = open_run(path, split)
     if data is not None:

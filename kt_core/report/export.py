@@ -98,6 +98,11 @@ def to_csv(table: pd.DataFrame, path: str | Path, digits: int = 6) -> Path:
     ------
     KTError
         When `table` is not a DataFrame, or the file cannot be written.
+
+    Examples
+    --------
+    >>> to_csv(kt.demo().evaluate(), "quality.csv", digits=2).name
+    'quality.csv'
     """
     table, digits = _checked(table), whole_number("digits", digits, 0, 15)
     if (target := check_target(path)).suffix != ".csv":

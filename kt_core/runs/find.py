@@ -82,6 +82,12 @@ def open_run(path: str | Path, split: str = "test") -> tuple[Run, Splits]:
     ------
     KTError
         When the folder is not a finished run, or the data is not what it was trained on.
+
+    Examples
+    --------
+    >>> run, splits = open_run("runs/mine")
+    >>> run.vocabulary
+    <20 skills, 200 items>
     """
     check_split(split)
     run = Run.load(path)

@@ -45,7 +45,7 @@ COLUMNS = {  # at least
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A run folder; `trained` is None until training has ended."""
 
@@ -55,6 +55,9 @@ class Run:
     provenance: dict[str, Any]
     trained: GainAKT2 | None = None
     uncertainty: Uncertainty | None = None  # of modes with a skeleton
+
+    def __repr__(self) -> str:
+        return f"<run of {self.config.model.mode}: {self.path}>"
 
     @property
     def model(self) -> GainAKT2:

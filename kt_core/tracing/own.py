@@ -106,6 +106,13 @@ class Judged:
     measures : the report's measures, as tables; `measures.simple` has its AUC next to that of
         simple models.
     valid_auc : AUC on validation learners.
+
+    Examples
+    --------
+    >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+    >>> judged = kt.judge("Rasch", answers, columns=columns)
+    >>> judged.measures.quality("AUC")["value"] > 0.5
+    np.True_
     """
 
     model: str
@@ -122,7 +129,15 @@ class Judged:
 
     def estimates(self) -> pd.DataFrame:
         """One row per answer that the model predicted: `learner`, `step`, `skill`, `mastery` (or
-        the prediction, where it has none) and `predicted`, as of `kt.audit`."""
+        the prediction, where it has none) and `predicted`, as of `kt.audit`.
+
+        Examples
+        --------
+        >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+        >>> judged = kt.judge("Rasch", answers, columns=columns)
+        >>> list(judged.estimates())
+        ['learner', 'step', 'skill', 'mastery', 'predicted']
+        """
         frame = self._frame()
         mastery = "mastery_pre" if "mastery_pre" in frame else "predicted"
         table = frame[["learner", "step", "skill"]].assign(
@@ -131,7 +146,15 @@ class Judged:
         return table.dropna().reset_index(drop=True)
 
     def answers(self) -> pd.DataFrame:
-        """The test learners' answers, in the same order: `learner`, `skill`, `correct`."""
+        """The test learners' answers, in the same order: `learner`, `skill`, `correct`.
+
+        Examples
+        --------
+        >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+        >>> judged = kt.judge("Rasch", answers, columns=columns)
+        >>> list(judged.answers())
+        ['learner', 'skill', 'correct']
+        """
         return self._frame()[["learner", "skill", "correct"]]
 
     @in_python()
@@ -143,6 +166,12 @@ class Judged:
         ------
         KTError
             When the folder exists or cannot be written.
+
+        Examples
+        --------
+        >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+        >>> judged = kt.judge("Rasch", answers, columns=columns)
+        >>> page = judged.report("rasch")  # doctest: +SKIP
         """
         folder = path_of("folder", folder).absolute()
         free_folder(folder)

@@ -98,11 +98,24 @@ class KnowledgeTracer:
         self._auc = ""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name, as scikit-learn asks for them."""
+        """The settings by name, as scikit-learn asks for them.
+
+        Examples
+        --------
+        >>> kt.KnowledgeTracer(seed=3).get_params()["seed"]
+        3
+        """
         return {name: getattr(self, name) for name in PARAMETERS} | self.overrides
 
     def set_params(self, **params: Any) -> KnowledgeTracer:
-        """Change settings; they are used by the next `fit`."""
+        """Change settings; they are used by the next `fit`.
+
+        Examples
+        --------
+        >>> model = kt.KnowledgeTracer().set_params(preset="smoke", **{"train.epochs": 5})
+        >>> model
+        KnowledgeTracer(preset='smoke', train.epochs=5)
+        """
         for name, value in params.items():
             if name in PARAMETERS:
                 setattr(self, name, value)
@@ -125,6 +138,13 @@ class KnowledgeTracer:
         KTError
             For an unknown setting, data that cannot be read or has too few learners, or a folder
             that exists.
+
+        Examples
+        --------
+        >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
+        >>> model = kt.KnowledgeTracer(preset="smoke", columns=columns, temporary=True)
+        >>> model.fit(answers, progress=False)
+        <KnowledgeTracer retrospective: ... answers of 60 learners on ... skills; ...>
         """
         table, config = self.configured(data)
         if self.temporary and self.out is not None:
@@ -161,6 +181,11 @@ class KnowledgeTracer:
         ------
         KTError
             Before `fit`.
+
+        Examples
+        --------
+        >>> kt.demo().run.config.model.mode
+        'retrospective'
         """
         if self._run is None:
             raise NotFitted("this model is not fitted yet: call fit(data), or kt_core.load(folder)")
@@ -168,7 +193,13 @@ class KnowledgeTracer:
 
     @property
     def note(self) -> ReadingNote:
-        """How the data was read that the model was fitted to."""
+        """How the data was read that the model was fitted to.
+
+        Examples
+        --------
+        >>> print(kt.demo().note)
+        simulated (simulated learners): 11,007 answers of 200 learners on 20 skills, ...
+        """
         return self.run.note
 
     @property
@@ -179,6 +210,11 @@ class KnowledgeTracer:
         ------
         KTError
             When it is not there any more.
+
+        Examples
+        --------
+        >>> kt.demo().splits
+        <simulated: 128 training, 32 validation and 40 test learners>
         """
         if self._splits is None:
             try:
@@ -212,6 +248,15 @@ class KnowledgeTracer:
         ------
         KTError
             For data that cannot be read, or has none of the model's skills.
+
+        Examples
+        --------
+        >>> table = kt.demo().mastery()
+        >>> list(table)
+        ['learner', 'skill', 'mastery', 'low', 'high', 'answers']
+        >>> weak = table[table["high"] < 0.5]  # surely below a half
+        >>> (weak["mastery"] < 0.5).all()
+        np.True_
         """
         table = predict(self.run, self._answers(data, columns, combine=True), every_skill)
         table = table.rename(columns={"opportunities": "answers"})
@@ -268,6 +313,14 @@ class KnowledgeTracer:
         ------
         KTError
             For data that cannot be read, or has none of the model's skills.
+
+        Examples
+        --------
+        >>> table = kt.demo().predict()
+        >>> list(table)
+        ['learner', 'step', 'skill', 'item', 'response', 'probability']
+        >>> table["probability"].isna().sum() == table["learner"].nunique()  # the first answers
+        np.True_
         """
         dataset = self._answers(data, columns, combine=True)
         run = knowing(self.run, dataset)
@@ -304,6 +357,11 @@ class KnowledgeTracer:
         ------
         KTError
             When the fitted data is not there, or learners of `data` were trained on.
+
+        Examples
+        --------
+        >>> kt.demo().evaluate()["measure"].tolist()
+        ['AUC', 'accuracy', 'log loss', 'Brier score']
         """
         splits = self.splits
         if data is not None:
@@ -338,6 +396,13 @@ class KnowledgeTracer:
         ------
         KTError
             For a learner who is not there.
+
+        Examples
+        --------
+        >>> model = kt.demo()
+        >>> steps = model.trajectory(model.splits.test.learners[4])
+        >>> steps.groupby("skill")["in_hindsight"].is_monotonic_increasing.all()  # it never falls
+        np.True_
         """
         frame = self._frame(learner, data, columns)
         names = {"filtered": "mastery", "mastery": "in_hindsight", "correct": "response"}
@@ -360,6 +425,13 @@ class KnowledgeTracer:
         KTError
             For a learner who is not there, a step that is not predicted, or a mode whose
             predictions do not decompose.
+
+        Examples
+        --------
+        >>> model = kt.demo()
+        >>> parts = model.explain(model.splits.test.learners[4], step=20)
+        >>> parts["part"].unique().tolist()
+        ['skill', 'ability', 'start on the skill', 'gain', 'network', 'form', 'item difficulty']
         """
         own, name = self._learner(learner, data, columns)
         return explain(self.run.model, own.test, own.vocabulary, name, step)
@@ -386,6 +458,12 @@ class KnowledgeTracer:
         ------
         KTError
             For a learner who is not there, or a skill that the learner did not practise.
+
+        Examples
+        --------
+        >>> model = kt.demo()
+        >>> ax = model.plot(model.splits.test.learners[4], skills="skill 02")
+        >>> ax.figure.savefig("learner.png")
         """
         import matplotlib.pyplot as plt
 
@@ -410,6 +488,10 @@ class KnowledgeTracer:
         ------
         KTError
             When the fitted data is not there, or the run folder cannot be written.
+
+        Examples
+        --------
+        >>> page = kt.demo().report()  # doctest: +SKIP
         """
         from kt_core.notebook.reports import write_report
 
@@ -426,7 +508,13 @@ class KnowledgeTracer:
         return page
 
     def live(self) -> LiveLearner:
-        """A new learner, who is told answer by answer (`kt_core.LiveLearner`)."""
+        """A new learner, who is told answer by answer (`kt_core.LiveLearner`).
+
+        Examples
+        --------
+        >>> kt.demo().live()
+        <LiveLearner after 0 answers, of demo>
+        """
         return LiveLearner(self.run)
 
     @in_python()
@@ -440,6 +528,11 @@ class KnowledgeTracer:
         ------
         KTError
             When `path` exists already or cannot be written.
+
+        Examples
+        --------
+        >>> kt.demo().save("shared-model").name
+        'shared-model'
         """
         folder = path_of("path", path).absolute()
         if folder.resolve().is_relative_to(self.run.path.resolve()):
@@ -540,6 +633,11 @@ def load(path: str | Path) -> KnowledgeTracer:
     ------
     KTError
         When the folder is not a finished run, or is damaged.
+
+    Examples
+    --------
+    >>> kt.load("runs/mine")
+    <KnowledgeTracer retrospective: simulated, 11,007 answers of 200 learners on 20 skills; ...>
     """
     run = Run.load(path_of("path", path).absolute())
     return KnowledgeTracer(**settings_of(run.config))._set(run)

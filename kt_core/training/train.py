@@ -124,6 +124,14 @@ def train(
     KTError
         When the folder exists, cannot be written or (`resume`) holds no half-run; when the
         requested accelerator is missing; when training diverges.
+
+    Examples
+    --------
+    >>> config = kt.configure("smoke", overrides={"train.progress": False})
+    >>> kt.train(config, kt.read_splits(config), "runs/trained")
+    epoch 1/2  loss ...
+    epoch 2/2  loss ...
+    <run of retrospective: runs/trained>
     """
     t, resume, first = config.train, resume or end, not processes.rank()
     track = tracker(config) if first else False  # a missing extra is an error before training
