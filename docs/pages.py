@@ -50,9 +50,12 @@ def gallery(folder: Path) -> list[Path]:
     plt.close("all")
     for block in BLOCK.findall(text):
         exec(block, names)
-        for number in plt.get_fignums():
+        drawn = [plt.figure(number) for number in plt.get_fignums()]
+        if "figure" in names:  # what a function made without pyplot
+            drawn.append(names.pop("figure"))
+        for figure in dict.fromkeys(drawn):
             made.append(folder / f"{len(made) + 1}.png")
-            plt.figure(number).savefig(made[-1], dpi=150)
+            figure.savefig(made[-1], dpi=150)
         plt.close("all")
     shown = re.findall(r"\(gallery/(\d+)\.png\)", text)
     if shown != [path.stem for path in made]:
