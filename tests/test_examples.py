@@ -45,7 +45,7 @@ def methods_of(name):
     return {
         f"{name}.{n}": inspect.unwrap(m.fget if isinstance(m, property) else m)
         for n, m in members
-        if not n.startswith("_") and (callable(m) or isinstance(m, property))
+        if not n.startswith("_") and (callable(m) or isinstance(m, property | classmethod))
     }
 
 
@@ -62,16 +62,26 @@ SHOWN.pop("kt_core.tracing.tracer.KnowledgeTracer.configured")  # for the packag
 
 
 def test_all_that_the_reference_shows_has_an_example():
-    assert [name for name, thing in SHOWN.items() if ">>>" not in thing.__doc__] == []
+    assert [name for name, thing in SHOWN.items() if ">>>" not in (thing.__doc__ or "")] == []
 
 
-@pytest.mark.parametrize("name", SHOWN)
+RUN = SHOWN | {  # other classes' methods need no example, but one that is there is run
+    name: method
+    for shown in NAMES
+    if inspect.isclass(object_of(shown))
+    for name, method in methods_of(shown).items()
+    if (getattr(method, "__module__", "") or "").startswith("kt_core.")  # not torch's own
+    and ">>>" in (method.__doc__ or "")
+}
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_examples_run(name, place, monkeypatch):
     folder, answers = place
     monkeypatch.chdir(folder)
     monkeypatch.setattr(own, "_KNOWN", {})
     monkeypatch.setenv(own.VARIABLE, "[]")
-    thing = SHOWN[name]
+    thing = RUN[name]
     names = vars(importlib.import_module(thing.__module__)).copy()
     names |= {"kt": kt, "np": np, "torch": torch, "answers": answers}
     test = doctest.DocTestParser().get_doctest(thing.__doc__, names, name, None, None)

@@ -217,12 +217,17 @@ class LiveLearner:
     def predict(self, skill: str, item: str = "", when: Any = None) -> float:
         """P(right) if this were asked next, at the time `when` (see `answer`).
 
+        Raises
+        ------
+        KTError
+            Before the first answer; for a skill that the run does not know, or any other value.
+
         Examples
         --------
         >>> ada = kt.demo().live()
         >>> ada.answer("skill 03", correct=True)
-        >>> round(ada.predict("skill 03", item="31"), 1)
-        0...
+        >>> ada.predict("skill 03", item="31") < ada.predict("skill 03")  # a hard item
+        True
         """
         if not isinstance(item, str):
             raise KTError(f"item = {brief(item)}: expected the name of an item, as a text")

@@ -217,8 +217,9 @@ class KnowledgeTracer:
         <simulated: 128 training, 32 validation and 40 test learners>
         """
         if self._splits is None:
+            path = self.run.path
             try:
-                self._splits = open_run(self.run.path)[1]
+                self._splits = open_run(path)[1]
             except KTError as error:
                 raise KTError(
                     f"{error}\nThis needs the answers that the model was fitted to. Mastery, "
@@ -463,6 +464,8 @@ class KnowledgeTracer:
         --------
         >>> model = kt.demo()
         >>> ax = model.plot(model.splits.test.learners[4], skills="skill 02")
+        >>> ax.get_ylabel()
+        'mastery'
         >>> ax.figure.savefig("learner.png")
         """
         import matplotlib.pyplot as plt
@@ -491,7 +494,8 @@ class KnowledgeTracer:
 
         Examples
         --------
-        >>> page = kt.demo().report()  # doctest: +SKIP
+        >>> kt.demo().report().name  # it takes half a minute  # doctest: +SKIP
+        'report.html'
         """
         from kt_core.notebook.reports import write_report
 

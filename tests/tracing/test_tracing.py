@@ -372,6 +372,9 @@ def test_scikit_learn_knows_whether_it_is_fitted(model):
     check_is_fitted(model)
     with pytest.raises(NotFittedError):
         check_is_fitted(clone(model))
+    for method in ("mastery", "ability", "predict", "evaluate", "report", "live"):
+        with pytest.raises(NotFittedError):
+            getattr(clone(model), method)()
 
 
 def test_habits_of_scikit_learn(model, chunked, trained):
