@@ -227,6 +227,19 @@ def test_shares_of_a_gain_are_whole_on_its_own_skill_and_never_below_zero():
             assert reach[i, u] == shares[q[0, u], q[0, i]]
 
 
+def test_shares_that_are_looked_up_are_those_of_the_product_that_gradients_are_taken_by():
+    s, q = make(transfer=True), answers()[0]
+    with torch.no_grad():
+        found = s.reach(q)
+    assert not s.reach(q).requires_grad and torch.equal(s.reach(q), found)
+    s.requires_grad_(True)
+    assert s.reach(q).requires_grad and torch.equal(s.reach(q), found)
+    assert (
+        not torch.equal(found, torch.ones_like(found))
+        and (found.diagonal(dim1=1, dim2=2) == 1).all()
+    )
+
+
 @pytest.mark.parametrize("answer", [0, 1])
 @pytest.mark.parametrize("steps", [100, 400])
 def test_long_runs_of_one_answer_settle(answer, steps, monkeypatch):
