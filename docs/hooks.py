@@ -21,6 +21,7 @@ MADE = ROOT / "build" / "docs"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 ITEM, INSIDE = re.compile(r"(-|\d+\.) "), re.compile(r"(-|\d+\.) |  ")
+UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"  # else code would come before its explanation
 SOURCES: set[str] = set()  # files of the package that pages link to
 
 
@@ -43,7 +44,7 @@ def on_files(files, config):
     for name in sorted(SOURCES):
         if not (ROOT / name).is_file():
             raise PluginError(f"a page links to {name}, which does not exist")
-        code = f"# {name}\n\n````python\n{_text(ROOT / name)}````\n"
+        code = f"{UNSEARCHED}# {name}\n\n````python\n{_text(ROOT / name)}````\n"
         files.append(File.generated(config, f"source/{name}.md", content=code))
     return files
 

@@ -49,8 +49,8 @@ class Beliefs:
     --------
     >>> model = kt.demo()
     >>> beliefs = kt.evaluate(model.run.model, model.splits.test)
-    >>> (beliefs.frame["gain"] >= 0).all()
-    np.True_
+    >>> bool((beliefs.frame["gain"] >= 0).all())
+    True
     """
 
     frame: pd.DataFrame

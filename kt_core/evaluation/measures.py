@@ -69,8 +69,8 @@ class Measures:
     Examples
     --------
     >>> measures = kt.examine("runs/mine").measures
-    >>> measures.association("prospective validity, learner x skill")["value"] > 0.4
-    np.True_
+    >>> bool(measures.association("prospective validity, learner x skill")["value"] > 0.4)
+    True
     """
 
     prediction: pd.DataFrame

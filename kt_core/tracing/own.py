@@ -111,8 +111,8 @@ class Judged:
     --------
     >>> columns = {"learner": "Student", "skill": "Topic", "correct": "Right"}
     >>> judged = kt.judge("Rasch", answers, columns=columns)
-    >>> judged.measures.quality("AUC")["value"] > 0.5
-    np.True_
+    >>> bool(judged.measures.quality("AUC")["value"] > 0.5)
+    True
     """
 
     model: str
