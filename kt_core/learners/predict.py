@@ -24,7 +24,7 @@ from kt_core.runs.run import Run
 from kt_core.stepwise import live_steps
 
 DAY = pd.Timedelta(days=1)
-SURE = 1.96  # standard deviations of 95 %
+NORMAL_95 = 1.96  # standard deviations of 95 %
 
 
 def histories(run: Run, dataset: Dataset) -> Sequences:
@@ -125,7 +125,7 @@ def abilities(run: Run, dataset: Dataset) -> pd.DataFrame:
     if ends.ability is None or ends.ability_deviation is None:
         mode = run.config.model.mode
         raise KTError(f"mode {mode} has no ability; train mode retrospective or retentive")
-    around = SURE * ends.ability_deviation
+    around = NORMAL_95 * ends.ability_deviation
     columns = {"learner": s.learners, "ability": ends.ability}
     columns |= {"low": ends.ability - around, "high": ends.ability + around}
     answers = np.bincount(s.learner, s.lengths, len(s.learners)).astype(int)

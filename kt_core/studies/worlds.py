@@ -235,12 +235,12 @@ def gates(rows: pd.DataFrame, model: str = "retrospective") -> dict[str, bool | 
     }
 
 
-def gate_table(found: pd.DataFrame, models: tuple[str, ...] | None = None) -> pd.DataFrame:
+def gate_table(found: pd.DataFrame) -> pd.DataFrame:
     """Gates passed by every model that has a cell, of those that say something."""
     lines = []
     for world in found["dataset"].unique():
         rows, line = found[found["dataset"] == world], {"world": world}
-        for model in models or ordered(rows["model"]):
+        for model in ordered(rows["model"]):
             said = [passed for passed in gates(rows, model).values() if passed is not None]
             line[model] = f"{sum(said)} of {len(said)}"
         lines.append(line)

@@ -30,7 +30,7 @@ MOST_STEPS = 1000  # of a history at once; longer ones are cut
 TOKENS = 4096  # padded steps in a batch
 EPOCHS = 8  # passes over the data
 RATE = 0.03  # peak learning rate
-SURE = 2.0  # standard errors by which transfer must lower the validation loss
+CLEARLY = 2.0  # standard errors by which transfer must lower the validation loss
 SPARSITY = 3e-4  # price of transferred shares, per answer and skill
 PRECISION = {  # of priors around their means
     "offset": 1.0,
@@ -182,4 +182,4 @@ def _mean(losses: list[np.ndarray]) -> float:
 def _better(after: list[np.ndarray], before: list[np.ndarray]) -> bool:
     """Whether losses are lower by more than chance, learners being what varies."""
     gaps = np.array([b.sum() - a.sum() for a, b in zip(after, before, strict=True)])
-    return len(gaps) > 1 and bool(gaps.sum() > SURE * gaps.std() * len(gaps) ** 0.5)
+    return len(gaps) > 1 and bool(gaps.sum() > CLEARLY * gaps.std() * len(gaps) ** 0.5)
