@@ -3,8 +3,9 @@
 Hidden answers (`kt_core.evaluation.masked.hidden_answers`) are predicted by a logistic regression
 that starts from the trajectory and may bend it (docs/method.md, "The measures"):
 
-- *forgetting*: may it sink while a skill is not practised?
-- *growth calibration*: should it rise more, or less, from one opportunity to the next?
+- *forgetting*: should it sink while a skill is not practised?
+- *growth calibration*: should it rise more, or less, from one opportunity to the next, apart from
+  what breaks take away?
 
 What the order of practice says about a hidden answer is added to the trajectory first
 (`kt_core.evaluation.schedule`): practice often stops *because* answers were right. N rows, J ways
@@ -17,15 +18,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.stats import false_discovery_control, ttest_1samp
+from scipy.stats import false_discovery_control, norm, ttest_1samp
 
 from kt_core.evaluation.masked import log_loss
 from kt_core.evaluation.schedule import schedule_evidence
 from kt_core.metrics.bootstrap import Bootstrap, Estimate, tidy
 
 APART = {"practice": 1.0, "away": 0.1, "days": 0.1}  # prior sd of skills' slopes around the common
+CLOCKS = ("away", "days")  # of `_breaks`
 BY_TIME, BY_STEPS = "all skills, by time", "all skills, by steps"
 COLUMNS = ["skill", "name", "learners", "effect", "saved", "p", "q", "contradicted"]
 MINIMUM = 20  # learners who returned to a skill, before it is judged
@@ -37,14 +40,17 @@ STRICT = 0.001  # level of the tests of all skills together
 def forgetting(
     frame: pd.DataFrame, names: tuple[str, ...], level: float = 0.05, seed: int = 0
 ) -> pd.DataFrame:
-    """Are hidden answers predicted better if the trajectory may sink during breaks?
+    """Are hidden answers after a break worse than the trajectory says?
 
-    Both with and without forgetting, the trajectory may rise more or less with practice, by a slope
-    on log(1 + opportunity): where a model tells too little growth, breaks would else look harmless.
-    Each skill also has a slope on log(1 + steps on other skills since it was last practised) and,
-    where answers have times, one on log(1 + days) since then, shrunken towards common ones; without
-    forgetting these are 0. Slopes are fitted on one half of the learners and judged on the other,
-    and vice versa.
+    All skills together: a regression has a slope on log(1 + steps on other skills since the skill
+    was last practised), another one on log(1 + days) where answers have times. Beside it the
+    trajectory may rise more or less with practice, as in `growth_calibration`: where a model tells
+    too little growth, breaks would else look harmless. Tested is whether the slope is below 0, by
+    its standard error over learners.
+
+    Single skills: each has a slope on practice and slopes on both kinds of breaks, shrunken towards
+    common ones. They are fitted on one half of the learners and judged on the other, and vice
+    versa: are hidden answers predicted better than without the slopes on breaks?
 
     Parameters
     ----------
@@ -55,7 +61,7 @@ def forgetting(
     -------
     `skill` (-1 for all together); `name`; `learners`; `effect`, the mean change of the logit after
     a break (negative: sinking); `saved`, log loss per answer after a break, without the slopes
-    minus with them; `p`, one-sided t test over learners; `q`; `contradicted`. First all skills
+    minus with them, fitted on the other half; `p`, one-sided; `q`; `contradicted`. First all skills
     together, by time where it is known and by steps, each judged at 0.001. Then one row per skill
     with at least 20 learners who returned to it, judged on `q` (Benjamini and Hochberg 1995). Empty
     without such a skill.
@@ -93,7 +99,10 @@ def forgetting(
     single["q"] = false_discovery_control(single["p"])
     single = single.assign(contradicted=single["q"] < level)
     together = {BY_TIME: "time", BY_STEPS: "steps"} if timed else {BY_STEPS: "steps"}
-    first = [{"skill": -1, "name": name} | _judge(every, t) for name, t in together.items()]
+    first = [
+        {"skill": -1, "name": name} | _judge(every, t) | {"p": _sinks(frame, tests[t][0])}
+        for name, t in together.items()
+    ]
     first = pd.DataFrame(first)
     first = first.assign(q=first["p"], contradicted=first["p"] < STRICT)
     return pd.concat([first, single.sort_values("p")], ignore_index=True)
@@ -110,13 +119,23 @@ def _judge(part: pd.DataFrame, test: str) -> dict[str, float]:
     return row | {"saved": after[test].mean(), "p": float(found.pvalue) if sinks else 1.0}
 
 
+def _sinks(frame: pd.DataFrame, clock: str) -> float:
+    """One-sided p of a slope below 0 on the length of a break by this clock, for all skills."""
+    design = np.column_stack([frame[clock], *_growing(frame)])
+    slope, influence = _first_coefficient(frame, design)
+    error = np.sqrt((influence**2).sum())
+    return float(norm.cdf(slope / error)) if error > 0 else 1.0
+
+
 def growth_calibration(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """By how much growth should be larger, in logits: 0 if it is of the right size.
 
     The regression has an intercept, the mean of log(1 + opportunity) over a learner's answers on
     the skill, and how far the answer is from that mean: the coefficient of the last is reported.
     The mean takes up that learners who practise more are believed to be weaker or stronger than
-    they are.
+    they are. Breaks so far on the skill (the sum of log(1 + steps) and, where answers have times,
+    of log(1 + days), each from its mean over the learner's answers on the skill) take up what was
+    lost meanwhile: growth that fades again would else look as if it had never been.
 
     Parameters
     ----------
@@ -128,24 +147,27 @@ def growth_calibration(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFram
     mean growth of the belief on the same scale, for comparison. The interval is by the one-step
     bootstrap: each resample of learners moves the estimate by one Newton step.
     """
-    frame = _practice(_with_offset(frame))
-    design = np.column_stack([frame["practice"], frame["usual"], np.ones(len(frame))])
-    offset, y = frame["offset"].to_numpy(float), frame["correct"].to_numpy(float)
-    missing = _one_step(design, offset, y, frame["learner"].to_numpy(), bootstrap)
-    x, gained = design[:, 0], frame["gains_before"].to_numpy(float)
+    frame = _breaks(_practice(_with_offset(frame)))
+    x, gained = frame["practice"].to_numpy(float), frame["gains_before"].to_numpy(float)
+    so_far = [_centred(frame, _of_skill(frame)[c].cumsum()) for c in CLOCKS if c in frame]
+    so_far = [lost / max(lost.std(ddof=0), 1e-9) for lost in so_far]
+    found, influence = _first_coefficient(frame, np.column_stack([*_growing(frame), *so_far]))
+    draws = found + (bootstrap.weights - 1) @ np.pad(influence, (0, bootstrap.n - len(influence)))
+    missing = bootstrap.estimate(draws, len(frame), frame["learner"].nunique())
     believed = Estimate(float(x @ gained / (x @ x)) if x.any() else np.nan)
     table = tidy({MISSING_GROWTH: missing, BELIEVED_GROWTH: believed}, "quantity")
     return table.assign(sees="retrospective, answer hidden")
 
 
-def _one_step(
-    design: np.ndarray,
-    offset: np.ndarray,
-    y: np.ndarray,
-    learner: np.ndarray,
-    bootstrap: Bootstrap,
-) -> Estimate:
-    """The first coefficient of a logistic regression with an offset, and its resamples."""
+def _growing(frame: pd.DataFrame) -> list[np.ndarray]:
+    """Columns by which the trajectory may be steeper or flatter, and higher or lower."""
+    return [frame["practice"].to_numpy(), frame["usual"].to_numpy(), np.ones(len(frame))]
+
+
+def _first_coefficient(frame: pd.DataFrame, design: np.ndarray) -> tuple[float, np.ndarray]:
+    """The first coefficient of a logistic regression on top of the trajectory, and how far each
+    learner moves it, [learners]."""
+    offset, y = frame["offset"].to_numpy(float), frame["correct"].to_numpy(float)
     prior = np.full(design.shape[1], 1e-6)  # where a column is empty
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -157,9 +179,7 @@ def _one_step(
     p = expit(offset + design @ found)
     inverse = np.linalg.pinv((design.T * (p * (1 - p))) @ design + np.diag(prior))
     influence = (design @ inverse[0]) * (y - p)
-    per_learner = np.bincount(learner, influence, bootstrap.n)
-    draws = found[0] + (bootstrap.weights - 1) @ per_learner
-    return bootstrap.estimate(draws, len(y), len(np.unique(learner)))
+    return float(found[0]), np.bincount(frame["learner"].to_numpy(), influence)
 
 
 def _with_offset(frame: pd.DataFrame) -> pd.DataFrame:
@@ -170,22 +190,31 @@ def _with_offset(frame: pd.DataFrame) -> pd.DataFrame:
 def _practice(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `usual`, the mean of log(1 + opportunity) over a learner's answers on the skill, and
     `practice`, how far the answer is from that mean."""
-    pair = [frame["learner"], frame["skill"]]
-    n = np.log1p(frame.groupby(pair, sort=False).cumcount())
-    usual = n.groupby(pair, sort=False).transform("mean")
-    return frame.assign(usual=usual, practice=n - usual)
+    n = np.log1p(_of_skill(frame).cumcount())
+    away_from_mean = _centred(frame, n)
+    return frame.assign(usual=n - away_from_mean, practice=away_from_mean)
 
 
 def _breaks(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `away`, log(1 + steps on other skills since the last one on this), and `days`, log(1 +
     days) since then."""
-    groups = frame.groupby(["learner", "skill"], sort=False)
+    groups = _of_skill(frame)
     elsewhere = (groups["step"].diff() - 1).fillna(0)
     frame = frame.assign(away=np.log1p(elsewhere))
     if "time" in frame:
         passed = groups["time"].diff().fillna(0)
         frame = frame.assign(days=np.log1p(passed.clip(lower=0)))
     return frame
+
+
+def _of_skill(frame: pd.DataFrame) -> DataFrameGroupBy:
+    """A learner's answers on a skill."""
+    return frame.groupby(["learner", "skill"], sort=False)
+
+
+def _centred(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
+    """How far values are from their mean over the learner's answers on the skill."""
+    return values - values.groupby([frame["learner"], frame["skill"]], sort=False).transform("mean")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from kt_core.evaluation.masked import gain_necessity
@@ -21,24 +22,31 @@ from kt_core.metrics.bootstrap import Bootstrap
 NAMES = ("a", "b", "c")
 
 
-def practice(rng, stops, learners=600, steps=40, growth=0.0, sinking=0.0, told=0.0, days=False):
+def practice(
+    rng, stops, learners=600, steps=40, growth=0.0, sinking=0.0, told=0.0, days=False, lost=0.0
+):
     """Answers on three skills in turn. The belief knows each learner's level on each skill, tells
     growth of its own, and has not seen what breaks do.
 
     stops : whether a learner leaves a skill after two right answers in a row, or after 7 answers;
         otherwise after 4.
     growth, told : true and believed log-odds per unit of log(1 + opportunity).
-    sinking : log-odds lost per unit of log(1 + break), in days or steps, on skill c.
+    sinking : log-odds lost per unit of log(1 + break), in days or steps, on skill c, until the next
+        answer.
+    lost : the same on every skill, and for good.
     """
     rows = []
     for learner in range(learners):
         level, count, left = rng.normal(0, 1, 3), np.zeros(3, int), np.full(3, np.nan)
+        gone = np.zeros(3)
         time = skill = streak = place = 0
         for step in range(steps):
             now = time if days else step
             away = max(now - left[skill] - (0 if days else 1), 0) if count[skill] else 0
             n = np.log1p(count[skill])
-            truth = level[skill] + growth * n - sinking * np.log1p(away) * (skill == 2)
+            gone[skill] += lost * np.log1p(away)
+            truth = level[skill] + growth * n - gone[skill]
+            truth -= sinking * np.log1p(away) * (skill == 2)
             right = rng.random() < expit(truth)
             believed = level[skill] + told * n
             rows.append((learner, step, skill, right, believed, told * n, time, truth))
@@ -89,13 +97,50 @@ def test_gains_are_needed_where_there_is_growth_and_not_where_practice_stops(rng
 def test_the_coefficient_is_that_of_a_logistic_regression(rng, monkeypatch):
     monkeypatch.setattr("kt_core.evaluation.shape.schedule_evidence", lambda frame: 0.0)
     frame = practice(rng, False, learners=80).assign(believed=0.0, gains_before=0.0)
-    count = np.log1p(frame.groupby(["learner", "skill"]).cumcount())
-    usual = count.groupby([frame["learner"], frame["skill"]]).transform("mean")
+    pair = [frame["learner"], frame["skill"]]
+    count = np.log1p(frame.groupby(pair).cumcount())
+    usual = count.groupby(pair).transform("mean")
+    so_far = np.log1p(frame.groupby(pair)["step"].diff().fillna(1) - 1).groupby(pair).cumsum()
+    so_far = so_far - so_far.groupby(pair).transform("mean")
     reference = LogisticRegression(C=np.inf, tol=1e-8).fit(
-        np.column_stack([count - usual, usual]), frame["correct"]
+        np.column_stack([count - usual, usual, so_far]), frame["correct"]
     )
     ours = growth_calibration(frame, Bootstrap(80, 50))["value"][0]
     assert ours == pytest.approx(reference.coef_[0, 0], rel=1e-3)
+
+
+@pytest.mark.parametrize("days", [False, True])
+def test_growth_that_fades_again_is_missing_too(rng, days):
+    """A belief that is right on average tells only what is left of growth after breaks."""
+    frame = practice(rng, False, growth=0.8, lost=0.15, days=days)
+    count = np.log1p(frame.groupby(["learner", "skill"]).cumcount())
+    told = np.polyfit(count, frame["truth"], 1)[0]
+    level = (frame["truth"] - told * count).groupby([frame["learner"], frame["skill"]])
+    gains = told * count
+    frame = frame.assign(gains_before=gains, believed=level.transform("mean") + gains)
+    missing = growth_calibration(frame, Bootstrap(600, 300)).iloc[0]
+    assert told < 0.7
+    assert missing["low"] > 0 and missing["low"] < 0.8 - told < missing["high"]
+
+
+def test_the_slope_on_breaks_is_tested_as_refitted_resamples_of_learners_say(rng, monkeypatch):
+    monkeypatch.setattr("kt_core.evaluation.shape.schedule_evidence", lambda frame: 0.0)
+    frame = practice(rng, False, learners=120, sinking=0.9).assign(believed=0.0, gains_before=0.0)
+    pair = [frame["learner"], frame["skill"]]
+    count = np.log1p(frame.groupby(pair).cumcount())
+    usual = count.groupby(pair).transform("mean")
+    away = np.log1p(frame.groupby(pair)["step"].diff().fillna(1) - 1)
+    design, right = np.column_stack([away, count - usual, usual]), frame["correct"].to_numpy()
+
+    def slope(weights):
+        fit = LogisticRegression(C=np.inf, tol=1e-8).fit(design, right, sample_weight=weights)
+        return fit.coef_[0, 0]
+
+    weights = rng.multinomial(120, np.full(120, 1 / 120), 300)[:, frame["learner"]]
+    z = slope(np.ones(len(frame))) / np.std([slope(w) for w in weights])
+    p = forgetting(frame, NAMES).set_index("name").loc[BY_STEPS, "p"]
+    assert norm.ppf(p) == pytest.approx(z, rel=0.15)
+    assert z < -1
 
 
 @pytest.mark.parametrize("stops", [False, True])
