@@ -26,11 +26,12 @@ from kt_core.model import GainAKT2
 PART = 4  # the last of so many equal parts of a history is the exam
 BEFORE, ASKED = 10, 5  # answers before and in the exam that a learner needs
 PER_SKILL = 3  # answers in the exam that a learner x skill pair needs
+FIRST = 3  # skills in the exam that a learner needs, where only the first answer on each counts
 RECENT = 10  # answers of "recent percent correct"
 PRIOR_SD = 2.0  # logits, about twice the spread of learners: it keeps scores finite, not small
 
 ON_ASKED, AS_IT_IS = "exam, skills asked", "exam, skills asked, not adjusted"
-ON_ALL = "exam, all skills"
+ON_ALL, ON_FIRST = "exam, all skills", "exam, first answer on each skill"
 BY_SKILL = {True: "exam, learner x skill, practised", False: "exam, learner x skill, new"}
 RATE, PERCENT, LATELY = "skill base rate", "percent correct", "recent percent correct"
 OWN_PERCENT, RASCH, AFM = "percent correct on the skill", "Rasch ability", "AFM"
@@ -216,33 +217,56 @@ def _over_learners(
 ) -> list[pd.DataFrame]:
     """Three summaries of mastery per learner, against the score. The score is adjusted for
     difficulty, and so is the first of them: where learners are asked other skills, having been
-    asked easier ones would pass for higher mastery."""
+    asked easier ones would pass for higher mastery.
+
+    The first summary is also held against the first answers on each skill alone: later ones show
+    what was learnt in the exam, on new skills above all.
+    """
     asked, n = exam.asked, len(exam.asked)
-    score = ability_scores(difficulties.level, asked.response, exam.taker, n)
+    every, first = np.ones(len(exam.taker), bool), first_answers(exam)
     alike = {PERCENT: rungs.percent, LATELY: rungs.recent, RASCH: rungs.ability}
     known = np.isfinite(mastery)
     states = {"model": mastery, AFM: rungs.afm}
-    adjusted = {
-        name: _on_asked(exam, x - mean_of(x, known, 0), known) for name, x in states.items()
-    }
+    adjusted = {name: x - mean_of(x, known, 0) for name, x in states.items()}
+    on_all = {name: mean_of(x, known, 1) for name, x in states.items()}
     states[RATE] = rungs.rates
-    as_they_are = {name: _on_asked(exam, x, known) for name, x in states.items()}
-    on_all = {name: mean_of(states[name], known, 1) for name in adjusted}
     parts = []
-    for measure, summary in ((ON_ASKED, adjusted), (AS_IT_IS, as_they_are), (ON_ALL, on_all)):
-        scores = {"model": summary.pop("model"), **alike, **summary}
+    for measure, rows, least, summary in (
+        (ON_ASKED, every, ASKED, adjusted),
+        (AS_IT_IS, every, ASKED, states),
+        (ON_ALL, every, ASKED, on_all),
+        (ON_FIRST, first, FIRST, adjusted),
+    ):
+        taker = exam.taker[rows]
+        takes = np.bincount(taker, minlength=n) >= least
+        if not takes.any():
+            continue
+        score = ability_scores(difficulties.level[rows], asked.response[rows], taker, n)
+        told = {
+            k: x if x.ndim == 1 else _on_asked(exam, x, known, rows) for k, x in summary.items()
+        }
+        scores = {"model": told.pop("model"), **alike, **told}
         if ability is not None:
             scores[ABILITY] = ability
-        whose = asked.learner, np.zeros(n, int)
-        found = _correlations(scores, score, *whose, bootstrap, ("pooled", "rank"))
+        scores = {name: x[takes] for name, x in scores.items()}
+        whose = asked.learner[takes], np.zeros(takes.sum(), int)
+        found = _correlations(scores, score[takes], *whose, bootstrap, ("pooled", "rank"))
         found.loc[found["predictor"] == ABILITY, "kind"] = "own"
         parts.append(found.assign(measure=measure))
     return parts
 
 
-def _on_asked(exam: Exam, state: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[E], mean over the answers in the exam of a state of the skill asked, where it is known."""
-    taker, skill = exam.taker, exam.asked.skill
+def first_answers(exam: Exam) -> np.ndarray:
+    """[M], whether an answer in the exam is the learner's first one in it on its skill."""
+    skills = int(exam.asked.skill.max(initial=0)) + 1
+    first = np.zeros(len(exam.taker), bool)
+    first[np.unique(exam.taker * skills + exam.asked.skill, return_index=True)[1]] = True
+    return first
+
+
+def _on_asked(exam: Exam, state: np.ndarray, known: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """[E], mean over these answers in the exam of a state of the skill asked, where it is known."""
+    taker, skill = exam.taker[rows], exam.asked.skill[rows]
     here, n = known[taker, skill], len(exam.asked)
     with np.errstate(invalid="ignore"):
         total = np.bincount(taker[here], state[taker, skill][here], n)

@@ -28,8 +28,10 @@ from kt_core.evaluation.exam import (
     ASKED,
     BEFORE,
     BY_SKILL,
+    FIRST,
     ON_ALL,
     ON_ASKED,
+    ON_FIRST,
     PERCENT,
     PRIOR_SD,
     RASCH,
@@ -210,6 +212,15 @@ def test_the_rows_are_what_scipy_computes(simulated, ladder):
     assert value(table, ON_ASKED) == pytest.approx(pearsonr(asked, score)[0])
     assert value(table, ON_ASKED, variant="rank") == pytest.approx(spearmanr(asked, score)[0])
     assert value(table, ON_ALL) == pytest.approx(pearsonr(state.mean(1), score)[0])
+    rows = pd.DataFrame({"taker": exam.taker, "skill": exam.asked.skill, "level": level})
+    rows = rows.assign(right=exam.asked.response, told=apart[exam.taker, exam.asked.skill])
+    rows = rows.drop_duplicates(["taker", "skill"])
+    rows = rows[rows.groupby("taker")["taker"].transform("size") >= FIRST]
+    taker, score_first = np.unique(rows["taker"], return_inverse=True)
+    score_first = ability_scores(*rows[["level", "right"]].to_numpy().T, score_first, len(taker))
+    told = rows.groupby("taker")["told"].mean()
+    assert value(table, ON_FIRST) == pytest.approx(pearsonr(told, score_first)[0])
+    assert table.loc[table["measure"] == ON_FIRST, "learners"].eq(len(taker)).all()
     rungs = ladder.rungs(exam.chunks)
     whole = exam.chunks.whole()
     right = [whole.response[b : b + n] for b, n in zip(whole.starts, whole.lengths, strict=True)]
@@ -222,7 +233,7 @@ def test_a_models_own_rung_is_no_better_than_the_model(simulated, ladder):
     exam = hold_exam(simulated.test)
     table = judged(simulated, ladder, of_tracer(ladder.afm, exam.chunks, 200))
     gaps = table[table["predictor"] == AFM_RUNG]["gap"]
-    assert len(gaps) == 10 and (gaps == 0).all()
+    assert len(gaps) == 12 and (gaps == 0).all()
     rasch = judged(simulated, ladder, of_tracer(ladder.rasch, exam.chunks, 200))
     rows = rasch[rasch["measure"] == ON_ASKED].set_index(["variant", "predictor"])
     assert abs(rows.loc[("pooled", RASCH), "gap"]) < 0.03  # not so without the adjustment
@@ -236,7 +247,7 @@ def test_a_models_own_ability_is_no_rung_and_never_the_best_one(simulated, ladde
     before = ladder.judge(exam, mastery, bootstrap)
     table = ladder.judge(exam, mastery, bootstrap, ability=score + 0.0)
     own = table[table["kind"] == "own"]
-    assert set(own["predictor"]) == {ABILITY} and len(own) == 6
+    assert set(own["predictor"]) == {ABILITY} and len(own) == 8
     rest = table[table["kind"] != "own"].reset_index(drop=True)
     pd.testing.assert_frame_equal(rest.drop(columns="draws"), before.drop(columns="draws"))
     assert value(table, ON_ASKED, ABILITY) == value(table, ON_ASKED, RASCH)
