@@ -2,12 +2,12 @@
 
 In modes `retrospective` and `retentive` a level is believed to be normal, with the skeleton's mean
 (corrected by the network) and variance. Where the model is wrong about learners, that variance is
-too small: the next answers on a skill are then more alike within a learner than they should be. One
-number, the *scale* of all standard deviations, maximises the likelihood of validation learners'
-next answers on a skill, given the state before them. The practice in between raises the level as
-the model has it. No true mastery is needed. If practice stops depending on the answers, the
-likelihood stays the same (the stopping rule is ignorable). The coverage on simulated learners is in
-docs/results.md.
+too small: the next answers on a skill are then more alike within a learner than they should be. Two
+numbers maximise the likelihood of validation learners' next answers on a skill, given the state
+before them: the *scale* of all standard deviations, and a *doubt* that no answer takes away. The
+practice in between raises the level as the model has it. No true mastery is needed. If practice
+stops depending on the answers, the likelihood stays the same (the stopping rule is ignorable). The
+coverage on simulated learners is in docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -17,30 +17,39 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit, ndtri
 
 from kt_core.posterior import shrinkage
 
 NEXT = 4  # answers on the skill, after a state, that enter the likelihood
 FLOOR = 1e-6  # mastery is kept this far from 0 and 1
-SCALES = 0.5, 4.0  # the smallest and the largest scale
+SCALES, DOUBTS = (0.5, 4.0), (0.0, 2.0)  # the smallest and the largest
 MOST_STATES = 50_000  # that enter the likelihood
-DRAWS, BLOCK = 512, 2000  # of start and speed; rows at a time
+DRAWS, BLOCK = 512, 2000  # of what is uncertain about growth; rows at a time
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How much wider than the skeleton's posterior an interval has to be."""
+    """How much wider than the skeleton's posterior an interval has to be.
+
+    Attributes
+    ----------
+    scale : of the posterior's standard deviations.
+    doubt : standard deviation, in logits, of what the model is wrong about however many answers it
+        has seen: about a level, and about how far a level has risen.
+    """
 
     scale: float
+    doubt: float = 0.0
 
     def growth(
         self, first: pd.DataFrame, last: pd.DataFrame, level: float = 0.95
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ends of the interval of the growth from one step to a later one on the same skill, both
-        as believed at the end. Start and speed are uncertain; they are drawn `DRAWS` times.
+        as believed at the end. Start, speed and what the model is wrong about are drawn `DRAWS`
+        times. Growth that is told is not drawn below 0. From a step to itself it is certain.
 
         Parameters
         ----------
@@ -59,12 +68,14 @@ class Uncertainty:
         """[N, DRAWS]"""
         deviation = last["deviation_last"].to_numpy()
         start, end = (mean_level(x["mastery_last"].to_numpy(), deviation) for x in (first, last))
-        speed = first["of_speed_last"].to_numpy()
+        speed, scale = first["of_speed_last"].to_numpy(), self.scale
         rest = np.sqrt(np.maximum(first["deviation_last"].to_numpy() ** 2 - speed**2, 0.0))
-        by_speed, by_rest = self.scale * _normal()[:, :, None]
-        begun = start + speed * by_speed + rest * by_rest
-        factor = np.exp(first["log_speed_last"].to_numpy() * by_speed)
-        return (expit(begun + factor * (end - start)) - expit(begun)).T
+        by_speed, by_rest, by_doubt = _normal()[:, :, None]
+        begun = start + scale * speed * by_speed + np.hypot(scale * rest, self.doubt) * by_rest
+        factor = np.exp(scale * first["log_speed_last"].to_numpy() * by_speed)
+        risen = factor * (end - start) + self.doubt * by_doubt * (end != start)
+        risen = np.where(end >= start, np.maximum(risen, 0.0), risen)
+        return (expit(begun + risen) - expit(begun)).T
 
     def interval(
         self, mastery: np.ndarray, deviation: np.ndarray, level: float = 0.95
@@ -76,17 +87,17 @@ class Uncertainty:
         mastery : as believed.
         deviation : standard deviation of its level, in logits.
         """
-        reach = ndtri(0.5 + level / 2) * self.scale * deviation
+        reach = ndtri(0.5 + level / 2) * np.hypot(self.scale * deviation, self.doubt)
         mean = mean_level(mastery, deviation)
         return np.minimum(expit(mean - reach), mastery), np.maximum(expit(mean + reach), mastery)
 
 
 @functools.cache
 def _normal() -> np.ndarray:
-    """[2, DRAWS], points that are spread as two independent standard normal numbers are."""
+    """[3, DRAWS], points that are spread as three independent standard normal numbers are."""
     from scipy.stats import qmc  # takes a second to load, and only growth needs it
 
-    return ndtri(qmc.Sobol(2, seed=0).random(DRAWS)).T
+    return ndtri(qmc.Sobol(3, seed=0).random(DRAWS)).T
 
 
 def mean_level(mastery: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -96,7 +107,7 @@ def mean_level(mastery: np.ndarray, deviation: np.ndarray) -> np.ndarray:
 
 
 def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
-    """Fit the scale to learners who were not trained on.
+    """Fit scale and doubt to learners who were not trained on.
 
     Parameters
     ----------
@@ -111,16 +122,19 @@ def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
         return None
     there, sign = ~np.isnan(answers), np.where(answers == 1, 1.0, -1.0)
 
-    def loss(log_scale: float) -> float:
-        level = mean[:, None] + np.exp(log_scale) * deviation[:, None] * NODES
+    def loss(x: np.ndarray) -> float:
+        log_scale, variance = x  # of the doubt: the loss is flat where a deviation is 0
+        wide = np.sqrt((np.exp(log_scale) * deviation) ** 2 + variance)
+        level = mean[:, None] + wide[:, None] * NODES
         total = np.zeros_like(level)
         for j in range(NEXT):
             said = log_expit(sign[:, j, None] * (level + shift[:, j, None]))
             total += np.where(there[:, j, None], said, 0.0)
         return -np.log(np.exp(total) @ WEIGHTS).mean()
 
-    found = minimize_scalar(loss, bounds=np.log(SCALES), method="bounded")
-    return Uncertainty(float(np.exp(found.x)))
+    bounds = np.log(SCALES), np.square(DOUBTS)
+    found = minimize(loss, (0.0, 0.1), method="L-BFGS-B", bounds=bounds)
+    return Uncertainty(float(np.exp(found.x[0])), float(np.sqrt(found.x[1])))
 
 
 def coverage(

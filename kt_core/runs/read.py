@@ -105,16 +105,22 @@ def read_uncertainty(folder: Path) -> Uncertainty | None:
     Raises
     ------
     KTError
-        When it is there and does not hold a positive number.
+        When it is there and does not hold a positive scale and a doubt of at least 0.
     """
     file = folder / "uncertainty.json"
     if not is_there(file):
         return None
-    scale = read_json(file).get("scale")
-    number = isinstance(scale, int | float) and not isinstance(scale, bool)
-    if scale is None or not number or not 0 < scale < math.inf:
+    content = read_json(file)
+    scale, doubt = content.get("scale"), content.get("doubt", 0.0)
+    if not (_finite(scale) and scale > 0):
         raise KTError(f"{file}: expected a positive number under scale")
-    return Uncertainty(float(scale))
+    if not (_finite(doubt) and doubt >= 0):
+        raise KTError(f"{file}: expected a number of at least 0 under doubt")
+    return Uncertainty(float(scale), float(doubt))
+
+
+def _finite(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
 
 
 def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

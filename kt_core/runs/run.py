@@ -14,6 +14,7 @@ checkpoints/        from which a training is resumed; removed when it has finish
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ class Run:
     def write_uncertainty(self, uncertainty: Uncertainty) -> None:
         """Keep the uncertainty that was fitted to validation learners."""
         self.uncertainty = uncertainty
-        self.write_json("uncertainty.json", {"scale": uncertainty.scale})
+        self.write_json("uncertainty.json", dataclasses.asdict(uncertainty))
 
     def finish(self, model: GainAKT2) -> None:
         """Write the weights; from then on the run is finished."""

@@ -23,20 +23,23 @@ def rows(level, n=3, deviation=DEVIATION):
     )
 
 
-def test_growth_is_as_uncertain_as_start_and_speed():
-    low, high = Uncertainty(SCALE).growth(rows(START), rows(END))
-    speed, other = SCALE * np.random.default_rng(0).normal(size=(2, 400_000))
-    start = START + OF_SPEED * speed + np.sqrt(DEVIATION**2 - OF_SPEED**2) * other
-    grown = expit(start + np.exp(LOG_SPEED * speed) * (END - START)) - expit(start)
+@pytest.mark.parametrize("doubt", [0.0, 0.4])
+def test_growth_is_as_uncertain_as_start_speed_and_doubt(doubt):
+    low, high = Uncertainty(SCALE, doubt).growth(rows(START), rows(END))
+    speed, other, wrong, wrong_start = np.random.default_rng(0).normal(size=(4, 400_000))
+    start = START + SCALE * OF_SPEED * speed + doubt * wrong_start
+    start = start + SCALE * np.sqrt(DEVIATION**2 - OF_SPEED**2) * other
+    risen = np.exp(SCALE * LOG_SPEED * speed) * (END - START) + doubt * wrong
+    grown = expit(start + np.maximum(risen, 0)) - expit(start)
     want = np.quantile(grown, [0.025, 0.975])
     assert np.ptp(low) == np.ptp(high) == 0
     assert (low[0], high[0]) == pytest.approx(tuple(want), abs=0.01)
-    assert 0 < low[0] < 0.1 < 0.5 < high[0]
+    assert 0 <= low[0] < 0.1 < 0.5 < high[0]
 
 
 def test_what_is_told_is_in_the_interval_and_no_growth_is_certain_without_practice():
     sure = Uncertainty(0.5)
-    low, high = sure.growth(rows(START), rows(START))
+    low, high = Uncertainty(0.5, 0.3).growth(rows(START), rows(START))
     assert (low == 0).all() and (high == 0).all()
     told = rows(END)["mastery_last"] - rows(START)["mastery_last"]
     for scale in (0.5, 1.0, 4.0):

@@ -108,24 +108,29 @@ def test_the_parts_sum_to_the_logit(trained, smoke):
 
 
 @pytest.mark.parametrize("after", [(0.0, 0.0), (0.5, 0.5), (1.5, 0.0)], ids=str)
-def test_the_scale_that_fits_the_next_answers_is_found(after):
-    """Of learners whose levels differ twice as much as is believed; also where errors alone teach,
-    after which answers are less alike than they would be."""
-    rng, n = np.random.default_rng(0), 20_000
-    level = 0.4 + rng.normal(size=n)
+def test_scale_and_doubt_that_fit_the_next_answers_are_found(after):
+    """Of learners whose levels differ more than is believed, where little is known and where much
+    is; also where errors alone teach, after which answers are less alike than they would be."""
+    rng, n = np.random.default_rng(0), 60_000
+    deviation = rng.choice([0.2, 1.0], n)
+    level = 0.4 + np.hypot(1.4 * deviation, 0.8) * rng.normal(size=n)
     correct, practice = np.zeros((2, n, 3))  # a state, and two answers after it
     correct[:, 1] = rng.random(n) < expit(level)
     practice[:, 2] = np.where(correct[:, 1], after[1], after[0])
     correct[:, 2] = rng.random(n) < expit(level + practice[:, 2])
     number = np.repeat(np.arange(n), 3)
     frame = pd.DataFrame({"sequence": number, "skill": 0, "correct": correct.ravel()})
-    believed = expit(0.4 / np.sqrt(1 + np.pi / 8 * 0.25))
-    frame = frame.assign(practice=practice.ravel(), speed=1.0, deviation=0.5, mastery_post=believed)
+    believed = expit(0.4 / np.sqrt(1 + np.pi / 8 * deviation**2))
+    states = {"deviation": deviation, "mastery_post": believed}
+    states = {name: np.repeat(x, 3) for name, x in states.items()}
+    frame = frame.assign(practice=practice.ravel(), speed=1.0, **states)
     uncertainty = fit_uncertainty(frame)
-    assert uncertainty.scale == pytest.approx(2.0, rel=0.1)
-    low, high = uncertainty.interval(np.full(n, believed), np.full(n, 0.5))
+    assert uncertainty.scale == pytest.approx(1.4, rel=0.1)
+    assert uncertainty.doubt == pytest.approx(0.8, rel=0.1)
+    low, high = uncertainty.interval(believed, deviation)
     held = (expit(level) >= low) & (expit(level) <= high)
-    assert held.mean() == pytest.approx(0.95, abs=0.015)
+    for known in (0.2, 1.0):
+        assert held[deviation == known].mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_intervals_are_quantiles_that_hold_the_value():

@@ -197,6 +197,10 @@ DAMAGED = {
         content("uncertainty.json", b'{"scale": "a"}'),
         "uncertainty.json: expected a positive number under scale",
     ),
+    "doubt below nothing": (
+        content("uncertainty.json", b'{"scale": 1.0, "doubt": -1.0}'),
+        "uncertainty.json: expected a number of at least 0 under doubt",
+    ),
     "spread not a number": (
         content("uncertainty.json", NUMBERS),
         "expected a positive number",
