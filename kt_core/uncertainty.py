@@ -25,6 +25,7 @@ from kt_core.posterior import shrinkage
 NEXT = 4  # answers on the skill, after a state, that enter the likelihood
 FLOOR = 1e-6  # mastery is kept this far from 0 and 1
 SCALES, DOUBTS = (0.5, 4.0), (0.0, 2.0)  # the smallest and the largest
+SPREADS = 0.3, 0.5  # of the priors: log scale is normal, doubt half-normal; for few learners
 MOST_STATES = 50_000  # that enter the likelihood
 DRAWS, BLOCK = 512, 2000  # of what is uncertain about growth; rows at a time
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
@@ -117,7 +118,7 @@ def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
     -------
     None where no learner answers twice on any skill after a known state.
     """
-    mean, deviation, shift, answers = _next_answers(frame)
+    mean, deviation, shift, answers, pairs = _next_answers(frame)
     if len(mean) == 0:
         return None
     there, sign = ~np.isnan(answers), np.where(answers == 1, 1.0, -1.0)
@@ -130,7 +131,8 @@ def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
         for j in range(NEXT):
             said = log_expit(sign[:, j, None] * (level + shift[:, j, None]))
             total += np.where(there[:, j, None], said, 0.0)
-        return -np.log(np.exp(total) @ WEIGHTS).mean()
+        prior = (log_scale / SPREADS[0]) ** 2 + variance / SPREADS[1] ** 2
+        return -np.log(np.exp(total) @ WEIGHTS).mean() + 0.5 * prior / pairs
 
     bounds = np.log(SCALES), np.square(DOUBTS)
     found = minimize(loss, (0.0, 0.1), method="L-BFGS-B", bounds=bounds)
@@ -149,9 +151,12 @@ def coverage(
     return (truth >= low) & (truth <= high)
 
 
-def _next_answers(frame: pd.DataFrame) -> tuple[np.ndarray, ...]:
+def _next_answers(
+    frame: pd.DataFrame,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Per state [M]: mean and deviation of the level; [M, NEXT]: by how much the next answers on
-    the skill are easier than at that level, and the answers; NaN where there are none."""
+    the skill are easier than at that level, and the answers; NaN where there are none; and the
+    number of sequences x skills, as states of the same one share answers."""
     difficulty = frame.get("difficulty", 0.0)
     table = frame[["sequence", "skill", "correct", "practice"]].assign(difficulty=difficulty)
     groups = table.groupby(["sequence", "skill"], sort=False)
@@ -168,4 +173,5 @@ def _next_answers(frame: pd.DataFrame) -> tuple[np.ndarray, ...]:
     deviation = state["deviation"].to_numpy(float)
     mean = mean_level(state["mastery_post"].to_numpy(), deviation)
     grown = state["speed"].to_numpy()[:, None] * (practice - practice[:, :1])
-    return mean, deviation, np.nan_to_num(grown - asked), answers
+    pairs = len(state[["sequence", "skill"]].drop_duplicates())
+    return mean, deviation, np.nan_to_num(grown - asked), answers, pairs
