@@ -24,8 +24,10 @@ from kt_core.posterior import shrinkage
 
 NEXT = 4  # answers on the skill, after a state, that enter the likelihood
 FLOOR = 1e-6  # mastery is kept this far from 0 and 1
-SCALES, DOUBTS = (0.5, 4.0), (0.0, 2.0)  # the smallest and the largest
-SPREADS = 0.3, 0.5  # of the priors: log scale is normal, doubt half-normal; for few learners
+SCALES, DOUBTS = (0.5, 4.0), (0.01, 2.0)  # the smallest and the largest
+# Of the priors: log scale is normal; doubt is Rayleigh, with 0 at 0, as the likelihood of a small
+# variance is so flat that its maximum is often 0 by chance (Chung et al. 2013).
+SPREADS = 0.3, 0.5
 MOST_STATES = 50_000  # that enter the likelihood
 DRAWS, BLOCK = 512, 2000  # of what is uncertain about growth; rows at a time
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
@@ -124,14 +126,14 @@ def fit_uncertainty(frame: pd.DataFrame) -> Uncertainty | None:
     there, sign = ~np.isnan(answers), np.where(answers == 1, 1.0, -1.0)
 
     def loss(x: np.ndarray) -> float:
-        log_scale, variance = x  # of the doubt: the loss is flat where a deviation is 0
+        log_scale, variance = x
         wide = np.sqrt((np.exp(log_scale) * deviation) ** 2 + variance)
         level = mean[:, None] + wide[:, None] * NODES
         total = np.zeros_like(level)
         for j in range(NEXT):
             said = log_expit(sign[:, j, None] * (level + shift[:, j, None]))
             total += np.where(there[:, j, None], said, 0.0)
-        prior = (log_scale / SPREADS[0]) ** 2 + variance / SPREADS[1] ** 2
+        prior = (log_scale / SPREADS[0]) ** 2 + variance / SPREADS[1] ** 2 - np.log(variance)
         return -np.log(np.exp(total) @ WEIGHTS).mean() + 0.5 * prior / pairs
 
     bounds = np.log(SCALES), np.square(DOUBTS)
