@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from kt_core.runs.shapes import shapes
 from kt_core.uncertainty import Uncertainty
 
 WRITTEN = ("figures", "notebooks", "checkpoints")  # folders of a run
+MOST = 1e6  # of a number in uncertainty.json
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
 
 
@@ -112,15 +112,15 @@ def read_uncertainty(folder: Path) -> Uncertainty | None:
         return None
     content = read_json(file)
     scale, doubt = content.get("scale"), content.get("doubt", 0.0)
-    if not (_finite(scale) and scale > 0):
+    if not (_number(scale) and scale > 0):
         raise KTError(f"{file}: expected a positive number under scale")
-    if not (_finite(doubt) and doubt >= 0):
+    if not (_number(doubt) and doubt >= 0):
         raise KTError(f"{file}: expected a number of at least 0 under doubt")
     return Uncertainty(float(scale), float(doubt))
 
 
-def _finite(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+def _number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < MOST
 
 
 def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
