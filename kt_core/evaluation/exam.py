@@ -230,38 +230,33 @@ def _over_learners(
     adjusted = {name: x - mean_of(x, known, 0) for name, x in states.items()}
     on_all = {name: mean_of(x, known, 1) for name, x in states.items()}
     states[RATE] = rungs.rates
+    on_every = {ON_ASKED: adjusted, AS_IT_IS: states, ON_ALL: on_all}
     parts = []
-    for measure, rows, least, summary in (
-        (ON_ASKED, every, ASKED, adjusted),
-        (AS_IT_IS, every, ASKED, states),
-        (ON_ALL, every, ASKED, on_all),
-        (ON_FIRST, first, FIRST, adjusted),
-    ):
+    for rows, least, summaries in ((every, ASKED, on_every), (first, FIRST, {ON_FIRST: adjusted})):
         taker = exam.taker[rows]
         takes = np.bincount(taker, minlength=n) >= least
         if not takes.any():
             continue
-        score = ability_scores(difficulties.level[rows], asked.response[rows], taker, n)
-        told = {
-            k: x if x.ndim == 1 else _on_asked(exam, x, known, rows) for k, x in summary.items()
-        }
-        scores = {"model": told.pop("model"), **alike, **told}
-        if ability is not None:
-            scores[ABILITY] = ability
-        scores = {name: x[takes] for name, x in scores.items()}
+        score = ability_scores(difficulties.level[rows], asked.response[rows], taker, n)[takes]
         whose = asked.learner[takes], np.zeros(takes.sum(), int)
-        found = _correlations(scores, score[takes], *whose, bootstrap, ("pooled", "rank"))
-        found.loc[found["predictor"] == ABILITY, "kind"] = "own"
-        parts.append(found.assign(measure=measure))
+        for measure, summary in summaries.items():
+            told = {
+                k: x if x.ndim == 1 else _on_asked(exam, x, known, rows) for k, x in summary.items()
+            }
+            scores = {"model": told.pop("model"), **alike, **told}
+            if ability is not None:
+                scores[ABILITY] = ability
+            scores = {name: x[takes] for name, x in scores.items()}
+            found = _correlations(scores, score, *whose, bootstrap, ("pooled", "rank"))
+            found.loc[found["predictor"] == ABILITY, "kind"] = "own"
+            parts.append(found.assign(measure=measure))
     return parts
 
 
 def first_answers(exam: Exam) -> np.ndarray:
     """[M], whether an answer in the exam is the learner's first one in it on its skill."""
-    skills = int(exam.asked.skill.max(initial=0)) + 1
-    first = np.zeros(len(exam.taker), bool)
-    first[np.unique(exam.taker * skills + exam.asked.skill, return_index=True)[1]] = True
-    return first
+    asked = pd.DataFrame({"taker": exam.taker, "skill": exam.asked.skill})
+    return ~asked.duplicated().to_numpy()
 
 
 def _on_asked(exam: Exam, state: np.ndarray, known: np.ndarray, rows: np.ndarray) -> np.ndarray:

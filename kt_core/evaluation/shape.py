@@ -151,8 +151,9 @@ def growth_calibration(frame: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFram
     x, gained = frame["practice"].to_numpy(float), frame["gains_before"].to_numpy(float)
     so_far = [_centred(frame, _of_skill(frame)[c].cumsum()) for c in CLOCKS if c in frame]
     so_far = [lost / max(lost.std(ddof=0), 1e-9) for lost in so_far]
-    found, influence = _first_coefficient(frame, np.column_stack([*_growing(frame), *so_far]))
-    draws = found + (bootstrap.weights - 1) @ np.pad(influence, (0, bootstrap.n - len(influence)))
+    design = np.column_stack([*_growing(frame), *so_far])
+    found, influence = _first_coefficient(frame, design, bootstrap.n)
+    draws = found + (bootstrap.weights - 1) @ influence
     missing = bootstrap.estimate(draws, len(frame), frame["learner"].nunique())
     believed = Estimate(float(x @ gained / (x @ x)) if x.any() else np.nan)
     table = tidy({MISSING_GROWTH: missing, BELIEVED_GROWTH: believed}, "quantity")
@@ -164,9 +165,11 @@ def _growing(frame: pd.DataFrame) -> list[np.ndarray]:
     return [frame["practice"].to_numpy(), frame["usual"].to_numpy(), np.ones(len(frame))]
 
 
-def _first_coefficient(frame: pd.DataFrame, design: np.ndarray) -> tuple[float, np.ndarray]:
+def _first_coefficient(
+    frame: pd.DataFrame, design: np.ndarray, learners: int = 0
+) -> tuple[float, np.ndarray]:
     """The first coefficient of a logistic regression on top of the trajectory, and how far each
-    learner moves it, [learners]."""
+    learner, of at least so many, moves it, [learners]."""
     offset, y = frame["offset"].to_numpy(float), frame["correct"].to_numpy(float)
     prior = np.full(design.shape[1], 1e-6)  # where a column is empty
 
@@ -179,7 +182,7 @@ def _first_coefficient(frame: pd.DataFrame, design: np.ndarray) -> tuple[float, 
     p = expit(offset + design @ found)
     inverse = np.linalg.pinv((design.T * (p * (1 - p))) @ design + np.diag(prior))
     influence = (design @ inverse[0]) * (y - p)
-    return float(found[0]), np.bincount(frame["learner"].to_numpy(), influence)
+    return float(found[0]), np.bincount(frame["learner"], influence, learners)
 
 
 def _with_offset(frame: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def test_growth_is_as_uncertain_as_start_speed_and_doubt(doubt):
     want = np.quantile(grown, [0.025, 0.975])
     assert np.ptp(low) == np.ptp(high) == 0
     assert (low[0], high[0]) == pytest.approx(tuple(want), abs=0.01)
-    assert 0 <= low[0] < 0.1 < 0.5 < high[0]
+    assert 0 < low[0] < 0.1 < 0.5 < high[0]
 
 
 def test_what_is_told_is_in_the_interval_and_no_growth_is_certain_without_practice():
