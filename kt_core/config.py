@@ -152,6 +152,7 @@ class ModelConfig(Section):
     transfer: bool = True  # on the path: gains reach other skills where validation says so
     parts: bool = True  # on the path: mastery of each skill of answers that need several
     times: bool = True  # retentive: gains fade by the day where times are known; else by steps
+    repeats: bool = True  # on the path: items met before are easier where validation says so
 
     def __post_init__(self) -> None:
         super().__post_init__()

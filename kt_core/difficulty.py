@@ -1,4 +1,5 @@
-"""Item difficulty: apart from mastery, the only thing that a prediction may depend on."""
+"""Difficulty of the item asked, and what it is to have met that item before: apart from mastery,
+the only things that a prediction may depend on."""
 
 from __future__ import annotations
 
@@ -10,12 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kt_core.layers import Ids, Steps, entries
+from kt_core.sums import opportunities
 
 
 class Difficulty(nn.Module):
-    """Difficulty of each item on the logit scale, zero-mean within its skill.
+    """Difficulty of each item on the logit scale, zero-mean within its skill, less what it is worth
+    to have met the item before.
 
-    Items are numbered from 1. Number 0 is an item that training never met; its difficulty is 0.
+    Items are numbered from 1. Number 0 is an item that training never met; its difficulty is 0, and
+    it is never known to have been met.
 
     Parameters
     ----------
@@ -24,6 +28,9 @@ class Difficulty(nn.Module):
     Attributes
     ----------
     answers : [I+1], number of training answers of each item; set by training, for the prior.
+    repeat : [2], by how much an item is easier once it was met, and by how much more for each unit
+        of the log of the times. It says what of a learner's practice stays with the item and is no
+        mastery of the skill. 0 where that does not help (`kt_core.training.skeleton`).
     """
 
     def __init__(self, item_skill: Sequence[int], n_skills: int):
@@ -35,6 +42,7 @@ class Difficulty(nn.Module):
         ones = torch.ones(len(skill) + 1, dtype=torch.long)
         self.register_buffer("answers", ones, persistent=False)
         self.raw = nn.Parameter(torch.zeros(len(skill)))
+        self.repeat = nn.Parameter(torch.zeros(2), requires_grad=False)
 
     def start_from(self, answers: Int[Tensor, "I1"], right: Int[Tensor, "I1"]) -> None:
         """Start each difficulty from the training answers, and keep their number for the prior.
@@ -60,7 +68,23 @@ class Difficulty(nn.Module):
         return F.pad(centred, (1, 0))
 
     def forward(self, items: Ids) -> Steps:
-        return entries(self.table(), items)
+        """[B, T], of the items of whole histories."""
+        return self.of(items, opportunities(items))
+
+    def of(self, items: Int[Tensor, "*at"], times: Int[Tensor, "*at"]) -> Float[Tensor, "*at"]:
+        """Of items that their learners have met so many `times` before."""
+        return entries(self.table(), items) - self.easier(items, times)
+
+    def easier(self, items: Int[Tensor, "*at"], times: Int[Tensor, "*at"]) -> Float[Tensor, "*at"]:
+        """By how much items are easier because they were met before."""
+        once, more = self.repeat
+        worth = once + more * times.clamp(min=1).to(once.dtype).log()
+        return torch.where((times > 0) & (items > 0), worth, 0.0)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it matters that an item was met before."""
+        return bool(self.repeat.count_nonzero())
 
     def prior(self, items: Ids) -> Steps:
         """Each answer's share of its item's penalty: d^2 / 2, divided by the item's answers.

@@ -131,14 +131,20 @@ class PathSteps:
     def __init__(self, model: GainAKT2, learners: int = 1):
         self.model, self.memory = model, model.encoder.memory()
         self.skeleton = SkeletonSteps(model.heads.skeleton, learners)
+        self.met: Tensor | None = None  # [N, I+1], how often each item was, where that matters
+        if model.difficulty is not None and model.difficulty.repeats:
+            items = len(model.difficulty.raw) + 1
+            self.met = torch.zeros(learners, items, dtype=torch.int32)
         self.encoded: Encoded | None = None  # the last step
         self._states: States | None = None  # of it, where they have been asked for
 
     @torch.inference_mode()
     def add(self, skill: Each, response: Each, item: Each, day: Times | None) -> None:
         """An answer of each learner."""
-        q, r, i, days = (_both(x) for x in (skill, response, item, day))
-        d = None if self.model.difficulty is None else self.model.difficulty(i)
+        d = _both(self._difficulty(item))
+        q, r, days = (_both(x) for x in (skill, response, day))
+        if self.met is not None:
+            self.met[torch.arange(len(item)), item] += 1
         nothing = torch.zeros(q.shape, dtype=self.model.heads.skeleton.spread.dtype)
         reading = self.skeleton.add(q, r, nothing if d is None else d.to(nothing.dtype), days)
         states = self.model.encoder.onward(self.memory, q, r, d, reading.features(r))
@@ -169,10 +175,17 @@ class PathSteps:
         belief, factor, deviation = (x[row, 0, skill] for x in (s.belief, s.factor, s.deviation))
         logit = belief + credible(factor * practice)
         logit = logit + output(heads.form, self.encoded.context[row], q[row])[:, 0]
-        if self.model.difficulty is not None:
-            d = self.model.difficulty(item.unsqueeze(1))[:, 0]
-            logit = logit - shrinkage(deviation**2) * d
-        return logit
+        d = self._difficulty(item)
+        return logit if d is None else logit - shrinkage(deviation**2) * d
+
+    def _difficulty(self, item: Each) -> Float[Tensor, "N"] | None:
+        """Of an item of each learner, if it were asked next."""
+        if self.model.difficulty is None:
+            return None
+        times = torch.zeros_like(item)
+        if self.met is not None:
+            times = self.met.gather(1, item.unsqueeze(1))[:, 0]
+        return self.model.difficulty.of(item, times)
 
     @property
     def _row(self) -> Int[Tensor, "N"]:

@@ -1,12 +1,12 @@
 """Why this prediction? The logit of modes `retrospective` and `retentive`, decomposed.
 
     logit = skill + ability + start on the skill + gains so far - what was forgotten of them
-            + network + form - item difficulty,
+            + network + form - item difficulty + item met before,
 
 and nothing else, so that the parts sum to the logit (docs/method.md, "The modes"). The first
-five are the psychometric skeleton's; gains are given one by one. Mastery is all but form and
-difficulty. What the network knows is a black box of all answers so far; `Measures.conduct` has the
-shares of the logit's variance that gains, network and form account for.
+five are the psychometric skeleton's; gains are given one by one. Mastery is all but form and the
+two of the item. What the network knows is a black box of all answers so far; `Measures.conduct` has
+the shares of the logit's variance that gains, network and form account for.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def explain(
     Returns
     -------
     One row per part, in order: `part` (skill; ability; start on the skill; gain; transferred gain;
-    forgotten, of all gains, in `retentive` only; network; form; item difficulty), `step` (0 if it
-    has none), `skill`, `correct`, and `logit`, the part's contribution. The parts of the skeleton
-    are shrunk by the factor `shrink`, as they are uncertain. All parts sum to the predicted logit,
-    which ``frame.attrs`` holds as `logit`, with `shrink`, `probability` and `mastery`.
+    forgotten, of all gains, in `retentive` only; network; form; item difficulty; item met before,
+    where the learner has met it and that matters), `step` (0 if it has none), `skill`, `correct`,
+    and `logit`, the part's contribution. The parts of skeleton and item are shrunk by the factor
+    `shrink`, as they are uncertain. All parts sum to the predicted logit, which ``frame.attrs``
+    holds as `logit`, with `shrink`, `probability` and `mastery`.
 
     Raises
     ------
@@ -97,7 +98,11 @@ def explain(
         parts.append(("forgotten", 0, name[asked], np.nan, left - float(added.sum())))
     parts += [("network", 0, name[asked], np.nan, network), ("form", 0, name[asked], np.nan, form)]
     if model.difficulty is not None:
-        parts.append(("item difficulty", step, name[asked], np.nan, -difficulty))
+        met = torch.tensor([[int((i[:t] == i[t]).sum())]])
+        easier = level.shrink[0, t].item() * model.difficulty.easier(items[:, t:], met).item()
+        parts.append(("item difficulty", step, name[asked], np.nan, -difficulty - easier))
+        if easier:
+            parts.append(("item met before", step, name[asked], np.nan, easier))
     frame = pd.DataFrame(parts, columns=["part", "step", "skill", "correct", "logit"])
     frame.attrs = {
         "learner": str(learner),

@@ -26,8 +26,8 @@ from kt_core.plots.trajectories import practised
 
 def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     """Draw the parts of a predicted logit: skill, ability and start on the skill, each gain, what
-    was forgotten, what the network adds to mastery and to this answer alone (form), and the item's
-    difficulty.
+    was forgotten, what the network adds to mastery and to this answer alone (form), the item's
+    difficulty, and what it is worth to have met the item before.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     bars = _bars(parts, most)
     ends = bars["logit"].cumsum()
     colors = {"gain": GREEN, "transferred gain": GREEN, "item difficulty": RED}
+    colors["item met before"] = RED
     colors |= {"forgotten": ORANGE}
     colors |= dict.fromkeys(("network", "form"), PURPLE)
     for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
@@ -87,6 +88,7 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
         rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
     rows += _rows(parts, {"forgotten": "forgotten", "network": "network"})
     rows += _rows(parts, {"form": "form", "item difficulty": "item"})
+    rows += _rows(parts, {"item met before": "item met\nbefore"})
     return pd.DataFrame(rows, columns=["part", "label", "logit"])
 
 

@@ -15,7 +15,7 @@ from kt_core.presets import configure
 from kt_core.studies.models import OURS, check_model
 
 PATH_ONLY = {  # settings of `ON_PATH` alone
-    "model": ("transfer", "parts"),
+    "model": ("transfer", "parts", "repeats"),
     "train": ("hide", "hide_in", "skeleton_steps"),
 }
 GONE = {"retrospective": 0.0, "transfer": 0.0}  # former terms of the loss, as the store has them
@@ -31,6 +31,7 @@ LATER: dict[tuple[str, str], Any] = {  # settings younger than the store, and wh
     ("train", "taught"): 0.5,
     ("model", "times"): True,
     ("model", "parts"): True,
+    ("model", "repeats"): True,
     ("loss", "own"): {},
 }
 

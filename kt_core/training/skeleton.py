@@ -1,8 +1,9 @@
 """Fits the psychometric skeleton: maximum marginal likelihood of training answers, with priors.
 
 The likelihood of a history is the product of the predictions of its answers, each from the answers
-before it (`kt_core.skeleton`). Whether gains transfer is chosen by the log loss on validation
-learners. It takes seconds and runs on the CPU, before the network is trained.
+before it (`kt_core.skeleton`). Whether gains transfer, and whether it matters that an item was met
+before, is chosen by the log loss on validation learners. It takes seconds and runs on the CPU,
+before the network is trained.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kt_core.data import Batch, Sequences, Splits, loader
-from kt_core.data.sequences import tally
+from kt_core.data.sequences import rows_of, tally
 from kt_core.difficulty import Difficulty
 from kt_core.layers import HIDDEN
 from kt_core.model import GainAKT2
@@ -30,7 +32,8 @@ MOST_STEPS = 1000  # of a history at once; longer ones are cut
 TOKENS = 4096  # padded steps in a batch
 EPOCHS = 8  # passes over the data
 RATE = 0.03  # peak learning rate
-CLEARLY = 2.0  # standard errors by which transfer must lower the validation loss
+CLEARLY = 2.0  # standard errors by which what is tried must lower the validation loss
+REPEATED = 0.01  # share of answers on known and on new items of a practised skill, at least
 SPARSITY = 3e-4  # price of transferred shares, per answer and skill
 PRECISION = {  # of priors around their means
     "offset": 1.0,
@@ -45,6 +48,9 @@ def fit_skeleton(
 ) -> dict[str, float]:
     """Fit the skeleton and the difficulties of the items, in place.
 
+    Where learners meet items again, and other items of the same skill too, the worth of that is
+    tried (`Difficulty.repeat`).
+
     Of more than 20,000 learners, 500,000 answers or 2,500 answers a step some learners are drawn at
     random, and histories of more than 1,000 answers are cut into pieces, each of which counts as a
     learner.
@@ -55,8 +61,9 @@ def fit_skeleton(
 
     Returns
     -------
-    Log loss per answer on validation learners, `without transfer` and, where they were tried, `with
-    transfer` and `without forgetting`; a cut history starts afresh there, too.
+    Log loss per answer on validation learners, `without transfer` and, where they were tried,
+    `without repeats`, `with repeats`, `with transfer` and `without forgetting`; a cut history
+    starts afresh there, too.
     """
     skeleton = model.heads.skeleton
     train, valid = some(splits.train, steps), some(splits.valid, steps)
@@ -65,26 +72,34 @@ def fit_skeleton(
     skeleton.begin(*map(torch.from_numpy, tally(train.skill, train.response, skeleton.n_skills)))
     plain = copy.deepcopy(skeleton)
     plain.raw_transfer = None
+    begun = plain, model.difficulty
     tried = {}
+    plain, difficulty = _fit(*copy.deepcopy(begun), train, seed, steps)
+    before, repeats = _losses(plain, difficulty, valid), False
+    if model.config.repeats and difficulty is not None and meets_again(train):
+        other = _fit(*copy.deepcopy(begun), train, seed, steps, repeats=True)
+        after = _losses(*other, valid)
+        tried |= {"without repeats": _mean(before), "with repeats": _mean(after)}
+        if repeats := _better(after, before):
+            (plain, difficulty), before = other, after
     if skeleton.retention is not None:
-        lasting, difficulty = copy.deepcopy((plain, model.difficulty))
-        lasting.retention = None
-        _fit(lasting, difficulty, train, seed, steps)
-        tried["without forgetting"] = _mean(_losses(lasting, difficulty, valid))
-    _fit(plain, model.difficulty, train, seed, steps)
-    before = _losses(plain, model.difficulty, valid)
+        lasting = copy.deepcopy(begun)
+        lasting[0].retention = None
+        lasting = _fit(*lasting, train, seed, steps, repeats)
+        tried["without forgetting"] = _mean(_losses(*lasting, valid))
     tried["without transfer"] = _mean(before)
     skeleton.load_state_dict(plain.state_dict(), strict=False)
     if skeleton.raw_transfer is not None:
-        other, difficulty = copy.deepcopy((skeleton, model.difficulty))
+        other, harder = copy.deepcopy((skeleton, difficulty))
         other.raw_transfer.fill_(0.05)
-        _fit(other, difficulty, train, seed, steps)
-        after = _losses(other, difficulty, valid)
+        _fit(other, harder, train, seed, steps, repeats)
+        after = _losses(other, harder, valid)
         tried["with transfer"] = _mean(after)
         if _better(after, before):
             skeleton.load_state_dict(other.state_dict())
-            if difficulty is not None:
-                model.difficulty.load_state_dict(difficulty.state_dict())
+            difficulty = harder
+    if difficulty is not None:
+        model.difficulty.load_state_dict(difficulty.state_dict())
     return tried
 
 
@@ -104,31 +119,53 @@ def some(sequences: Sequences, steps: int = 400) -> Sequences:
     )
 
 
+def meets_again(sequences: Sequences) -> bool:
+    """Whether, of answers on skills that their learners have practised, some are on items that the
+    learner has met before, and some on others: only then can the two be told apart."""
+    rows = rows_of(sequences.starts, sequences.lengths)
+    frame = pd.DataFrame({"item": sequences.item[rows], "skill": sequences.skill[rows]})
+    frame["history"] = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    practised = frame.duplicated(["history", "skill"])
+    again = frame.duplicated(["history", "skill", "item"]) & (frame["item"] > 0)
+    share = again[practised].mean()
+    return bool(REPEATED <= share <= 1 - REPEATED)
+
+
 def _fit(
-    skeleton: Skeleton, difficulty: Difficulty | None, train: Sequences, seed: int, least: int
-) -> None:
+    skeleton: Skeleton,
+    difficulty: Difficulty | None,
+    train: Sequences,
+    seed: int,
+    least: int,
+    repeats: bool = False,
+) -> tuple[Skeleton, Difficulty | None]:
     """Adam on batches of learners; nothing is random but the order of the batches."""
-    parts = [skeleton] if difficulty is None else [skeleton, difficulty]
-    trained = [p for part in parts for p in part.parameters()]
+    trained = list(skeleton.parameters())
+    if difficulty is not None:
+        trained += [difficulty.raw, *([difficulty.repeat] if repeats else [])]
     for p in trained:
         p.requires_grad_(True)
     batches = loader(train, TOKENS, shuffle=True, seed=seed)
     epochs = max(EPOCHS, -(-least // len(batches)))
     optimizer = torch.optim.Adam(trained, RATE)
-    total = epochs * len(batches)
+    total, answers = epochs * len(batches), int(train.lengths.sum())
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: one_cycle(s, total))
     with torch.enable_grad():
         for batch in _epochs(batches, epochs):
             terms, valid = _terms(skeleton, difficulty, batch)
-            loss = terms[valid].mean() + _penalty(skeleton, int(train.lengths.sum()))
+            loss = terms[valid].mean() + _penalty(skeleton, answers)
             if difficulty is not None:
                 loss = loss + difficulty.prior(batch.items)[valid].mean()
+                loss = loss + 0.5 * difficulty.repeat.square().sum() / answers
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     skeleton.requires_grad_(False)
+    if difficulty is not None:
+        difficulty.repeat.requires_grad_(False)
     optimizer.zero_grad()
+    return skeleton, difficulty
 
 
 def _epochs(batches: torch.utils.data.DataLoader, epochs: int) -> Iterator[Batch]:

@@ -148,6 +148,23 @@ def test_difficulties_are_centred_within_skills_and_unknown_items_have_none():
     torch.testing.assert_close(model(q, r, nobody), model(q, r))
 
 
+@given(
+    items=st.lists(st.lists(st.integers(0, 7), min_size=9, max_size=9), min_size=1, max_size=3),
+    repeat=st.tuples(st.floats(-2, 2, width=32), st.floats(-2, 2, width=32)),
+)
+def test_an_item_is_easier_by_how_often_it_was_met(items, repeat):
+    model, items = make(items=True), torch.tensor(items)
+    model.difficulty.repeat.copy_(torch.tensor(repeat))
+    table = model.difficulty.table()
+    found = model.difficulty(items)
+    for row, told in zip(items.tolist(), found.tolist(), strict=True):
+        for t, item in enumerate(row):
+            n, want = row[:t].count(item), table[item].item()
+            if n and item:
+                want -= repeat[0] + repeat[1] * np.log(n)
+            assert told[t] == pytest.approx(want, abs=1e-5)
+
+
 def test_difficulties_begin_where_training_answers_put_them():
     model = make(items=True)
     g = torch.Generator().manual_seed(0)

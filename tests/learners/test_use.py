@@ -1,5 +1,7 @@
 """Using a model: predictions for new learners, step by step, explained, with an interval."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +107,29 @@ def test_the_parts_sum_to_the_logit(trained, smoke):
         explain(trained.model, s, vocabulary, learner, 1)
     with pytest.raises(KTError, match="learner 'nobody' is not in this split"):
         explain(trained.model, s, vocabulary, "nobody", 2)
+
+
+def test_an_item_met_before_is_a_part_of_the_logit(trained, smoke):
+    s, model = smoke[1].test, copy.deepcopy(trained.model)
+    model.difficulty.repeat.copy_(torch.tensor([0.7, 0.2]))
+    rows = s.starts[0] + np.arange(s.lengths[0])
+    items = s.item[rows].tolist()
+    met = [items[:t].count(item) if item else 0 for t, item in enumerate(items)]
+    step = 1 + max(range(1, len(items)), key=lambda t: met[t])
+    times = met[step - 1]
+    assert times > 0
+    parts = explain(model, s, smoke[1].vocabulary, s.learners[s.learner[0]], step)
+    assert parts["logit"].sum() == pytest.approx(parts.attrs["logit"], abs=1e-5)
+    by = parts.set_index("part")["logit"]
+    worth = parts.attrs["shrink"] * (0.7 + 0.2 * np.log(times))
+    assert by["item met before"] == pytest.approx(worth, abs=1e-5)
+    before = explain(trained.model, s, smoke[1].vocabulary, s.learners[s.learner[0]], step)
+    assert "item met before" not in set(before["part"])
+    mastery = by.drop(["form", "item difficulty", "item met before"]).groupby(level=0).sum().sum()
+    assert parts.attrs["mastery"] == pytest.approx(expit(mastery), abs=1e-5)
+    bars = _bars(parts, 8)
+    assert bars["label"].iloc[-1] == "item met\nbefore"
+    assert bars["logit"].sum() == pytest.approx(parts.attrs["logit"], abs=1e-5)
 
 
 @pytest.mark.parametrize("after", [(0.0, 0.0), (0.5, 0.5), (1.5, 0.0)], ids=str)

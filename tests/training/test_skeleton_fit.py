@@ -1,12 +1,15 @@
 """The fit of the skeleton: what it finds in simulated learners whose truth is known."""
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
 
 from kt_core.config import ModelConfig, with_overrides
-from kt_core.data import loader
+from kt_core.data import Dataset, loader, make_splits
 from kt_core.data.registry import read_splits
 from kt_core.evaluation.ceiling import posterior_mastery
 from kt_core.evaluation.evaluate import evaluate
@@ -61,6 +64,61 @@ def test_transfer_is_found_where_there_is_some():
     skill = torch.arange(C)
     following = [shares[skill, (skill + step) % C].mean().item() for step in (1, 2, 10)]
     assert following[0] > 0.3 and following[0] > following[1] > 0.05 > following[2]
+
+
+def answered(n=400, steps=36, worth=1.2, seed=0):
+    """Learners who answer items of four skills at random and learn only the items."""
+    rng = np.random.default_rng(seed)
+    ability, rows = rng.normal(0, 1, n), []
+    for learner in range(n):
+        met = set()
+        for _ in range(steps):
+            skill, item = rng.integers(4), rng.integers(5)
+            known = worth * ((skill, item) in met)
+            right = rng.random() < 1 / (1 + np.exp(-ability[learner] - known + (item - 2) / 4))
+            rows.append((str(learner), f"s{skill}", f"i{item}", int(right)))
+            met.add((skill, item))
+    return pd.DataFrame(rows, columns=["user", "skill", "item", "correct"])
+
+
+def fitted_to(table, **settings):
+    config = with_overrides(preset("smoke"), settings)
+    splits = make_splits(Dataset("own", table), config.data)
+    model = new_model(dataclasses.replace(SMALL, repeats=config.model.repeats), splits).eval()
+    return model, splits, fit_skeleton(model, splits, 0, 150)
+
+
+def test_what_stays_with_the_items_is_found_and_is_no_mastery():
+    model, splits, tried = fitted_to(answered())
+    assert tried["with repeats"] < tried["without repeats"] - 0.005
+    once, more = model.difficulty.repeat.tolist()
+    assert once == pytest.approx(1.2, abs=0.25) and abs(more) < 0.25
+    without, _, untried = fitted_to(answered(), **{"model.repeats": False})
+    assert "with repeats" not in untried and not without.difficulty.repeats
+    grown = []
+    for m in (model, without):
+        pairs = evaluate(m, splits.test, flips=False).frame.groupby(["learner", "skill"])
+        grown.append((pairs["mastery_last"].last() - pairs["mastery_last"].first()).mean())
+    assert grown[0] < 0.02 and grown[1] > 0.05  # nobody learns a skill
+
+
+def test_nothing_stays_with_items_where_skills_are_learnt(house):
+    model, _, tried = house
+    assert "with repeats" in tried and not model.difficulty.repeats
+    assert not model.difficulty.repeat.requires_grad
+
+
+def test_items_and_skills_are_told_apart_only_where_both_are_met_again():
+    table = answered(20)
+    assert met_again(table)
+    assert not met_again(table.assign(item=table["skill"]))  # one item a skill
+    assert not met_again(table.assign(item=[f"i{i}" for i in range(len(table))]))
+    assert not met_again(table.groupby(["user", "skill"]).head(1).copy())
+
+
+def met_again(table):
+    splits = make_splits(Dataset("own", table), preset("smoke").data)
+    return module.meets_again(some(splits.train))
 
 
 def test_the_same_seed_finds_the_same_bytes(house, monkeypatch):
