@@ -30,7 +30,7 @@ class Difficulty(nn.Module):
     answers : [I+1], number of training answers of each item; set by training, for the prior.
     repeat : [2], by how much an item is easier once it was met, and by how much more for each unit
         of the log of the times. It says what of a learner's practice stays with the item and is no
-        mastery of the skill. 0 where that does not help (`kt_core.training.skeleton`).
+        mastery of the skill. 0 where it was not found (`kt_core.training.skeleton`).
     """
 
     def __init__(self, item_skill: Sequence[int], n_skills: int):

@@ -49,7 +49,8 @@ def fit_skeleton(
     """Fit the skeleton and the difficulties of the items, in place.
 
     Where learners meet items again, and other items of the same skill too, the worth of that is
-    tried (`Difficulty.repeat`).
+    tried (`Difficulty.repeat`). It is kept only if items are easier then: where they come back
+    because they were answered wrong they look harder, which is nothing that practice has left.
 
     Of more than 20,000 learners, 500,000 answers or 2,500 answers a step some learners are drawn at
     random, and histories of more than 1,000 answers are cut into pieces, each of which counts as a
@@ -80,7 +81,7 @@ def fit_skeleton(
         other = _fit(*copy.deepcopy(begun), train, seed, steps, repeats=True)
         after = _losses(*other, valid)
         tried |= {"without repeats": _mean(before), "with repeats": _mean(after)}
-        if repeats := _better(after, before):
+        if repeats := other[1].repeat[0].item() > 0 and _better(after, before):
             (plain, difficulty), before = other, after
     if skeleton.retention is not None:
         lasting = copy.deepcopy(begun)

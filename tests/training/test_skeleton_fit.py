@@ -102,6 +102,20 @@ def test_what_stays_with_the_items_is_found_and_is_no_mastery():
     assert grown[0] < 0.02 and grown[1] > 0.05  # nobody learns a skill
 
 
+def test_items_that_come_back_after_wrong_answers_are_not_harder_for_that():
+    rng, rows = np.random.default_rng(0), []
+    for learner in range(400):
+        own, item, right = rng.normal(0, 1.5, 20), 0, True
+        for _ in range(30):
+            item = rng.integers(20) if right else item
+            right = rng.random() < 1 / (1 + np.exp(-own[item]))
+            rows.append((str(learner), f"s{item // 5}", f"i{item}", int(right)))
+    table = pd.DataFrame(rows, columns=["user", "skill", "item", "correct"])
+    model, _, tried = fitted_to(table)
+    assert tried["with repeats"] < tried["without repeats"] - 0.005  # it would predict better
+    assert not model.difficulty.repeats
+
+
 def test_nothing_stays_with_items_where_skills_are_learnt(house):
     model, _, tried = house
     assert "with repeats" in tried and not model.difficulty.repeats
