@@ -77,8 +77,8 @@ def fit_skeleton(
     tried = {}
     plain, difficulty = _fit(*copy.deepcopy(begun), train, seed, steps)
     before, repeats = _losses(plain, difficulty, valid), False
-    met = met_before(train)
-    if model.config.repeats and difficulty is not None and told_apart(met):
+    tries = model.config.repeats and difficulty is not None
+    if tries and told_apart(met := met_before(train)):
         other = _fit(*copy.deepcopy(begun), train, seed, steps, repeats=True)
         after = _losses(*other, valid)
         tried |= {"without repeats": _mean(before), "with repeats": _mean(after)}
