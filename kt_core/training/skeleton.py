@@ -49,8 +49,8 @@ def fit_skeleton(
     """Fit the skeleton and the difficulties of the items, in place.
 
     Where learners meet items again, and other items of the same skill too, the worth of that is
-    tried (`Difficulty.repeat`). It is kept only if items are easier for it in the mean: where they
-    come back because they were answered wrong they look harder, which practice has not left.
+    tried (`Difficulty.repeat`). It is kept only if an item met once is easier: where items come
+    back because they were answered wrong they look harder, which practice has not left.
 
     Of more than 20,000 learners, 500,000 answers or 2,500 answers a step some learners are drawn at
     random, and histories of more than 1,000 answers are cut into pieces, each of which counts as a
@@ -78,11 +78,11 @@ def fit_skeleton(
     plain, difficulty = _fit(*copy.deepcopy(begun), train, seed, steps)
     before, repeats = _losses(plain, difficulty, valid), False
     tries = model.config.repeats and difficulty is not None
-    if tries and told_apart(met := met_before(train)):
+    if tries and told_apart(train):
         other = _fit(*copy.deepcopy(begun), train, seed, steps, repeats=True)
         after = _losses(*other, valid)
         tried |= {"without repeats": _mean(before), "with repeats": _mean(after)}
-        if repeats := easier(other[1], met) and _better(after, before):
+        if repeats := other[1].repeat[0].item() > 0 and _better(after, before):
             (plain, difficulty), before = other, after
     if skeleton.retention is not None:
         lasting = copy.deepcopy(begun)
@@ -121,28 +121,15 @@ def some(sequences: Sequences, steps: int = 400) -> Sequences:
     )
 
 
-def met_before(sequences: Sequences) -> pd.DataFrame:
-    """The answers of some histories on skills that their learners have practised: `item`, and how
-    many `times` the learner has met it before; 0 of an item that is not known."""
+def told_apart(sequences: Sequences) -> bool:
+    """Whether, of answers on skills that their learners have practised, some are on items that the
+    learner has met before and some on others: without both, items and skills are not told apart."""
     rows = rows_of(sequences.starts, sequences.lengths)
     frame = pd.DataFrame({"item": sequences.item[rows], "skill": sequences.skill[rows]})
     frame["history"] = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    frame["times"] = frame.groupby(["history", "skill", "item"]).cumcount()
-    frame.loc[frame["item"] == 0, "times"] = 0
-    return frame.loc[frame.duplicated(["history", "skill"]), ["item", "times"]]
-
-
-def told_apart(met: pd.DataFrame) -> bool:
-    """Whether some of these answers are on items that were met before and some on others: without
-    both, items and skills cannot be told apart."""
-    share = (met["times"] > 0).mean()
-    return bool(REPEATED <= share <= 1 - REPEATED)
-
-
-def easier(difficulty: Difficulty, met: pd.DataFrame) -> bool:
-    """Whether items that were met before are easier, in the mean over answers."""
-    columns = (torch.from_numpy(met[name].to_numpy(np.int64)) for name in ("item", "times"))
-    return bool(difficulty.easier(*columns).sum() > 0)
+    practised = frame.duplicated(["history", "skill"])
+    again = frame.duplicated(["history", "skill", "item"]) & (frame["item"] > 0)
+    return bool(REPEATED <= again[practised].mean() <= 1 - REPEATED)
 
 
 def _fit(

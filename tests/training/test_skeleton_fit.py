@@ -124,24 +124,15 @@ def test_nothing_stays_with_items_where_skills_are_learnt(house):
 
 def test_items_and_skills_are_told_apart_only_where_both_are_met_again():
     table = answered(20)
-    assert module.told_apart(met(table))
-    assert not module.told_apart(met(table.assign(item=table["skill"])))  # one item a skill
-    assert not module.told_apart(met(table.assign(item=[f"i{i}" for i in range(len(table))])))
-    assert not module.told_apart(met(table.groupby(["user", "skill"]).head(1).copy()))
+    assert told_apart(table)
+    assert not told_apart(table.assign(item=table["skill"]))  # one item a skill
+    assert not told_apart(table.assign(item=[f"i{i}" for i in range(len(table))]))
+    assert not told_apart(table.groupby(["user", "skill"]).head(1).copy())
 
 
-def test_how_often_items_were_met_before():
-    table = answered(20)
-    times = table.groupby(["user", "skill", "item"]).cumcount()
-    practised = table.groupby(["user", "skill"]).cumcount() > 0
-    learners = make_splits(Dataset("own", table), preset("smoke").data).train.learners
-    want = times[practised & table["user"].isin(learners)]
-    assert sorted(met(table)["times"]) == sorted(want)
-
-
-def met(table):
+def told_apart(table):
     splits = make_splits(Dataset("own", table), preset("smoke").data)
-    return module.met_before(some(splits.train))
+    return module.told_apart(some(splits.train))
 
 
 def test_the_same_seed_finds_the_same_bytes(house, monkeypatch):
