@@ -24,7 +24,7 @@ MAY_IMPORT = {  # from the ground up; a room imports nothing but these
     "presets": "base config data",
     "metrics": "data layers",
     "encoder": "config layers",
-    "difficulty": "layers",
+    "difficulty": "layers sums",
     "reading": "layers posterior retention sums",
     "skeleton": "layers parts posterior reading retention sums",
     "states": "layers reading",
