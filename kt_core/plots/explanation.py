@@ -52,8 +52,8 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     a = parts.attrs
     answer = "right" if a["answer"] else "wrong"
     ax.set_title(
-        f"Learner {as_text(a['learner'])}, step {a['step']}, {as_text(a['asked'])}: "
-        f"P(right) = {a['probability']:.2f}, answered {answer}",
+        f"Learner {as_text(a['learner'])}, step {a['step']}\n"
+        f"{as_text(a['asked'])}: P(right) = {a['probability']:.2f}, answered {answer}",
         fontsize=8,
     )
     for i, end in enumerate(ends):  # each part begins where the previous one ended
@@ -88,7 +88,7 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
         rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
     rows += _rows(parts, {"forgotten": "forgotten", "network": "network"})
     rows += _rows(parts, {"form": "form", "item difficulty": "item"})
-    rows += _rows(parts, {"item met before": "item met\nbefore"})
+    rows += _rows(parts, {"item met before": "met\nbefore"})
     return pd.DataFrame(rows, columns=["part", "label", "logit"])
 
 

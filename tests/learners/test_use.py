@@ -128,7 +128,7 @@ def test_an_item_met_before_is_a_part_of_the_logit(trained, smoke):
     mastery = by.drop(["form", "item difficulty", "item met before"]).groupby(level=0).sum().sum()
     assert parts.attrs["mastery"] == pytest.approx(expit(mastery), abs=1e-5)
     bars = _bars(parts, 8)
-    assert bars["label"].iloc[-1] == "item met\nbefore"
+    assert bars["label"].iloc[-1] == "met\nbefore"
     assert bars["logit"].sum() == pytest.approx(parts.attrs["logit"], abs=1e-5)
 
 
