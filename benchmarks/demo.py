@@ -1,4 +1,4 @@
-"""The small finished run behind `kt_core.demo()`, made again: half a minute on one core.
+"""The small finished run behind `kt_core.demo()`, made again: a minute on one core.
 
 make demo    # or: python benchmarks/demo.py
 """
