@@ -98,10 +98,9 @@ def explain(
         parts.append(("forgotten", 0, name[asked], np.nan, left - float(added.sum())))
     parts += [("network", 0, name[asked], np.nan, network), ("form", 0, name[asked], np.nan, form)]
     if model.difficulty is not None:
-        met = torch.tensor([[int((i[:t] == i[t]).sum())]])
-        easier = level.shrink[0, t].item() * model.difficulty.easier(items[:, t:], met).item()
-        parts.append(("item difficulty", step, name[asked], np.nan, -difficulty - easier))
-        if easier:
+        first = (level.shrink[0, t] * model.difficulty.table()[i[t]]).item()  # as if never met
+        parts.append(("item difficulty", step, name[asked], np.nan, -first))
+        if easier := first - difficulty:
             parts.append(("item met before", step, name[asked], np.nan, easier))
     frame = pd.DataFrame(parts, columns=["part", "step", "skill", "correct", "logit"])
     frame.attrs = {

@@ -36,8 +36,8 @@ def plot_waterfall(parts: pd.DataFrame, ax: Axes, most: int = 4) -> Axes:
     """
     bars = _bars(parts, most)
     ends = bars["logit"].cumsum()
-    colors = {"gain": GREEN, "transferred gain": GREEN, "item difficulty": RED}
-    colors["item met before"] = RED
+    colors = {"gain": GREEN, "transferred gain": GREEN}
+    colors |= dict.fromkeys(("item difficulty", "item met before"), RED)
     colors |= {"forgotten": ORANGE}
     colors |= dict.fromkeys(("network", "form"), PURPLE)
     for i, (bar, end) in enumerate(zip(bars.to_dict("records"), ends, strict=True)):
@@ -87,8 +87,8 @@ def _bars(parts: pd.DataFrame, most: int) -> pd.DataFrame:
         mark = "right" if gain["correct"] == 1 else "wrong"
         rows.append((gain["part"], f"step {gain['step']}\n({mark})", gain["logit"]))
     rows += _rows(parts, {"forgotten": "forgotten", "network": "network"})
-    rows += _rows(parts, {"form": "form", "item difficulty": "item"})
-    rows += _rows(parts, {"item met before": "met\nbefore"})
+    of_item = {"item difficulty": "item", "item met before": "met\nbefore"}
+    rows += _rows(parts, {"form": "form"} | of_item)
     return pd.DataFrame(rows, columns=["part", "label", "logit"])
 
 

@@ -81,10 +81,9 @@ def answered(n=400, steps=36, worth=1.2, seed=0):
     return pd.DataFrame(rows, columns=["user", "skill", "item", "correct"])
 
 
-def fitted_to(table, **settings):
-    config = with_overrides(preset("smoke"), settings)
-    splits = make_splits(Dataset("own", table), config.data)
-    model = new_model(dataclasses.replace(SMALL, repeats=config.model.repeats), splits).eval()
+def fitted_to(table, repeats=True):
+    splits = make_splits(Dataset("own", table), preset("smoke").data)
+    model = new_model(dataclasses.replace(SMALL, repeats=repeats), splits).eval()
     return model, splits, fit_skeleton(model, splits, 0, 150)
 
 
@@ -93,7 +92,7 @@ def test_what_stays_with_the_items_is_found_and_is_no_mastery():
     assert tried["with repeats"] < tried["without repeats"] - 0.005
     once, more = model.difficulty.repeat.tolist()
     assert once == pytest.approx(1.2, abs=0.25) and abs(more) < 0.25
-    without, _, untried = fitted_to(answered(), **{"model.repeats": False})
+    without, _, untried = fitted_to(answered(), repeats=False)
     assert "with repeats" not in untried and not without.difficulty.repeats
     grown = []
     for m in (model, without):
